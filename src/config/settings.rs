@@ -1,0 +1,356 @@
+//! The configuration as meant: every value was checked, so the rest of the program can't meet a bad one.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::{features::FeatureSetting, path::FieldPath};
+
+/// A kind of data, and with it the defaults of all settings that depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Preset {
+    /// Rows of an entity follow each other in time.
+    Timeseries,
+    /// Rows are independent of each other.
+    Tabular,
+}
+
+/// Everything that can be set, checked and with defaults filled in.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Which defaults were used.
+    pub preset: Preset,
+    /// Brokers, topics, group.
+    pub kafka: KafkaSettings,
+    /// How a record becomes a row.
+    pub record: RecordSettings,
+    /// Where models are kept and which one is used.
+    pub model: ModelSettings,
+    /// The network and how it is fitted.
+    pub training: TrainingSettings,
+    /// When a score is an alarm.
+    pub judging: JudgingSettings,
+    /// Batches and buffers.
+    pub pipeline: PipelineSettings,
+    /// Metrics and probes.
+    pub http: HttpSettings,
+    /// Log lines.
+    pub log: LogSettings,
+    /// ONNX Runtime.
+    pub runtime: RuntimeSettings,
+}
+
+/// `kafka.*`
+#[derive(Debug, Clone)]
+pub struct KafkaSettings {
+    /// `kafka.brokers`: host:port, comma separated.
+    pub brokers: String,
+    /// `kafka.input_topic`
+    pub input_topic: String,
+    /// `kafka.group`: consumer group.
+    pub group: String,
+    /// `kafka.start`: where a group without committed offsets begins.
+    pub start: StartAt,
+    /// `kafka.anomaly_topic`
+    pub anomaly_topic: String,
+    /// `kafka.dead_letter_topic`
+    pub dead_letter_topic: String,
+    /// `kafka.properties`: further librdkafka settings for consumer and producer.
+    pub properties: BTreeMap<String, String>,
+    /// `kafka.secrets`: librdkafka settings read from files (key -> file), never printed.
+    pub secrets: BTreeMap<String, PathBuf>,
+}
+
+/// Where a consumer group without committed offsets begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum StartAt {
+    /// At the oldest record that the topic holds.
+    Earliest,
+    /// At the next record.
+    Latest,
+}
+
+/// `record.*`
+#[derive(Debug, Clone)]
+pub struct RecordSettings {
+    /// `record.entity`: whose record it is.
+    pub entity: EntityFrom,
+    /// `record.timestamp`: event time; `None` takes the message's own.
+    pub timestamp: Option<TimestampField>,
+    /// `record.features`: the list, or all numeric fields found at training time.
+    pub features: FeatureSelection,
+    /// `record.max_bytes`: larger payloads are dead letters.
+    pub max_bytes: usize,
+    /// `record.max_missing`: share (0..=1) of features that may be missing before a record is a dead letter.
+    pub max_missing: f64,
+}
+
+/// Where the entity's name stands.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EntityFrom {
+    /// All records belong to one nameless entity.
+    Nothing,
+    /// The message key, as UTF-8; a record without key belongs to the nameless entity.
+    Key,
+    /// A field of the record.
+    Field(FieldPath),
+}
+
+/// The field with the event time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TimestampField {
+    /// Where it stands.
+    pub path: FieldPath,
+    /// How it is written.
+    pub format: TimestampFormat,
+}
+
+/// How an event time is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TimestampFormat {
+    /// Strings are RFC 3339; numbers are epoch seconds, milliseconds or microseconds, told apart by their size.
+    Auto,
+    /// RFC 3339.
+    Rfc3339,
+    /// Epoch seconds, may have a fraction.
+    Seconds,
+    /// Epoch milliseconds.
+    Milliseconds,
+    /// Epoch microseconds.
+    Microseconds,
+}
+
+/// Which fields are features.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FeatureSelection {
+    /// All numeric fields that the training sample holds, but for these paths (entity and timestamp are left out too).
+    AllNumeric {
+        /// Paths left out.
+        exclude: Vec<FieldPath>,
+    },
+    /// Exactly these.
+    Listed(Vec<FeatureSetting>),
+}
+
+/// `model.*`
+#[derive(Debug, Clone)]
+pub struct ModelSettings {
+    /// `model.registry`: directory of models.
+    pub registry: PathBuf,
+    /// `model.file`: a model file to use instead of the registry's.
+    pub file: Option<PathBuf>,
+}
+
+/// `training.*`
+#[derive(Debug, Clone)]
+pub struct TrainingSettings {
+    /// `training.rows`: how many records a cold start collects before it trains.
+    pub rows: usize,
+    /// `training.max_rows`: `strayd train` keeps at most the newest so many rows.
+    pub max_rows: usize,
+    /// `training.window`: rows of an entity that make one input of the network, >= 1.
+    pub window: usize,
+    /// `training.held_back`: share of the newest rows kept out of fitting, for early stopping and calibration, 0..0.9.
+    pub held_back: f64,
+    /// The network.
+    pub network: NetworkSettings,
+    /// `training.seed`
+    pub seed: u64,
+}
+
+/// Network and optimiser.
+#[derive(Debug, Clone)]
+pub struct NetworkSettings {
+    /// `training.kind`
+    pub kind: NetworkKind,
+    /// `training.hidden`: widths of the encoder's hidden layers from input to code; `None` derives them.
+    pub hidden: Option<Vec<usize>>,
+    /// `training.code_size`: `None` derives it.
+    pub code_size: Option<usize>,
+    /// `training.activation`
+    pub activation: Activation,
+    /// `training.loss`
+    pub loss: Loss,
+    /// `training.noise`: corruption of the denoising kind.
+    pub noise: Noise,
+    /// `training.sparsity`: penalty of the sparse kind.
+    pub sparsity: Sparsity,
+    /// `training.scaling`
+    pub scaling: Scaling,
+    /// `training.members`: networks with different seeds whose reconstructions are averaged, >= 1.
+    pub members: usize,
+    /// `training.epochs`: upper bound.
+    pub epochs: usize,
+    /// `training.batch_size`
+    pub batch_size: usize,
+    /// `training.learning_rate`
+    pub learning_rate: f64,
+    /// `training.patience`: epochs without improvement on held-out rows before fitting stops.
+    pub patience: usize,
+}
+
+/// The kind of autoencoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NetworkKind {
+    /// Principal components: the linear autoencoder, solved exactly.
+    Pca,
+    /// Dense autoencoder with a code smaller than its input.
+    Undercomplete,
+    /// Rebuilds the clean row from a corrupted one.
+    Denoising,
+    /// Activations of the code are penalised; the code may be wider than the input.
+    Sparse,
+}
+
+/// Activation of the hidden layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// No activation.
+    Identity,
+    /// max(0, x)
+    Relu,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// 1 / (1 + exp(-x))
+    Sigmoid,
+}
+
+/// What is minimised.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Loss {
+    /// Mean squared error.
+    MeanSquaredError,
+    /// Binary cross-entropy; scaled values must lie in 0..=1 (min-max scaling, clipped).
+    BinaryCrossEntropy,
+    /// Huber's loss with threshold delta, in scaled units.
+    Huber {
+        /// Where the square becomes a line, > 0.
+        delta: f64,
+    },
+}
+
+/// How the denoising kind corrupts its input; all parts may be combined.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Noise {
+    /// Standard deviation of the Gaussian noise, in units of each feature's standard deviation, >= 0.
+    pub gaussian: f64,
+    /// Share of values set to their feature's centre, 0..1.
+    pub masking: f64,
+    /// Share of values taken from another row, 0..1.
+    pub swap: f64,
+}
+
+/// Penalties of the sparse kind.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Sparsity {
+    /// Weight of the mean absolute activation of the code, >= 0.
+    pub l1: f64,
+    /// Weight of the Kullback-Leibler divergence from the target activity, >= 0 (needs a sigmoid code).
+    pub kl: f64,
+    /// Target mean activity of a code unit, 0..1.
+    pub target: f64,
+}
+
+/// How columns are scaled before the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Scaling {
+    /// Robust ends (quantiles) to 0..1.
+    RobustMinMax,
+    /// Mean 0, standard deviation 1.
+    Standard,
+}
+
+/// `judging.*`
+#[derive(Debug, Clone)]
+pub struct JudgingSettings {
+    /// `judging.budget`: how many alarms are allowed.
+    pub budget: AlarmBudget,
+    /// `judging.smoothing_span`: span in rows of the exponential smoothing per entity; 1 is none.
+    pub smoothing_span: u32,
+    /// `judging.residuals`: how residuals are put on one scale.
+    pub residuals: Residuals,
+    /// `judging.incident_quiet_rows`: an incident ends after this many rows of its entity without anomaly.
+    pub incident_quiet_rows: u32,
+    /// `judging.top_features`: how many features an event names.
+    pub top_features: usize,
+}
+
+/// The alarm budget.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlarmBudget {
+    /// At most this many alarms (incidents) per entity and day, on normal data.
+    PerEntityAndDay(f64),
+    /// This share of normal rows may be anomalous (contamination), 0..1.
+    Quantile(f64),
+}
+
+/// How residuals are put on one scale before they are summed.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Residuals {
+    /// As they are, in scaled units.
+    Raw,
+    /// Divided by their variance on held-back rows.
+    HeldBack,
+    /// The same, and mean and variance follow slow drift per entity.
+    Running {
+        /// Rows after which an old residual counts half, > 0.
+        half_life: f64,
+    },
+}
+
+/// `pipeline.*`
+#[derive(Debug, Clone)]
+pub struct PipelineSettings {
+    /// `pipeline.batch_rows`: a batch closes at this many rows.
+    pub batch_rows: usize,
+    /// `pipeline.batch_wait`: or this long after its first row.
+    pub batch_wait: Duration,
+    /// `pipeline.commit_interval`
+    pub commit_interval: Duration,
+    /// `pipeline.max_entities`: the longest idle entity makes room beyond this.
+    pub max_entities: usize,
+    /// `pipeline.shutdown_deadline`: time to drain after SIGTERM.
+    pub shutdown_deadline: Duration,
+}
+
+/// `http.*`
+#[derive(Debug, Clone)]
+pub struct HttpSettings {
+    /// `http.listen`; `None` serves nothing.
+    pub listen: Option<SocketAddr>,
+}
+
+/// `log.*`
+#[derive(Debug, Clone)]
+pub struct LogSettings {
+    /// `log.level`: a tracing filter.
+    pub level: String,
+    /// `log.format`
+    pub format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `runtime.*`
+#[derive(Debug, Clone)]
+pub struct RuntimeSettings {
+    /// `runtime.library`: the ONNX Runtime shared library; `None` searches for it.
+    pub library: Option<PathBuf>,
+}

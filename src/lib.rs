@@ -1,0 +1,24 @@
+//! strayd watches a Kafka topic of sensor or user-engagement records, learns with an autoencoder what normal looks
+//! like, and says which records stray, by how much, in which features, and how sure it is.
+//!
+//! The modules stand in the order in which a record meets them:
+//!
+//! 1. [`record`]: bytes become fields, and fields become one row of numbers with a mark for each missing one.
+//! 2. [`stream`]: rows join the window of their entity, windows join a batch, and the ledger knows which offsets are done.
+//! 3. [`detect`]: ONNX Runtime reconstructs the batch, the judge turns residuals into a score, a p-value and a verdict.
+//! 4. [`model`]: the one ONNX file that holds scaling, network, calibration and provenance.
+//! 5. [`train`]: the trainer that makes such a file from rows.
+//! 6. [`pipeline`]: the run loop over the seams, from a source to a sink, the same for every command.
+//! 7. [`kafka`] and [`file`]: the sources and sinks.
+//! 8. [`telemetry`] and [`http`]: what an operator sees.
+//!
+//! [`config`] says what may be set, [`app`] puts the parts together, [`demo`] shows them on shipped data.
+// <modules>
+pub mod config;
+pub mod detect;
+pub mod model;
+pub mod pipeline;
+pub mod record;
+pub mod stream;
+pub mod telemetry;
+pub mod train;

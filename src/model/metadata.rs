@@ -1,0 +1,139 @@
+//! What a model file says beside its graph: one JSON document under the key `strayd` of the ONNX metadata.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{detect::calibrate::Calibration, record::features::FeatureSetting};
+
+/// The whole metadata of a model file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metadata {
+    /// Version of this document's shape; see [`FORMAT`].
+    pub format: u32,
+    /// The program that wrote it.
+    pub program: String,
+    /// Features in order, vocabularies frozen.
+    pub features: Vec<FeatureSetting>,
+    /// The row's columns in order; their count is the row's width D.
+    pub columns: Vec<Column>,
+    /// Rows per window L; the graph's input is `[batch, L * D]`, oldest row first.
+    pub window: usize,
+    /// Who made the graph.
+    pub graph: GraphOrigin,
+    /// How scores are smoothed and residuals follow drift.
+    pub scoring: Scoring,
+    /// From score to p-value and limit.
+    pub calibration: Calibration,
+    /// Where the model comes from.
+    pub provenance: Provenance,
+    /// Windows and the raw scores that the graph gave for them when it was made.
+    pub golden: Vec<GoldenRow>,
+}
+
+/// The only shape known so far.
+pub const FORMAT: u32 = 1;
+
+/// One column of a row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Column {
+    /// Name in events: the feature's, with `=category`, `.sin`, `.cos` where a feature has several columns.
+    pub name: String,
+    /// Index into [`Metadata::features`].
+    pub feature: usize,
+    /// What stands for a missing value: the training rows' median, in the column's own unit.
+    pub impute: f32,
+    /// Subtracted first, column's unit.
+    pub center: f32,
+    /// Divisor, column's unit, > 0 (constant columns too).
+    pub scale: f32,
+    /// Largest absolute residual in scaled units that counts; infinite (written as null) for all but constant columns.
+    #[serde(with = "infinite_as_null")]
+    pub residual_cap: f32,
+    /// Mean of the residual on held-back rows, scaled units.
+    pub residual_mean: f32,
+    /// Variance of the residual on held-back rows, scaled units, > 0.
+    pub residual_variance: f32,
+}
+
+mod infinite_as_null {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(value: &f32, serializer: S) -> Result<S::Ok, S::Error> {
+        value.is_finite().then_some(*value).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
+        Ok(Option::<f32>::deserialize(deserializer)?.unwrap_or(f32::INFINITY))
+    }
+}
+
+/// Who made the graph, and so what its inputs and outputs mean.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum GraphOrigin {
+    /// Our trainer: raw rows in; `score`, `reconstruction`, `error`, `latent`, `residual` out.
+    Strayd {
+        /// Words for people: kind and layer widths.
+        architecture: String,
+    },
+    /// Another tool: scaled windows in, their reconstruction (of the window or of its newest row) out.
+    Foreign {
+        /// Name of the graph's input.
+        input: String,
+        /// Name of the graph's output.
+        output: String,
+    },
+}
+
+/// How raw residuals become the judged score.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scoring {
+    /// Span in rows of the exponential smoothing per entity; 1 is none.
+    pub smoothing_span: u32,
+    /// Half-life in rows of the running residual statistics; `None` keeps the held-back ones.
+    pub half_life: Option<f64>,
+    /// An incident ends after this many rows of its entity without anomaly.
+    pub incident_quiet_rows: u32,
+}
+
+/// Where a model comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provenance {
+    /// Topic or files that the rows came from.
+    pub source: String,
+    /// First and last position per partition, as `[partition, first offset, last offset]`.
+    pub ranges: Vec<(i32, i64, i64)>,
+    /// Rows that the network was fitted on.
+    pub fitted_rows: usize,
+    /// Rows held back for early stopping and calibration.
+    pub held_back_rows: usize,
+    /// Records kept out of training because they could not be used.
+    pub unusable_records: usize,
+    /// Event time of the first and last row, RFC 3339.
+    pub span: Option<(String, String)>,
+    /// Seed of all randomness.
+    pub seed: u64,
+    /// SHA-256 of the training settings, hexadecimal.
+    pub config_sha256: String,
+    /// When the model was made, RFC 3339.
+    pub created: String,
+    /// Loss on the fitted rows at the end.
+    pub training_loss: f64,
+    /// Loss on the held-back rows at the end.
+    pub validation_loss: f64,
+    /// Epochs run.
+    pub epochs: usize,
+}
+
+/// A window and its score.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GoldenRow {
+    /// `L * D` values in the columns' units, oldest row first.
+    pub window: Vec<f32>,
+    /// The graph's raw score.
+    pub score: f32,
+}

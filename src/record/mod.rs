@@ -1,0 +1,152 @@
+//! From the bytes of one Kafka message to one row of numbers.
+//!
+//! [`RawRecord`] is what a source hands over, borrowed; [`decode`] takes the configured fields out of it into a
+//! [`DecodedRecord`]; [`features`] turns those into an `f32` row and a mask of imputed columns.
+
+pub mod decode;
+pub mod features;
+pub mod path;
+pub mod timestamp;
+
+use serde::Serialize;
+
+/// Where a record stands in its source. For files the partition is 0 and the offset is the row, from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Position {
+    /// Kafka partition.
+    pub partition: i32,
+    /// Kafka offset.
+    pub offset: i64,
+}
+
+/// A message as its source lends it: nothing is copied before it is decoded.
+#[derive(Debug, Clone, Copy)]
+pub struct RawRecord<'a> {
+    /// Where the record stands in its source.
+    pub position: Position,
+    /// The broker's or producer's timestamp, milliseconds since the epoch.
+    pub timestamp_ms: Option<i64>,
+    /// The message key.
+    pub key: Option<&'a [u8]>,
+    /// The message value; `None` is a tombstone.
+    pub payload: Option<&'a [u8]>,
+}
+
+/// Why a record can't be scored and goes to the dead-letter topic.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum RecordError {
+    /// The payload is not what the decoder expects.
+    #[error("not valid JSON at byte {at}: {what}")]
+    Undecodable {
+        /// Byte offset of the fault in the payload.
+        at: usize,
+        /// What was found and what would be right.
+        what: String,
+    },
+    /// The message has no value.
+    #[error("the record has no value (a tombstone), expected a JSON object")]
+    Empty,
+    /// The payload is larger than the configured limit.
+    #[error("the record has {bytes} bytes, more than record.max_bytes = {limit}")]
+    TooLarge {
+        /// Size of the payload.
+        bytes: usize,
+        /// The limit from the configuration.
+        limit: usize,
+    },
+    /// The entity can't be told.
+    #[error("the entity is missing: {0}")]
+    NoEntity(String),
+    /// The event time can't be told.
+    #[error("the event time is not usable: {0}")]
+    BadTimestamp(String),
+    /// Too many features are missing or not finite.
+    #[error("{missing} of {features} features are missing or not finite (first: `{first}`), more than record.max_missing allows")]
+    TooManyMissing {
+        /// Count of features without a usable value.
+        missing: usize,
+        /// Count of features of the model.
+        features: usize,
+        /// Name of the first feature without a value.
+        first: String,
+    },
+    /// The model gave a score that is not finite.
+    #[error("the model's score is not finite")]
+    NonFiniteScore,
+}
+
+impl RecordError {
+    /// A short stable word for metric labels and message headers.
+    pub fn reason(&self) -> DeadLetterReason {
+        match self {
+            Self::Undecodable { .. } | Self::Empty => DeadLetterReason::Undecodable,
+            Self::TooLarge { .. } => DeadLetterReason::TooLarge,
+            Self::NoEntity(_) => DeadLetterReason::NoEntity,
+            Self::BadTimestamp(_) => DeadLetterReason::BadTimestamp,
+            Self::TooManyMissing { .. } => DeadLetterReason::TooManyMissing,
+            Self::NonFiniteScore => DeadLetterReason::NonFiniteScore,
+        }
+    }
+}
+
+/// The reasons for a dead letter, as metric label and header value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeadLetterReason {
+    /// Not the configured format.
+    Undecodable,
+    /// Larger than `record.max_bytes`.
+    TooLarge,
+    /// No entity.
+    NoEntity,
+    /// No usable event time.
+    BadTimestamp,
+    /// Too many features without a value.
+    TooManyMissing,
+    /// The score is NaN or infinite.
+    NonFiniteScore,
+}
+
+impl DeadLetterReason {
+    /// Every reason, in the order of the table of metrics.
+    pub const ALL: [Self; 6] =
+        [Self::Undecodable, Self::TooLarge, Self::NoEntity, Self::BadTimestamp, Self::TooManyMissing, Self::NonFiniteScore];
+
+    /// The word used in labels and headers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Undecodable => "undecodable",
+            Self::TooLarge => "too_large",
+            Self::NoEntity => "no_entity",
+            Self::BadTimestamp => "bad_timestamp",
+            Self::TooManyMissing => "too_many_missing",
+            Self::NonFiniteScore => "non_finite_score",
+        }
+    }
+}
+
+/// What a slot of a decoded record holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotState {
+    /// A finite number (booleans are 0 and 1, categories their index in the vocabulary).
+    Present,
+    /// The field is absent or null.
+    Missing,
+    /// NaN, infinite, or of a type that the feature can't use.
+    Unusable,
+    /// A category that the vocabulary doesn't hold.
+    UnknownCategory,
+}
+
+/// The configured fields of one record. Reused from record to record, so decoding allocates nothing.
+#[derive(Debug, Default, Clone)]
+pub struct DecodedRecord {
+    /// One number per slot of the decoder's schema; NaN where the state isn't `Present`.
+    pub values: Vec<f64>,
+    /// One state per slot.
+    pub states: Vec<SlotState>,
+    /// Entity name; empty when records have no entity.
+    pub entity: String,
+    /// Event time, microseconds since the epoch.
+    pub time_us: i64,
+}
