@@ -13,12 +13,20 @@
 //! 8. [`telemetry`] and [`http`]: what an operator sees.
 //!
 //! [`config`] says what may be set, [`app`] puts the parts together, [`demo`] shows them on shipped data.
-// <modules>
+
+pub mod app;
+pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod detect;
+pub mod file;
+pub mod http;
+pub mod kafka;
 pub mod model;
 pub mod pipeline;
 pub mod record;
 pub mod stream;
 pub mod telemetry;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod train;

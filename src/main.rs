@@ -1,2 +1,27 @@
 //! The `strayd` program: parse the command, hand over, map the result to an exit code.
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use strayd::cli::{self, Cli, Command};
+
+// Messages are allocated on Kafka's threads and freed on ours; mimalloc does that with the least CPU (docs/performance.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Demo(args) => cli::demo::run(&args),
+        Command::Run(args) => cli::run::run(&args),
+        Command::Train(args) => cli::offline::train(&args),
+        Command::Score(args) => cli::offline::score(&args),
+        Command::Config(command) => cli::config::run(&command),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}

@@ -2,15 +2,80 @@
 
 pub mod calibrate;
 pub mod event;
+pub mod explain;
+pub mod incident;
 pub mod judge;
 pub mod onnx;
 pub mod runtime;
+
+use crate::model::Model;
 
 /// Gives residuals for a batch of windows. A batch of three scores like three batches of one, to the bit.
 pub trait Scorer {
     /// Scores `rows` windows of `window * width` values each (row-major, oldest row first, columns' own units) and writes
     /// `rows * width` signed residuals of the newest row, in scaled units, into `residuals`.
     fn score(&mut self, windows: &[f32], rows: usize, residuals: &mut Vec<f32>) -> Result<(), ScoreError>;
+}
+
+/// Makes scorers of model files: ONNX Runtime in production.
+pub trait Scorers: Send + Sync {
+    /// Loads the model, runs its golden rows once, and gives a scorer for the calling thread.
+    fn scorer(&self, model: &Model) -> Result<Box<dyn Scorer>, LoadError>;
+}
+
+/// Why a model file can't be used.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum LoadError {
+    /// ONNX Runtime refused the file.
+    #[error("ONNX Runtime can't load the model: {cause}")]
+    Broken {
+        /// What it said.
+        cause: String,
+    },
+    /// A foreign graph has more than one input or output.
+    #[error("the graph has {inputs} inputs and {outputs} outputs, an autoencoder needs exactly one of each")]
+    Ports {
+        /// Inputs of the graph.
+        inputs: usize,
+        /// Outputs of the graph.
+        outputs: usize,
+    },
+    /// The named input or output is missing.
+    #[error("the graph has no input or output `{name}`, it has: {}", .there.join(", "))]
+    NoSuchPort {
+        /// The missing name.
+        name: String,
+        /// The names there are.
+        there: Vec<String>,
+    },
+    /// An input or output is not a float tensor.
+    #[error("`{name}` is {found}, expected a float32 tensor of shape [batch, values]")]
+    Type {
+        /// Name of the input or output.
+        name: String,
+        /// Its type.
+        found: String,
+    },
+    /// An input or output has another width than the rows.
+    #[error("`{name}` takes or gives {found} values per row, expected {expected} (columns of the features times rows of the window)")]
+    Width {
+        /// Name of the input or output.
+        name: String,
+        /// Its width.
+        found: usize,
+        /// The width needed.
+        expected: usize,
+    },
+    /// A golden row gave another score than when the file was made.
+    #[error("golden row {index} scores {got}, the model file says {expected}: file and runtime don't agree")]
+    Golden {
+        /// Index of the row.
+        index: usize,
+        /// Score now.
+        got: f32,
+        /// Score in the file.
+        expected: f32,
+    },
 }
 
 /// A fault of the model at run time.

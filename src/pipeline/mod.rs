@@ -1,6 +1,12 @@
 //! The run loop over the seams: a [`Source`] lends records, the pipeline scores and judges them, a [`Sink`] takes what
 //! comes out. `demo`, `score` and `run` use the very same loop; only source and sink differ.
 
+pub mod cold_start;
+pub mod entities;
+mod flow;
+pub mod run;
+pub mod scoring;
+
 use std::time::Duration;
 
 use crate::record::{DeadLetterReason, Position, RawRecord};
@@ -40,8 +46,12 @@ pub trait Source {
     fn finished(&mut self, next: Position) -> Result<(), SourceError>;
     /// Stops (`true`) or goes on (`false`) with delivery while staying a member of the group.
     fn pause(&mut self, paused: bool) -> Result<(), SourceError>;
-    /// Commits what [`Source::finished`] was told, now.
-    fn commit(&mut self) -> Result<(), SourceError>;
+    /// Commits what [`Source::finished`] was told: in the background, or (`wait`) until the broker has it.
+    fn commit(&mut self, wait: bool) -> Result<(), SourceError>;
+    /// Records that wait in the source; `None` when it can't tell.
+    fn lag(&self) -> Option<i64> {
+        None
+    }
 }
 
 /// A fault of a source that can't be mended by waiting.
@@ -102,4 +112,55 @@ pub enum SinkError {
     /// Writing failed for good.
     #[error("{0}")]
     Fatal(String),
+}
+
+/// Watches where each record ends: the scores file, the demo's evaluation, tests.
+pub trait Observer {
+    /// The record was scored and judged.
+    fn judged(&mut self, record: &scoring::Observed<'_>);
+    /// The record came to its end without a score.
+    fn unscored(&mut self, record: &Unscored<'_>);
+}
+
+/// A record that has no score.
+#[derive(Debug, Clone, Copy)]
+pub struct Unscored<'a> {
+    /// Where it stands.
+    pub position: Position,
+    /// Whose record it is, as far as could be told.
+    pub entity: &'a str,
+    /// Event time in microseconds, as far as could be told.
+    pub time_us: Option<i64>,
+    /// `warming_up`, `collected`, or the reason of the dead letter.
+    pub why: &'a str,
+}
+
+/// Watches nothing.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct NoObserver;
+
+impl Observer for NoObserver {
+    fn judged(&mut self, _: &scoring::Observed<'_>) {}
+    fn unscored(&mut self, _: &Unscored<'_>) {}
+}
+
+/// Takes every output and keeps none: for runs whose result is what the observer saw.
+#[derive(Debug, Default)]
+pub struct Discard {
+    taken: Vec<Position>,
+}
+
+impl Sink for Discard {
+    fn send(&mut self, position: Position, _: Output) -> Result<(), SinkError> {
+        self.taken.push(position);
+        Ok(())
+    }
+
+    fn deliveries(&mut self, _: Duration, visit: &mut dyn FnMut(Delivery)) {
+        self.taken.drain(..).for_each(|position| visit(Delivery { position, result: Ok(()) }));
+    }
+
+    fn health(&self) -> Result<(), String> {
+        Ok(())
+    }
 }

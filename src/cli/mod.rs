@@ -1,0 +1,60 @@
+//! The commands: one file each, a few lines over the library.
+
+pub mod config;
+pub mod demo;
+pub mod offline;
+pub mod run;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Exit code of a configuration that can't be used (EX_USAGE of sysexits.h).
+pub const EXIT_CONFIG: u8 = 64;
+
+/// Streaming anomaly detection: Kafka in, autoencoder reconstruction error, anomalies out.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show the whole way on shipped data with an embedded Kafka broker; needs nothing else
+    Demo(demo::DemoArgs),
+    /// Run the daemon: read from Kafka, score, publish anomalies
+    Run(run::RunArgs),
+    /// Train a model on files and write it as one ONNX file
+    Train(offline::TrainArgs),
+    /// Score files with a model through the same pipeline as the daemon
+    Score(offline::ScoreArgs),
+    /// Check, print or describe the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+/// The configuration commands.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Tell every problem at once, each with its key and what would be right
+    Check(ConfigArgs),
+    /// Print the merged settings as YAML, secrets hidden
+    Print(ConfigArgs),
+    /// Print the JSON Schema of the configuration file
+    Schema,
+}
+
+/// Where the configuration comes from.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ConfigArgs {
+    /// Configuration file (YAML, TOML or JSON)
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// One setting, over file and environment; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}

@@ -1,0 +1,231 @@
+//! `strayd train` and `strayd score`: the same pipeline with files as source.
+
+use std::{
+    ops::ControlFlow,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use clap::Args;
+
+use super::{ConfigArgs, Failure};
+use crate::{
+    app::{self, App, Ends},
+    config::{Loaded, settings::AlarmBudget},
+    demo::display::TrainingBar,
+    detect::runtime::Runtime,
+    file::{
+        self,
+        scores::{ScoreRow, ScoresWriter},
+    },
+    model::{Model, ModelError},
+    pipeline::{Discard, Observer, Polled, Source, Unscored, run::Start, scoring::Observed},
+    record::timestamp,
+    telemetry::log,
+    train::{
+        recipe::Recipe,
+        sample::SampleRecord,
+    },
+};
+
+/// Arguments of `strayd train`.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// The configuration; without one, settings come from the data
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Files to train on, in time order: .csv, .jsonl, .parquet, also .gz
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    pub data: Vec<PathBuf>,
+    /// Where the model goes
+    #[arg(long, value_name = "FILE.onnx")]
+    pub out: PathBuf,
+}
+
+/// Arguments of `strayd score`.
+#[derive(Debug, Args)]
+pub struct ScoreArgs {
+    /// The configuration; without one, settings come from the data
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The model file
+    #[arg(long, value_name = "FILE.onnx")]
+    pub model: PathBuf,
+    /// Files to score: .csv, .jsonl, .parquet, also .gz
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    pub data: Vec<PathBuf>,
+    /// Where the scores go, one row per input row
+    #[arg(long, value_name = "FILE.csv")]
+    pub out: PathBuf,
+}
+
+/// Trains on files.
+pub fn train(args: &TrainArgs) -> Result<(), Failure> {
+    let loaded = args.config.load_for_files(&args.data)?;
+    log::init(&loaded.settings.log)?;
+    let runtime = Runtime::load(loaded.settings.runtime.library.as_deref()).map_err(app::AppError::from)?;
+    let (sample, seen) = read_sample(args, &loaded)?;
+    if seen > sample.len() {
+        tracing::warn!(seen, kept = sample.len(), "more rows than training.max_rows: only the newest are trained on");
+    }
+    let foreign = match &loaded.settings.model.file {
+        Some(file) => match Model::read(file) {
+            Err(ModelError::NoMetadata) => Some(app::foreign(&runtime, file, &loaded.settings)?),
+            Err(error) => return Err(app::AppError::from(error).into()),
+            Ok(_) => None,
+        },
+        None => None,
+    };
+    let recipe = Recipe {
+        settings: Arc::new(loaded.settings.clone()),
+        scorers: Arc::new(runtime),
+        foreign,
+        source: names(&args.data),
+        config_sha256: loaded.sha256.clone(),
+        created: app::now(),
+    };
+    let mut bar = TrainingBar::new();
+    let model = recipe.train(&sample, &mut |report| {
+        bar.epoch(report);
+        ControlFlow::Continue(())
+    })?;
+    bar.finish();
+    model.write(&args.out).map_err(app::AppError::from)?;
+    tell(&model, args, &loaded);
+    Ok(())
+}
+
+fn names(files: &[PathBuf]) -> String {
+    files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn read_sample(args: &TrainArgs, loaded: &Loaded) -> Result<(Vec<SampleRecord>, usize), Failure> {
+    let mut source = file::FileSource::open(&args.data)?;
+    let most = loaded.settings.training.max_rows;
+    let mut sample = std::collections::VecDeque::new();
+    let mut seen = 0;
+    loop {
+        let polled = source
+            .poll(4096, std::time::Duration::ZERO, &mut |raw| {
+                seen += 1;
+                sample.extend(SampleRecord::copy(&raw));
+                if sample.len() > most {
+                    sample.pop_front();
+                }
+            })
+            .map_err(|error| Failure::other(&error))?;
+        if polled == Polled::End {
+            return Ok((sample.into(), seen));
+        }
+    }
+}
+
+fn tell(model: &Model, args: &TrainArgs, loaded: &Loaded) {
+    let metadata = &model.metadata;
+    let provenance = &metadata.provenance;
+    eprintln!(
+        "{}: model {} of {} rows ({} held back, {} unusable), {} columns, window {}, loss {:.3e}, held-back loss {:.3e}",
+        args.out.display(),
+        model.version,
+        provenance.fitted_rows,
+        provenance.held_back_rows,
+        provenance.unusable_records,
+        metadata.columns.len(),
+        metadata.window,
+        provenance.training_loss,
+        provenance.validation_loss,
+    );
+    let budget = match loaded.settings.judging.budget {
+        AlarmBudget::PerEntityAndDay(alarms) => format!("{alarms} alarms per entity and day"),
+        AlarmBudget::Quantile(share) => format!("{share} of normal rows"),
+    };
+    match metadata.calibration.limit(&loaded.settings.judging.budget) {
+        Ok(limit) => eprintln!("limit {limit:.4} for a budget of {budget}"),
+        Err(error) => eprintln!("no limit for a budget of {budget}: {error}"),
+    }
+}
+
+/// Scores files.
+pub fn score(args: &ScoreArgs) -> Result<(), Failure> {
+    let mut loaded = args.config.load_for_files(&args.data)?;
+    loaded.settings.http.listen = None;
+    log::init(&loaded.settings.log)?;
+    let model = Model::read(&args.model).map_err(app::AppError::from)?;
+    if model.metadata.calibration.interval_seconds.is_none()
+        && matches!(loaded.settings.judging.budget, AlarmBudget::PerEntityAndDay(_))
+        && args.config.config.is_none()
+    {
+        // Without a config the budget follows the model: it was trained on independent rows.
+        loaded.settings.judging.budget = crate::config::presets::TABULAR_BUDGET;
+    }
+    let timed = loaded.settings.record.timestamp.is_some();
+    let app = App::build(&loaded)?;
+    let mut source = file::FileSource::open(&args.data)?;
+    let writer = ScoresWriter::create(&args.out)?;
+    let mut scores = Scores { writer, timed, failed: None };
+    let mut sink = Discard::default();
+    let ends = Ends { source: &mut source, sink: &mut sink, observer: &mut scores, progress: &mut |_| {} };
+    let summary = app.run(Start::Model(Arc::new(model)), ends, &AtomicBool::new(false))?;
+    if let Some(error) = scores.failed {
+        return Err(error);
+    }
+    scores.writer.finish()?;
+    eprintln!(
+        "{}: {} rows, {} anomalous, {} could not be used",
+        args.out.display(),
+        summary.records,
+        summary.anomalies,
+        summary.dead_letters
+    );
+    Ok(())
+}
+
+/// Writes each record's end as one row.
+struct Scores {
+    writer: ScoresWriter,
+    timed: bool,
+    failed: Option<Failure>,
+}
+
+impl Scores {
+    fn write(&mut self, row: ScoreRow) {
+        if self.failed.is_none() {
+            self.failed = self.writer.write(row).err().map(Failure::from);
+        }
+    }
+
+    fn time(&self, time_us: i64) -> Option<String> {
+        self.timed.then(|| timestamp::to_rfc3339(time_us))
+    }
+}
+
+impl Observer for Scores {
+    fn judged(&mut self, record: &Observed<'_>) {
+        let top = record.blames(1).pop().map(|blame| (blame.name, blame.value, blame.expected));
+        let row = ScoreRow {
+            row: record.position.offset as u64,
+            entity: record.entity.to_owned(),
+            timestamp: self.time(record.time_us),
+            raw_score: Some(record.judged.raw_score),
+            score: Some(record.judged.score),
+            p_value: Some(record.p_value()),
+            verdict: if record.judged.anomalous { "anomalous" } else { "normal" }.to_owned(),
+            top,
+        };
+        self.write(row);
+    }
+
+    fn unscored(&mut self, record: &Unscored<'_>) {
+        let row = ScoreRow {
+            row: record.position.offset as u64,
+            entity: record.entity.to_owned(),
+            timestamp: record.time_us.and_then(|time| self.time(time)),
+            raw_score: None,
+            score: None,
+            p_value: None,
+            verdict: record.why.to_owned(),
+            top: None,
+        };
+        self.write(row);
+    }
+}

@@ -1,0 +1,269 @@
+//! From scores of normal rows to p-values and a limit.
+//!
+//! [`Calibration`] keeps what the judged scores of held-back rows looked like: an empirical body (quantile points) and a
+//! generalised Pareto tail above a high threshold, fitted by probability-weighted moments (Hosking and Wallis,
+//! *Technometrics* 29, 1987). For a budget in alarms per day the tail is that of incident peaks (peaks over threshold,
+//! declustered like incidents are), because one incident of fifty rows is one alarm, not fifty.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::settings::AlarmBudget;
+
+/// Quantile points that are kept of the body.
+const BODY_POINTS: usize = 1024;
+/// Share of rows above the tail's threshold.
+const TAIL_SHARE: f64 = 0.02;
+/// A tail needs this many exceedances to be fitted; below it is exponential.
+const MIN_TAIL: usize = 10;
+/// Bounds of the tail's shape: held-back samples are too short to tell heavier or lighter tails.
+const SHAPE_BOUNDS: (f64, f64) = (-0.2, 0.5);
+const SECONDS_PER_DAY: f64 = 86_400.0;
+
+/// What scores of normal rows look like.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calibration {
+    /// Ascending, evenly spaced quantile points (0 and 1 included) of the judged scores.
+    pub body: Vec<f64>,
+    /// Rows that the calibration stands on.
+    pub rows: usize,
+    /// The rows' tail.
+    pub row_tail: Tail,
+    /// The tail of incident peaks; its rate counts peaks per row.
+    pub peak_tail: Tail,
+    /// Median distance of two rows of one entity in seconds; `None` when rows have no time order.
+    pub interval_seconds: Option<f64>,
+}
+
+/// A generalised Pareto tail: P(X > x) = rate * (1 + shape * (x - threshold) / scale)^(-1 / shape).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tail {
+    /// Where the tail begins.
+    pub threshold: f64,
+    /// Exceedances of the threshold per row.
+    pub rate: f64,
+    /// Shape (xi), 0 is the exponential tail.
+    pub shape: f64,
+    /// Scale (sigma), > 0, in units of the score.
+    pub scale: f64,
+}
+
+/// Why there is no calibration or no limit.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum CalibrationError {
+    /// Too few held-back rows.
+    #[error("{rows} held-back rows are too few for a limit, expected at least {least}; raise training.rows or training.held_back")]
+    TooFewRows {
+        /// Rows there are.
+        rows: usize,
+        /// Rows needed.
+        least: usize,
+    },
+    /// A score is NaN or infinite.
+    #[error("the score of held-back row {row} is not finite")]
+    NotFinite {
+        /// Index of the row.
+        row: usize,
+    },
+    /// A budget per day needs to know how many rows a day has.
+    #[error("judging.budget counts alarms per day, but the rows have no event time to tell how long a day is; set judging.budget.quantile")]
+    NoInterval,
+}
+
+/// Fewest held-back rows that a limit can stand on.
+pub const MIN_ROWS: usize = 20;
+
+impl Calibration {
+    /// What a draft model has before its own scores are known.
+    pub fn unknown() -> Self {
+        let tail = Tail { threshold: 0.0, rate: 1.0, shape: 0.0, scale: 1.0 };
+        Self { body: vec![0.0, 0.0], rows: 0, row_tail: tail, peak_tail: tail, interval_seconds: None }
+    }
+
+    /// Fits body and tails to the scores of held-back rows: one sequence per entity, in event order.
+    pub fn fit(
+        sequences: &[Vec<f64>],
+        quiet_rows: u32,
+        interval_seconds: Option<f64>,
+    ) -> Result<Self, CalibrationError> {
+        let mut sorted: Vec<f64> = sequences.iter().flatten().copied().collect();
+        if sorted.len() < MIN_ROWS {
+            return Err(CalibrationError::TooFewRows { rows: sorted.len(), least: MIN_ROWS });
+        }
+        if let Some(row) = sorted.iter().position(|score| !score.is_finite()) {
+            return Err(CalibrationError::NotFinite { row });
+        }
+        sorted.sort_by(f64::total_cmp);
+        let rows = sorted.len();
+        let exceedances = ((rows as f64 * TAIL_SHARE) as usize).clamp(MIN_TAIL.min(rows / 2), rows / 2);
+        let threshold = sorted[rows - exceedances - 1];
+        let row_tail = Tail::fit(threshold, &sorted[rows - exceedances..], rows);
+        let mut peaks: Vec<f64> =
+            sequences.iter().flat_map(|sequence| incident_peaks(sequence, threshold, quiet_rows)).collect();
+        peaks.sort_by(f64::total_cmp);
+        let peak_tail = Tail::fit(threshold, &peaks, rows);
+        let points = rows.min(BODY_POINTS);
+        let body = (0..points).map(|k| quantile(&sorted, k as f64 / (points - 1) as f64)).collect();
+        Ok(Self { body, rows, row_tail, peak_tail, interval_seconds })
+    }
+
+    /// Probability that a normal row scores at least `score`: empirical below the tail's threshold, extrapolated above,
+    /// never 0. `score` must be finite.
+    pub fn p_value(&self, score: f64) -> f64 {
+        if score > self.row_tail.threshold {
+            return self.row_tail.survival(score).max(f64::MIN_POSITIVE);
+        }
+        let below = self.body.partition_point(|point| *point < score);
+        let share = 1.0 - below as f64 / self.body.len() as f64;
+        ((share * self.rows as f64 + 1.0) / (self.rows as f64 + 1.0)).max(self.row_tail.rate).min(1.0)
+    }
+
+    /// The score above which a row is anomalous, so that normal data keeps to the budget.
+    pub fn limit(&self, budget: &AlarmBudget) -> Result<f64, CalibrationError> {
+        match *budget {
+            AlarmBudget::Quantile(share) if share >= self.row_tail.rate => Ok(quantile(&self.body, 1.0 - share)),
+            AlarmBudget::Quantile(share) => Ok(self.row_tail.inverse(share)),
+            AlarmBudget::PerEntityAndDay(alarms) => {
+                let interval = self.interval_seconds.ok_or(CalibrationError::NoInterval)?;
+                let per_row = alarms * interval / SECONDS_PER_DAY;
+                if per_row >= self.peak_tail.rate { Ok(self.peak_tail.threshold) } else { Ok(self.peak_tail.inverse(per_row)) }
+            }
+        }
+    }
+
+    /// Alarms per entity and day that normal data is expected to raise at `limit`; `None` without a time order.
+    pub fn alarms_per_entity_and_day(&self, limit: f64) -> Option<f64> {
+        let interval = self.interval_seconds?;
+        Some(self.peak_tail.survival(limit.max(self.peak_tail.threshold)) * SECONDS_PER_DAY / interval)
+    }
+}
+
+impl Tail {
+    /// Fits `above` (ascending, all > threshold), seen among `rows` rows.
+    fn fit(threshold: f64, above: &[f64], rows: usize) -> Self {
+        let count = above.len();
+        let rate = count.max(1) as f64 / rows as f64;
+        let excess: Vec<f64> = above.iter().map(|score| score - threshold).collect();
+        let mean = excess.iter().sum::<f64>() / count.max(1) as f64;
+        // A tail without width would turn the smallest excess into certainty.
+        let floor = (threshold.abs() * 1e-6).max(1e-12);
+        if count < MIN_TAIL {
+            return Self { threshold, rate, shape: 0.0, scale: mean.max(floor) };
+        }
+        let weighted = excess
+            .iter()
+            .enumerate()
+            .map(|(rank, value)| value * (count - 1 - rank) as f64 / (count - 1) as f64)
+            .sum::<f64>()
+            / count as f64;
+        let shape = 2.0 - mean / (mean - 2.0 * weighted);
+        let shape = if shape.is_finite() { shape.clamp(SHAPE_BOUNDS.0, SHAPE_BOUNDS.1) } else { 0.0 };
+        Self { threshold, rate, shape, scale: (mean * (1.0 - shape)).max(floor) }
+    }
+
+    /// Exceedances of `x` per row, for x >= threshold.
+    fn survival(&self, x: f64) -> f64 {
+        let excess = (x - self.threshold) / self.scale;
+        if self.shape.abs() < 1e-9 {
+            return self.rate * (-excess).exp();
+        }
+        self.rate * (1.0 + self.shape * excess).max(0.0).powf(-1.0 / self.shape)
+    }
+
+    /// The x that is exceeded `rate` times per row, for rates up to the tail's own.
+    fn inverse(&self, rate: f64) -> f64 {
+        let ratio = rate / self.rate;
+        if self.shape.abs() < 1e-9 {
+            return self.threshold - self.scale * ratio.ln();
+        }
+        self.threshold + self.scale / self.shape * (ratio.powf(-self.shape) - 1.0)
+    }
+}
+
+/// Highest score of each run of rows above `threshold`; runs closer than `quiet_rows` are one, as incidents are.
+fn incident_peaks(sequence: &[f64], threshold: f64, quiet_rows: u32) -> Vec<f64> {
+    let mut peaks = Vec::new();
+    let mut open: Option<(f64, u32)> = None;
+    for &score in sequence {
+        open = match (open, score > threshold) {
+            (None, true) => Some((score, 0)),
+            (Some((peak, _)), true) => Some((peak.max(score), 0)),
+            (Some((peak, quiet)), false) if quiet < quiet_rows => Some((peak, quiet + 1)),
+            (Some((peak, _)), false) => {
+                peaks.push(peak);
+                None
+            }
+            (None, false) => None,
+        };
+    }
+    peaks.extend(open.map(|(peak, _)| peak));
+    peaks
+}
+
+/// Linear interpolation between the closest ranks of ascending `sorted`, `at` in 0..=1.
+fn quantile(sorted: &[f64], at: f64) -> f64 {
+    let place = at.clamp(0.0, 1.0) * (sorted.len() - 1) as f64;
+    let low = place.floor() as usize;
+    let high = place.ceil() as usize;
+    sorted[low] + (sorted[high] - sorted[low]) * (place - low as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Exponential scores with mean 1 by inverse transform of evenly spaced probabilities in a fixed shuffled order.
+    fn exponential(n: usize) -> Vec<f64> {
+        (0..n).map(|i| -(1.0 - ((i * 7919) % n) as f64 / n as f64 - 0.5 / n as f64).ln()).collect()
+    }
+
+    #[test]
+    fn p_values_of_the_calibration_rows_are_uniform() {
+        let scores = exponential(5000);
+        let calibration = Calibration::fit(std::slice::from_ref(&scores), 0, Some(60.0)).unwrap();
+        for level in [0.5, 0.1, 0.05, 0.01] {
+            let share = scores.iter().filter(|s| calibration.p_value(**s) <= level).count() as f64 / 5000.0;
+            assert!((share - level).abs() < 0.15 * level + 0.002, "{level}: {share}");
+        }
+    }
+
+    #[test]
+    fn the_tail_extrapolates_an_exponential_beyond_the_sample() {
+        let calibration = Calibration::fit(&[exponential(5000)], 0, Some(60.0)).unwrap();
+        let limit = calibration.limit(&AlarmBudget::Quantile(1e-5)).unwrap();
+        assert!((limit - 11.5).abs() < 2.0, "{limit}");
+        assert!((calibration.p_value(limit) / 1e-5 - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_larger_budget_never_raises_the_limit() {
+        let calibration = Calibration::fit(&[exponential(3000)], 5, Some(60.0)).unwrap();
+        let limits: Vec<f64> =
+            [0.1, 1.0, 10.0, 100.0].iter().map(|b| calibration.limit(&AlarmBudget::PerEntityAndDay(*b)).unwrap()).collect();
+        assert!(limits.windows(2).all(|pair| pair[0] >= pair[1]), "{limits:?}");
+        let rate = calibration.alarms_per_entity_and_day(limits[1]).unwrap();
+        assert!((rate - 1.0).abs() < 1e-6, "{rate}");
+    }
+
+    #[test]
+    fn runs_of_exceedances_count_as_one_peak() {
+        assert_eq!(incident_peaks(&[0.0, 5.0, 0.0, 7.0, 0.0, 0.0, 0.0, 3.0], 1.0, 2), vec![7.0, 3.0]);
+        assert_eq!(incident_peaks(&[5.0, 0.0, 7.0], 1.0, 0), vec![5.0, 7.0]);
+    }
+
+    #[test]
+    fn a_score_that_is_not_finite_is_refused_by_row() {
+        let mut scores = exponential(100);
+        scores[17] = f64::NAN;
+        assert_eq!(Calibration::fit(&[scores], 0, None), Err(CalibrationError::NotFinite { row: 17 }));
+    }
+
+    #[test]
+    fn constant_scores_give_a_limit_just_above_them() {
+        let calibration = Calibration::fit(&[vec![2.0; 100]], 0, None).unwrap();
+        let limit = calibration.limit(&AlarmBudget::Quantile(0.001)).unwrap();
+        assert!(limit >= 2.0 && limit < 2.1, "{limit}");
+        assert_eq!(calibration.limit(&AlarmBudget::PerEntityAndDay(1.0)), Err(CalibrationError::NoInterval));
+    }
+}

@@ -1,0 +1,182 @@
+//! The [`Scorer`] that runs a model file through ONNX Runtime.
+
+use ort::{
+    session::{HasSelectedOutputs, OutputSelector, RunOptions, Session},
+    value::{TensorElementType, TensorRef, ValueType},
+};
+
+use super::{LoadError, ScoreError, Scorer, Scorers, runtime::Runtime};
+use crate::model::{
+    Model,
+    metadata::{Column, GraphOrigin, Metadata},
+};
+
+/// Golden rows must come out within this relative distance.
+const GOLDEN_TOLERANCE: f32 = 1e-4;
+
+/// The one input and the one output of a foreign graph, and their widths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ports {
+    /// Name of the input.
+    pub input: String,
+    /// Values per row of the input; `None` when the graph leaves it open.
+    pub input_width: Option<usize>,
+    /// Name of the output.
+    pub output: String,
+    /// Values per row of the output; `None` when the graph leaves it open.
+    pub output_width: Option<usize>,
+}
+
+impl Runtime {
+    /// Reads input and output of a graph that another tool exported.
+    pub fn foreign_ports(&self, bytes: &[u8]) -> Result<Ports, LoadError> {
+        let session = self.session(bytes)?;
+        let ([input], [output]) = (session.inputs(), session.outputs()) else {
+            return Err(LoadError::Ports { inputs: session.inputs().len(), outputs: session.outputs().len() });
+        };
+        Ok(Ports {
+            input: input.name().to_owned(),
+            input_width: width(input.name(), input.dtype())?,
+            output: output.name().to_owned(),
+            output_width: width(output.name(), output.dtype())?,
+        })
+    }
+
+    fn session(&self, bytes: &[u8]) -> Result<Session, LoadError> {
+        let broken = |cause: String| LoadError::Broken { cause };
+        // One session per worker and one thread per session: a second intra-op thread costs twice the CPU and gains
+        // nothing at these widths, and a spinning pool takes the core that Kafka's client needs.
+        Session::builder(&self.environment)
+            .map_err(|error| broken(error.to_string()))?
+            .with_intra_threads(1)
+            .map_err(|error| broken(error.to_string()))?
+            .with_intra_op_spinning(false)
+            .map_err(|error| broken(error.to_string()))?
+            .commit_from_memory(bytes)
+            .map_err(|error| broken(error.to_string()))
+    }
+}
+
+/// Values per row of a float tensor `[batch, ...]`.
+fn width(name: &str, dtype: &ValueType) -> Result<Option<usize>, LoadError> {
+    let ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } = dtype else {
+        return Err(LoadError::Type { name: name.to_owned(), found: dtype.to_string() });
+    };
+    let per_row = shape.iter().skip(1).try_fold(1_usize, |product, &size| Some(product * usize::try_from(size).ok()?));
+    if shape.len() < 2 { Err(LoadError::Type { name: name.to_owned(), found: dtype.to_string() }) } else { Ok(per_row) }
+}
+
+impl Scorers for Runtime {
+    fn scorer(&self, model: &Model) -> Result<Box<dyn Scorer>, LoadError> {
+        let mut scorer = OnnxScorer::new(self.session(&model.bytes)?, &model.metadata)?;
+        scorer.check_golden(&model.metadata)?;
+        Ok(Box::new(scorer))
+    }
+}
+
+/// One session and its buffers, owned by one thread.
+pub struct OnnxScorer {
+    session: Session,
+    input: String,
+    output: String,
+    options: RunOptions<HasSelectedOutputs>,
+    columns: Vec<Column>,
+    window: usize,
+    /// Scaled windows, for graphs that don't scale by themselves.
+    scaled: Option<Vec<f32>>,
+}
+
+impl OnnxScorer {
+    fn new(session: Session, metadata: &Metadata) -> Result<Self, LoadError> {
+        let (input, output, foreign) = match &metadata.graph {
+            GraphOrigin::Strayd { .. } => ("window".to_owned(), "residual".to_owned(), false),
+            GraphOrigin::Foreign { input, output } => (input.clone(), output.clone(), true),
+        };
+        let of_input = find(session.inputs(), &input)?;
+        let of_output = find(session.outputs(), &output)?;
+        let (row, window) = (metadata.columns.len(), metadata.columns.len() * metadata.window);
+        if of_input.is_some_and(|width| width != window) {
+            return Err(LoadError::Width { name: input, found: of_input.unwrap_or(0), expected: window });
+        }
+        if of_output.is_some_and(|width| width != row && !(foreign && width == window)) {
+            return Err(LoadError::Width { name: output, found: of_output.unwrap_or(0), expected: row });
+        }
+        let options = RunOptions::new()
+            .map_err(|error| LoadError::Broken { cause: error.to_string() })?
+            .with_outputs(OutputSelector::no_default().with(output.clone()));
+        Ok(Self {
+            session,
+            input,
+            output,
+            options,
+            columns: metadata.columns.clone(),
+            window: metadata.window,
+            scaled: foreign.then(Vec::new),
+        })
+    }
+
+    /// Runs the golden rows: the first sign of life on the device, and proof that file and runtime agree.
+    fn check_golden(&mut self, metadata: &Metadata) -> Result<(), LoadError> {
+        let mut residuals = Vec::new();
+        for (index, golden) in metadata.golden.iter().enumerate() {
+            self.score(&golden.window, 1, &mut residuals).map_err(|error| LoadError::Broken { cause: error.to_string() })?;
+            let sum: f32 = residuals.iter().zip(&self.columns).map(|(r, column)| r * r / column.residual_variance).sum();
+            let got = sum / residuals.len() as f32;
+            let close = (got - golden.score).abs() <= GOLDEN_TOLERANCE * golden.score.abs().max(1e-3);
+            if !close {
+                return Err(LoadError::Golden { index, got, expected: golden.score });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn find(outlets: &[ort::value::Outlet], name: &str) -> Result<Option<usize>, LoadError> {
+    let outlet = outlets.iter().find(|outlet| outlet.name() == name).ok_or_else(|| LoadError::NoSuchPort {
+        name: name.to_owned(),
+        there: outlets.iter().map(|outlet| outlet.name().to_owned()).collect(),
+    })?;
+    width(name, outlet.dtype())
+}
+
+impl Scorer for OnnxScorer {
+    fn score(&mut self, windows: &[f32], rows: usize, residuals: &mut Vec<f32>) -> Result<(), ScoreError> {
+        let failed = |cause: String| ScoreError::Run { rows, cause };
+        let row = self.columns.len();
+        let width = row * self.window;
+        let fed = match &mut self.scaled {
+            Some(scaled) => {
+                scaled.clear();
+                scaled.extend(windows.iter().enumerate().map(|(i, value)| {
+                    let column = &self.columns[i % row];
+                    (value - column.center) / column.scale
+                }));
+                scaled.as_slice()
+            }
+            None => windows,
+        };
+        let tensor = TensorRef::from_array_view(([rows, width], fed)).map_err(|error| failed(error.to_string()))?;
+        let outputs = self
+            .session
+            .run_with_options(ort::inputs![self.input.as_str() => tensor], &self.options)
+            .map_err(|error| failed(error.to_string()))?;
+        let (_, values) =
+            outputs[self.output.as_str()].try_extract_tensor::<f32>().map_err(|error| failed(error.to_string()))?;
+        residuals.clear();
+        if self.scaled.is_none() {
+            if values.len() != rows * row {
+                return Err(ScoreError::Shape { rows, got: values.len(), expected: rows * row });
+            }
+            residuals.extend_from_slice(values);
+            return Ok(());
+        }
+        let per_row = values.len() / rows.max(1);
+        if per_row * rows != values.len() || (per_row != row && per_row != width) {
+            return Err(ScoreError::Shape { rows, got: values.len(), expected: rows * row });
+        }
+        for (window, rebuilt) in fed.chunks_exact(width).zip(values.chunks_exact(per_row)) {
+            residuals.extend(window[width - row..].iter().zip(&rebuilt[per_row - row..]).map(|(x, y)| x - y));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,164 @@
+//! The model: one ONNX file with the whole scoring graph, and everything else in its metadata.
+
+pub mod graph;
+pub mod metadata;
+pub mod proto;
+pub mod registry;
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use metadata::{FORMAT, Metadata};
+use sha2::{Digest, Sha256};
+
+/// Key of the metadata document in the ONNX file.
+const KEY: &str = "strayd";
+
+/// A model file in memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Model {
+    /// The whole file.
+    pub bytes: Arc<[u8]>,
+    /// Its metadata document.
+    pub metadata: Metadata,
+    /// Version: the first 12 hexadecimal digits of the file's SHA-256.
+    pub version: String,
+}
+
+/// Why a model file can't be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The file can't be read or written.
+    #[error("model file {}: {cause}", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// Not an ONNX file.
+    #[error("not a readable ONNX file: {0}")]
+    NotOnnx(String),
+    /// An ONNX file without strayd's metadata.
+    #[error(
+        "the ONNX file has no strayd metadata: it was made by another tool; start `strayd run` or `strayd train` with it as model.file to fit scaler and limit"
+    )]
+    NoMetadata,
+    /// The metadata document is damaged.
+    #[error("the metadata of the model file can't be used: {0}")]
+    BadMetadata(String),
+    /// The registry folder holds several models and doesn't say which one to use.
+    #[error("registry {} holds {count} models and no `current`; write the name of one of them into the file `current`", .path.display())]
+    Ambiguous {
+        /// The folder.
+        path: PathBuf,
+        /// Models in it.
+        count: usize,
+    },
+    /// The pointer file names something odd.
+    #[error("registry {}: the file `current` names `{name}`, expected the name of an .onnx file in the same folder", .path.display())]
+    BadPointer {
+        /// The folder.
+        path: PathBuf,
+        /// The content of the pointer file.
+        name: String,
+    },
+}
+
+impl Model {
+    /// Puts metadata onto a graph.
+    pub fn assemble(mut graph: Vec<u8>, metadata: Metadata) -> Self {
+        let document = serde_json::to_string(&metadata).expect("metadata holds finite numbers and strings only");
+        graph::append_metadata(&mut graph, KEY, &document);
+        let version = version_of(&graph);
+        Self { bytes: graph.into(), metadata, version }
+    }
+
+    /// Takes apart the bytes of a model file.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, ModelError> {
+        let document = graph::read_metadata(&bytes, KEY)
+            .map_err(|error| ModelError::NotOnnx(error.to_string()))?
+            .ok_or(ModelError::NoMetadata)?;
+        let metadata: Metadata =
+            serde_json::from_str(&document).map_err(|error| ModelError::BadMetadata(error.to_string()))?;
+        check(&metadata).map_err(ModelError::BadMetadata)?;
+        let version = version_of(&bytes);
+        Ok(Self { bytes: bytes.into(), metadata, version })
+    }
+
+    /// Reads a model file.
+    pub fn read(path: &Path) -> Result<Self, ModelError> {
+        Self::from_bytes(fs::read(path).map_err(|cause| ModelError::Io { path: path.to_path_buf(), cause })?)
+    }
+
+    /// Writes the file so that after a crash there is either the whole new file or the old one.
+    pub fn write(&self, path: &Path) -> Result<(), ModelError> {
+        write_atomically(path, &self.bytes)
+    }
+}
+
+fn version_of(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What must hold before anything is computed with the metadata.
+fn check(metadata: &Metadata) -> Result<(), String> {
+    if metadata.format != FORMAT {
+        return Err(format!("format {} is unknown to this program, expected {FORMAT}", metadata.format));
+    }
+    if metadata.columns.is_empty() || metadata.window == 0 {
+        return Err("the row has no columns or the window no rows".to_owned());
+    }
+    for column in &metadata.columns {
+        let sound = column.scale > 0.0
+            && column.scale.is_finite()
+            && column.residual_variance > 0.0
+            && column.residual_variance.is_finite()
+            && column.residual_mean.is_finite()
+            && column.residual_cap > 0.0
+            && column.center.is_finite()
+            && column.impute.is_finite()
+            && column.feature < metadata.features.len();
+        if !sound {
+            return Err(format!("column `{}` holds a number out of range", column.name));
+        }
+    }
+    let width = metadata.columns.len() * metadata.window;
+    if metadata.golden.iter().any(|golden| golden.window.len() != width) {
+        return Err(format!("a golden row hasn't {width} values"));
+    }
+    let body = &metadata.calibration.body;
+    if body.len() < 2 || body.windows(2).any(|pair| !matches!(pair[0].partial_cmp(&pair[1]), Some(order) if order.is_le())) {
+        return Err("the calibration's quantile points don't ascend".to_owned());
+    }
+    let half_life_sound = metadata.scoring.half_life.is_none_or(|rows| rows > 0.0 && rows.is_finite());
+    if metadata.scoring.smoothing_span == 0 || !half_life_sound {
+        return Err("smoothing span and half-life must be positive".to_owned());
+    }
+    Ok(())
+}
+
+/// Writes beside the target, syncs, renames, and syncs the folder.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
+    let io = |cause| ModelError::Io { path: path.to_path_buf(), cause };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(io)?;
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let draft = folder.join(name);
+    let written = fs::File::create(&draft).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&draft, path)?;
+        fs::File::open(folder)?.sync_all()
+    });
+    if written.is_err() {
+        // Best effort: the draft is ours, and the error below is what matters.
+        let _ = fs::remove_file(&draft);
+    }
+    written.map_err(io)
+}

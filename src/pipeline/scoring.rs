@@ -1,0 +1,401 @@
+//! Scoring: a record becomes a row, its entity's window joins the batch, and the batch is scored and judged as one.
+
+use std::{ops::Range, sync::Arc, time::Instant};
+
+use super::{Observer, Unscored, entities::EntityState};
+use crate::{
+    config::settings::Settings,
+    detect::{
+        LoadError, ScoreError, Scorer, Scorers,
+        calibrate::CalibrationError,
+        event::{AnomalyEvent, Origin, Verdict},
+        explain::{Blame, Explainer, JudgedRow},
+        incident::{Incident, IncidentChange},
+        judge::{EntityJudgement, Judge, Judged},
+    },
+    model::Model,
+    record::{
+        DecodedRecord, Position, RawRecord, RecordError,
+        decode::{JsonDecoder, Schema},
+        features::{FeatureEncoder, FeatureError},
+    },
+    stream::window::Entities,
+};
+
+/// Why a model can't be put to work.
+#[derive(Debug, thiserror::Error)]
+pub enum ScoringError {
+    /// The model file can't be loaded.
+    #[error("{0}")]
+    Load(#[from] LoadError),
+    /// The calibration gives no limit for the budget.
+    #[error("{0}")]
+    Calibration(#[from] CalibrationError),
+    /// The features contradict each other.
+    #[error("{0}")]
+    Features(#[from] FeatureError),
+    /// The model failed on a batch.
+    #[error("{0}")]
+    Score(#[from] ScoreError),
+}
+
+/// A record's end, as the run loop has to act on it.
+#[derive(Debug)]
+pub enum End {
+    /// Nothing more to do.
+    Normal,
+    /// The window isn't full yet.
+    WarmingUp,
+    /// An event has to be published before the record is done.
+    Anomalous {
+        /// Message key.
+        entity: String,
+        /// The encoded event.
+        json: Vec<u8>,
+    },
+    /// The record goes to the dead-letter topic.
+    DeadLetter(RecordError),
+}
+
+/// A judged record, lent to an [`Observer`].
+pub struct Observed<'a> {
+    /// Where it stands.
+    pub position: Position,
+    /// Whose record it is.
+    pub entity: &'a str,
+    /// Event time, microseconds since the epoch.
+    pub time_us: i64,
+    /// Scores and verdict.
+    pub judged: Judged,
+    /// What the row did to its entity's incident.
+    pub incident: IncidentChange,
+    context: &'a Context,
+    row: JudgedRow<'a>,
+    memory: &'a EntityJudgement,
+}
+
+impl Observed<'_> {
+    /// Probability that a normal row scores as high.
+    pub fn p_value(&self) -> f64 {
+        self.context.model.metadata.calibration.p_value(self.judged.score)
+    }
+
+    /// The limit that the score was compared with.
+    pub fn limit(&self) -> f64 {
+        self.context.judge.limit()
+    }
+
+    /// The `count` features with the largest share of the error.
+    pub fn blames(&self, count: usize) -> Vec<Blame> {
+        self.context.explainer.top(&self.row, &self.context.judge, self.memory, count)
+    }
+}
+
+/// What a batch did, for the metrics.
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
+pub struct BatchReport {
+    /// Rows scored.
+    pub rows: usize,
+    /// Seconds in the model.
+    pub score_seconds: f64,
+    /// Seconds in the judge.
+    pub judge_seconds: f64,
+    /// Incidents that began.
+    pub incidents_opened: u64,
+    /// Incidents that ended.
+    pub incidents_resolved: u64,
+    /// Values that were imputed.
+    pub imputed_values: u64,
+}
+
+/// What belongs to the model in use and doesn't change while it is.
+struct Context {
+    model: Arc<Model>,
+    judge: Judge,
+    explainer: Explainer,
+    topic: String,
+    top_features: usize,
+}
+
+/// One row of the open batch.
+struct Pending {
+    position: Position,
+    entity: u32,
+    time_us: i64,
+    timestamp_ms: Option<i64>,
+    /// Where key and payload stand in [`Scoring::raw`]: a record that turns out unscorable goes on as it came.
+    key: Option<Range<usize>>,
+    payload: Range<usize>,
+}
+
+/// The scoring stage: one owner, one thread, one session.
+pub struct Scoring {
+    context: Context,
+    scorer: Box<dyn Scorer>,
+    decoder: JsonDecoder,
+    encoder: FeatureEncoder,
+    entities: Entities<EntityState>,
+    decoded: DecodedRecord,
+    row: Vec<f32>,
+    /// Windows of the open batch, `rows * window * columns`.
+    windows: Vec<f32>,
+    /// Marks of the newest rows of the open batch, `rows * columns`.
+    imputed: Vec<bool>,
+    pending: Vec<Pending>,
+    /// Keys and payloads of the open batch.
+    raw: Vec<u8>,
+    residuals: Vec<f32>,
+    capacity: usize,
+    imputed_values: u64,
+    evicted: u64,
+    open_incidents: i64,
+}
+
+impl Scoring {
+    /// Puts `model` to work: loads it, runs its golden rows, and derives the limit from the configured budget.
+    pub fn new(model: Arc<Model>, settings: &Settings, scorers: &dyn Scorers) -> Result<Self, ScoringError> {
+        let metadata = &model.metadata;
+        let scorer = scorers.scorer(&model)?;
+        let limit = metadata.calibration.limit(&settings.judging.budget)?;
+        let impute = metadata.columns.iter().map(|column| column.impute).collect();
+        let encoder = FeatureEncoder::new(&metadata.features, impute, settings.record.max_missing)?;
+        let decoder = JsonDecoder::new(Schema::new(&metadata.features, &settings.record));
+        let width = metadata.columns.len();
+        let context = Context {
+            judge: Judge::new(metadata, limit),
+            explainer: Explainer::new(metadata),
+            topic: settings.kafka.input_topic.clone(),
+            top_features: settings.judging.top_features,
+            model: Arc::clone(&model),
+        };
+        Ok(Self {
+            context,
+            scorer,
+            decoder,
+            encoder,
+            entities: Entities::new(settings.pipeline.max_entities),
+            decoded: DecodedRecord::default(),
+            row: vec![0.0; width],
+            windows: Vec::with_capacity(settings.pipeline.batch_rows * width * metadata.window),
+            imputed: Vec::with_capacity(settings.pipeline.batch_rows * width),
+            pending: Vec::with_capacity(settings.pipeline.batch_rows),
+            raw: Vec::new(),
+            residuals: Vec::new(),
+            capacity: settings.pipeline.batch_rows,
+            imputed_values: 0,
+            evicted: 0,
+            open_incidents: 0,
+        })
+    }
+
+    /// The model in use.
+    pub fn model(&self) -> &Model {
+        &self.context.model
+    }
+
+    /// The limit in use.
+    pub fn limit(&self) -> f64 {
+        self.context.judge.limit()
+    }
+
+    /// Rows in the open batch.
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Whether the open batch takes no more rows.
+    pub fn is_full(&self) -> bool {
+        self.pending.len() >= self.capacity
+    }
+
+    /// Entities known, and entities that had to make room so far.
+    pub fn entities(&self) -> (usize, u64) {
+        (self.entities.len(), self.evicted)
+    }
+
+    /// Incidents that are open.
+    pub fn open_incidents(&self) -> i64 {
+        self.open_incidents
+    }
+
+    /// Takes one record: `None` when it joined the batch, else how it ended.
+    pub fn take(&mut self, raw: &RawRecord<'_>, observer: &mut dyn Observer) -> Option<End> {
+        match self.admit(raw) {
+            Ok(true) => None,
+            Ok(false) => {
+                observer.unscored(&self.unscored(raw, "warming_up"));
+                Some(End::WarmingUp)
+            }
+            Err(error) => {
+                observer.unscored(&self.unscored(raw, error.reason().as_str()));
+                Some(End::DeadLetter(error))
+            }
+        }
+    }
+
+    /// Fills windows from a record without scoring it: the sample that the model was trained on, at a cold start.
+    pub fn prime(&mut self, raw: &RawRecord<'_>) -> Result<(), RecordError> {
+        self.admit(raw)?;
+        self.clear();
+        self.imputed_values = 0;
+        Ok(())
+    }
+
+    /// Scores and judges the open batch in the order in which its rows came; `ends` gets the end of each record.
+    pub fn flush(
+        &mut self,
+        observer: &mut dyn Observer,
+        ends: &mut dyn FnMut(&RawRecord<'_>, End),
+    ) -> Result<BatchReport, ScoringError> {
+        let rows = self.pending.len();
+        let mut report = BatchReport { rows, imputed_values: std::mem::take(&mut self.imputed_values), ..Default::default() };
+        if rows == 0 {
+            return Ok(report);
+        }
+        let started = Instant::now();
+        self.scorer.score(&self.windows, rows, &mut self.residuals)?;
+        report.score_seconds = started.elapsed().as_secs_f64();
+        for index in 0..rows {
+            let end = self.judge(index, observer, &mut report);
+            ends(&self.lend(index), end);
+        }
+        report.judge_seconds = started.elapsed().as_secs_f64() - report.score_seconds;
+        self.open_incidents += report.incidents_opened as i64 - report.incidents_resolved as i64;
+        self.clear();
+        Ok(report)
+    }
+
+    /// Decodes the record into its entity's window; true when the window is full and now stands in the batch.
+    fn admit(&mut self, raw: &RawRecord<'_>) -> Result<bool, RecordError> {
+        self.decoder.decode(raw, &mut self.decoded)?;
+        let (rows, width) = (self.context.model.metadata.window, self.row.len());
+        let (index, evicted) = self.entities.enter(&self.decoded.entity, || EntityState::new(rows, width));
+        self.evicted += u64::from(evicted);
+        let marks = self.imputed.len();
+        self.imputed.resize(marks + width, false);
+        let state = self.entities.get_mut(index);
+        let encoded =
+            self.encoder.encode(&self.decoded, &mut state.counters, &mut self.row, &mut self.imputed[marks..]);
+        if let Err(error) = encoded {
+            self.imputed.truncate(marks);
+            return Err(error);
+        }
+        state.window.push(&self.row);
+        if !state.window.is_full() {
+            self.imputed.truncate(marks);
+            return Ok(false);
+        }
+        self.imputed_values += self.imputed[marks..].iter().filter(|mark| **mark).count() as u64;
+        let start = self.windows.len();
+        self.windows.resize(start + rows * width, 0.0);
+        state.window.copy_into(&mut self.windows[start..]);
+        let key = raw.key.map(|key| append(&mut self.raw, key));
+        let payload = append(&mut self.raw, raw.payload.unwrap_or_default());
+        self.pending.push(Pending {
+            position: raw.position,
+            entity: index,
+            time_us: self.decoded.time_us,
+            timestamp_ms: raw.timestamp_ms,
+            key,
+            payload,
+        });
+        Ok(true)
+    }
+
+    /// The record of a row of the open batch, as it came.
+    fn lend(&self, index: usize) -> RawRecord<'_> {
+        let pending = &self.pending[index];
+        RawRecord {
+            position: pending.position,
+            timestamp_ms: pending.timestamp_ms,
+            key: pending.key.clone().map(|key| &self.raw[key]),
+            payload: Some(&self.raw[pending.payload.clone()]),
+        }
+    }
+
+    fn judge(&mut self, index: usize, observer: &mut dyn Observer, report: &mut BatchReport) -> End {
+        let width = self.row.len();
+        let context = &self.context;
+        let pending = &self.pending[index];
+        let newest = (index + 1) * width * context.model.metadata.window;
+        let row = JudgedRow {
+            row: &self.windows[newest - width..newest],
+            residuals: &self.residuals[index * width..(index + 1) * width],
+            imputed: &self.imputed[index * width..(index + 1) * width],
+        };
+        let (entity, state) = self.entities.named(pending.entity);
+        let judged = context.judge.judge(row.residuals, row.imputed, &mut state.judgement);
+        if !judged.score.is_finite() {
+            let why = RecordError::NonFiniteScore;
+            observer.unscored(&Unscored {
+                position: pending.position,
+                entity,
+                time_us: Some(pending.time_us),
+                why: why.reason().as_str(),
+            });
+            return End::DeadLetter(why);
+        }
+        let quiet = context.model.metadata.scoring.incident_quiet_rows;
+        let incident = state.incident.advance(judged.anomalous, judged.score, pending.time_us, quiet);
+        match incident {
+            IncidentChange::Opened(_) => report.incidents_opened += 1,
+            IncidentChange::Resolved(_) => report.incidents_resolved += 1,
+            IncidentChange::None => {}
+        }
+        let observed = Observed {
+            position: pending.position,
+            entity,
+            time_us: pending.time_us,
+            judged,
+            incident,
+            context,
+            row,
+            memory: &state.judgement,
+        };
+        observer.judged(&observed);
+        if judged.anomalous { context.event(&observed) } else { End::Normal }
+    }
+
+    fn unscored<'a>(&'a self, raw: &RawRecord<'_>, why: &'a str) -> Unscored<'a> {
+        Unscored { position: raw.position, entity: &self.decoded.entity, time_us: Some(self.decoded.time_us), why }
+    }
+
+    fn clear(&mut self) {
+        self.windows.clear();
+        self.imputed.clear();
+        self.pending.clear();
+        self.raw.clear();
+    }
+
+    /// The incidents that are open, with their entities.
+    pub fn incidents(&self) -> Vec<(String, Incident)> {
+        self.entities.iter().filter_map(|(name, state)| Some((name.to_owned(), state.incident.open()?))).collect()
+    }
+}
+
+/// Appends bytes and says where they stand.
+fn append(arena: &mut Vec<u8>, bytes: &[u8]) -> Range<usize> {
+    let start = arena.len();
+    arena.extend_from_slice(bytes);
+    start..arena.len()
+}
+
+impl Context {
+    fn event(&self, observed: &Observed<'_>) -> End {
+        let origin = Origin {
+            topic: &self.topic,
+            position: observed.position,
+            entity: observed.entity,
+            time_us: observed.time_us,
+            model: &self.model.version,
+        };
+        let verdict = Verdict {
+            score: observed.judged.score,
+            raw_score: observed.judged.raw_score,
+            limit: observed.limit(),
+            p_value: observed.p_value(),
+        };
+        let event = AnomalyEvent::new(&origin, &verdict, observed.blames(self.top_features));
+        End::Anomalous { entity: observed.entity.to_owned(), json: event.to_json() }
+    }
+}

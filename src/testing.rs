@@ -1,0 +1,183 @@
+//! Sources, sinks and scorers that live in memory: some work, some fail, some come and go.
+
+use std::{collections::VecDeque, time::Duration};
+
+use crate::{
+    detect::{LoadError, ScoreError, Scorer, Scorers},
+    model::{Model, metadata::Metadata},
+    pipeline::{Delivery, Output, Polled, Sink, SinkError, Source, SourceError, SourceEvent},
+    record::{Position, RawRecord},
+};
+
+/// A record that owns its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnedRecord {
+    /// Where it stands.
+    pub position: Position,
+    /// Milliseconds since the epoch.
+    pub timestamp_ms: Option<i64>,
+    /// Message key.
+    pub key: Option<Vec<u8>>,
+    /// Message value.
+    pub payload: Option<Vec<u8>>,
+}
+
+/// Lends records from memory and keeps the books that Kafka would keep.
+#[derive(Debug, Default)]
+pub struct VecSource {
+    records: VecDeque<OwnedRecord>,
+    events: Vec<SourceEvent>,
+    paused: bool,
+    /// Positions that the pipeline called finished, in order.
+    pub finished: Vec<Position>,
+    /// What was committed so far, per call of `commit` the latest finished position per partition.
+    pub committed: std::collections::BTreeMap<i32, i64>,
+    /// Polls seen while paused.
+    pub polls_while_paused: u64,
+}
+
+impl VecSource {
+    /// Payloads become records of partition 0, one second apart.
+    pub fn of_payloads(payloads: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Self {
+        let records = payloads.into_iter().enumerate().map(|(offset, payload)| OwnedRecord {
+            position: Position { partition: 0, offset: offset as i64 },
+            timestamp_ms: Some(offset as i64 * 1000),
+            key: None,
+            payload: Some(payload.into()),
+        });
+        Self { records: records.collect(), ..Self::default() }
+    }
+
+    /// These records.
+    pub fn of_records(records: impl IntoIterator<Item = OwnedRecord>) -> Self {
+        Self { records: records.into_iter().collect(), ..Self::default() }
+    }
+
+    /// Tells this event before the next records.
+    pub fn tell(&mut self, event: SourceEvent) {
+        self.events.push(event);
+    }
+}
+
+impl Source for VecSource {
+    fn poll(
+        &mut self,
+        max: usize,
+        _: Duration,
+        visit: &mut dyn FnMut(RawRecord<'_>),
+    ) -> Result<Polled, SourceError> {
+        if self.paused {
+            self.polls_while_paused += 1;
+            return Ok(Polled::Idle);
+        }
+        let take = max.min(self.records.len());
+        for record in self.records.drain(..take) {
+            visit(RawRecord {
+                position: record.position,
+                timestamp_ms: record.timestamp_ms,
+                key: record.key.as_deref(),
+                payload: record.payload.as_deref(),
+            });
+        }
+        Ok(if take == 0 { Polled::End } else { Polled::Records(take) })
+    }
+
+    fn events(&mut self) -> Vec<SourceEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    fn finished(&mut self, next: Position) -> Result<(), SourceError> {
+        self.finished.push(next);
+        Ok(())
+    }
+
+    fn pause(&mut self, paused: bool) -> Result<(), SourceError> {
+        self.paused = paused;
+        Ok(())
+    }
+
+    fn commit(&mut self, _: bool) -> Result<(), SourceError> {
+        self.committed.extend(self.finished.iter().map(|next| (next.partition, next.offset)));
+        Ok(())
+    }
+}
+
+/// How a [`MemorySink`] treats what it is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SinkBehaviour {
+    /// Acknowledges at the next look.
+    #[default]
+    Works,
+    /// Takes everything and never acknowledges, like a broker that is away.
+    Hangs,
+    /// Refuses everything for good.
+    Refuses,
+}
+
+/// Keeps outputs in memory.
+#[derive(Debug, Default)]
+pub struct MemorySink {
+    /// What it does.
+    pub behaviour: SinkBehaviour,
+    /// What it was given, in order.
+    pub outputs: Vec<(Position, Output)>,
+    waiting: Vec<Position>,
+}
+
+impl MemorySink {
+    /// A sink with this behaviour.
+    pub fn new(behaviour: SinkBehaviour) -> Self {
+        Self { behaviour, ..Self::default() }
+    }
+}
+
+impl Sink for MemorySink {
+    fn send(&mut self, position: Position, output: Output) -> Result<(), SinkError> {
+        self.outputs.push((position, output));
+        self.waiting.push(position);
+        Ok(())
+    }
+
+    fn deliveries(&mut self, _: Duration, visit: &mut dyn FnMut(Delivery)) {
+        let result = match self.behaviour {
+            SinkBehaviour::Works => Ok(()),
+            SinkBehaviour::Refuses => Err("refused".to_owned()),
+            SinkBehaviour::Hangs => return,
+        };
+        self.waiting.drain(..).for_each(|position| visit(Delivery { position, result: result.clone() }));
+    }
+
+    fn health(&self) -> Result<(), String> {
+        match self.behaviour {
+            SinkBehaviour::Hangs => Err("nobody answers".to_owned()),
+            SinkBehaviour::Works | SinkBehaviour::Refuses => Ok(()),
+        }
+    }
+}
+
+/// Scores by the distance from the column's centre: a model that expects every value to stay where it was.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CentreScorers;
+
+struct CentreScorer(Metadata);
+
+impl Scorers for CentreScorers {
+    fn scorer(&self, model: &Model) -> Result<Box<dyn Scorer>, LoadError> {
+        Ok(Box::new(CentreScorer(model.metadata.clone())))
+    }
+}
+
+impl Scorer for CentreScorer {
+    fn score(&mut self, windows: &[f32], rows: usize, residuals: &mut Vec<f32>) -> Result<(), ScoreError> {
+        let width = self.0.columns.len();
+        let window = width * self.0.window;
+        if windows.len() != rows * window {
+            return Err(ScoreError::Shape { rows, got: windows.len(), expected: rows * window });
+        }
+        residuals.clear();
+        for newest in windows.chunks_exact(window).map(|values| &values[window - width..]) {
+            residuals.extend(newest.iter().zip(&self.0.columns).map(|(x, column)| (x - column.center) / column.scale));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,222 @@
+//! The training sample: records as they came, and the rows that the frozen features make of them.
+
+use std::collections::HashMap;
+
+use crate::{
+    config::settings::{FeatureSelection, RecordSettings},
+    record::{
+        DecodedRecord, Position, RawRecord,
+        decode::{JsonDecoder, Schema},
+        discover::{Discovery, DiscoveryError},
+        features::{CounterState, FeatureEncoder, FeatureError, FeatureSetting, columns_of},
+    },
+};
+
+/// One record, kept as it came: which features there are is known only when the sample is whole.
+#[derive(Debug, Clone)]
+pub struct SampleRecord {
+    /// Where it stands in its source.
+    pub position: Position,
+    /// The message's timestamp, milliseconds since the epoch.
+    pub timestamp_ms: Option<i64>,
+    /// The message key.
+    pub key: Option<Box<[u8]>>,
+    /// The message value.
+    pub payload: Box<[u8]>,
+}
+
+impl SampleRecord {
+    /// A copy of a lent record; `None` for a tombstone, which nothing can be learned from.
+    pub fn copy(raw: &RawRecord<'_>) -> Option<Self> {
+        Some(Self {
+            position: raw.position,
+            timestamp_ms: raw.timestamp_ms,
+            key: raw.key.map(Into::into),
+            payload: raw.payload?.into(),
+        })
+    }
+
+    /// Lends the record again.
+    pub fn lend(&self) -> RawRecord<'_> {
+        RawRecord {
+            position: self.position,
+            timestamp_ms: self.timestamp_ms,
+            key: self.key.as_deref(),
+            payload: Some(&self.payload),
+        }
+    }
+}
+
+/// The usable rows of a sample, in the order in which they came.
+#[derive(Debug, Clone)]
+pub struct SampleRows {
+    /// Features, vocabularies frozen.
+    pub features: Vec<FeatureSetting>,
+    /// Name and feature of each column.
+    pub columns: Vec<(String, usize)>,
+    /// Row-major values, `rows * columns`; imputed ones hold their column's median.
+    pub values: Vec<f32>,
+    /// Which values were imputed, same layout.
+    pub imputed: Vec<bool>,
+    /// What stands for a missing value, per column.
+    pub impute: Vec<f32>,
+    /// Entity of each row, numbered from 0 in order of appearance.
+    pub entities: Vec<u32>,
+    /// Event time of each row, microseconds since the epoch.
+    pub times: Vec<i64>,
+    /// Records that could not be used, and why the first one could not.
+    pub unusable: usize,
+    /// Error of the first unusable record.
+    pub first_error: Option<String>,
+}
+
+/// Why a sample gives no rows.
+#[derive(Debug, thiserror::Error)]
+pub enum SampleError {
+    /// No record can be used.
+    #[error("none of {records} records can be used; the first one: {first}")]
+    NoRows {
+        /// Records in the sample.
+        records: usize,
+        /// Error of the first one.
+        first: String,
+    },
+    /// The features can't be told.
+    #[error("{0}")]
+    Discovery(#[from] DiscoveryError),
+    /// The features contradict each other.
+    #[error("{0}")]
+    Features(#[from] FeatureError),
+    /// There are no numeric fields.
+    #[error("no numeric field was found in {records} records; list record.features")]
+    NoFeatures {
+        /// Records in the sample.
+        records: usize,
+    },
+}
+
+impl SampleRows {
+    /// Decodes `records` with the configured features, or with all numeric fields that they hold.
+    pub fn decode(records: &[SampleRecord], settings: &RecordSettings) -> Result<Self, SampleError> {
+        let features = freeze(records, settings)?;
+        let columns = columns_of(&features);
+        let width = columns.len();
+        if width == 0 {
+            return Err(SampleError::NoFeatures { records: records.len() });
+        }
+        let encoder = FeatureEncoder::new(&features, vec![0.0; width], settings.max_missing)?;
+        let mut decoder = JsonDecoder::new(Schema::new(&features, settings));
+        let mut rows = Self {
+            values: Vec::with_capacity(records.len() * width),
+            imputed: Vec::with_capacity(records.len() * width),
+            entities: Vec::with_capacity(records.len()),
+            times: Vec::with_capacity(records.len()),
+            impute: Vec::new(),
+            unusable: 0,
+            first_error: None,
+            features,
+            columns,
+        };
+        let mut known: HashMap<String, (u32, CounterState)> = HashMap::new();
+        let (mut decoded, mut row, mut imputed) = (DecodedRecord::default(), vec![0.0; width], vec![false; width]);
+        for record in records {
+            let read = decoder.decode(&record.lend(), &mut decoded).and_then(|()| {
+                let next = known.len() as u32;
+                let (entity, counters) = known.entry(decoded.entity.clone()).or_insert((next, CounterState::default()));
+                encoder.encode(&decoded, counters, &mut row, &mut imputed).map(|()| *entity)
+            });
+            match read {
+                Ok(entity) => {
+                    rows.values.extend_from_slice(&row);
+                    rows.imputed.extend_from_slice(&imputed);
+                    rows.entities.push(entity);
+                    rows.times.push(decoded.time_us);
+                }
+                Err(error) => {
+                    rows.unusable += 1;
+                    rows.first_error.get_or_insert_with(|| error.to_string());
+                }
+            }
+        }
+        if rows.entities.is_empty() {
+            let first = rows.first_error.unwrap_or_else(|| "there are no records".to_owned());
+            return Err(SampleError::NoRows { records: records.len(), first });
+        }
+        rows.fill_imputed();
+        Ok(rows)
+    }
+
+    /// Count of rows.
+    pub fn len(&self) -> usize {
+        self.entities.len()
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.entities.is_empty()
+    }
+
+    /// Columns per row.
+    pub fn width(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// The values of one row.
+    pub fn row(&self, index: usize) -> &[f32] {
+        &self.values[index * self.width()..(index + 1) * self.width()]
+    }
+
+    /// Median distance between two rows of one entity in seconds; `None` where time stands still or there is none.
+    pub fn interval_seconds(&self) -> Option<f64> {
+        let mut last: HashMap<u32, i64> = HashMap::new();
+        let mut steps: Vec<i64> = self
+            .entities
+            .iter()
+            .zip(&self.times)
+            .filter_map(|(entity, time)| last.insert(*entity, *time).map(|before| time - before))
+            .collect();
+        let middle = steps.len() / 2;
+        let (_, median, _) = (!steps.is_empty()).then(|| steps.select_nth_unstable(middle))?;
+        (*median > 0).then(|| *median as f64 / 1e6)
+    }
+
+    /// Puts the median of the values that came in place of those that did not.
+    fn fill_imputed(&mut self) {
+        let width = self.width();
+        self.impute = (0..width)
+            .map(|c| {
+                let mut present: Vec<f32> = (0..self.len())
+                    .map(|row| row * width + c)
+                    .filter(|&at| !self.imputed[at])
+                    .map(|at| self.values[at])
+                    .collect();
+                let middle = present.len() / 2;
+                if present.is_empty() { 0.0 } else { *present.select_nth_unstable_by(middle, f32::total_cmp).1 }
+            })
+            .collect();
+        for (at, value) in self.values.iter_mut().enumerate() {
+            if self.imputed[at] {
+                *value = self.impute[at % width];
+            }
+        }
+    }
+}
+
+/// The features with everything learned that the configuration left open.
+fn freeze(records: &[SampleRecord], settings: &RecordSettings) -> Result<Vec<FeatureSetting>, SampleError> {
+    let mut discovery = Discovery::default();
+    for record in records {
+        discovery.observe(&record.payload);
+    }
+    match &settings.features {
+        FeatureSelection::Listed(features) => Ok(discovery.fill_vocabularies(features)?),
+        FeatureSelection::AllNumeric { exclude, transform } => {
+            let mut left_out = exclude.clone();
+            left_out.extend(settings.timestamp.as_ref().map(|field| field.path.clone()));
+            if let crate::config::settings::EntityFrom::Field(path) = &settings.entity {
+                left_out.push(path.clone());
+            }
+            Ok(discovery.numeric_features(&left_out, *transform))
+        }
+    }
+}

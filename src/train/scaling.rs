@@ -1,0 +1,97 @@
+//! Scaling: where a column's unit ends and the network's begins.
+
+use super::sample::SampleRows;
+use crate::config::settings::Scaling;
+
+/// Quantiles that are taken as a column's ends, so that a few wild rows don't set the scale.
+const ENDS: (f64, f64) = (0.005, 0.995);
+/// A change of a column that was constant counts as a full range from this share of its value on.
+const CONSTANT_STEP: f32 = 1e-4;
+/// Smallest divisor of a column that was constant zero.
+const CONSTANT_FLOOR: f32 = 1e-6;
+
+/// Centre and divisor of one column, and whether it never changed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ColumnScale {
+    /// Subtracted first, column's unit.
+    pub center: f32,
+    /// Divisor, column's unit, > 0.
+    pub scale: f32,
+    /// Whether all rows held one value.
+    pub constant: bool,
+}
+
+/// Fits each column on `rows` (indices into the sample); imputed values don't count.
+pub fn fit(sample: &SampleRows, rows: &[usize], scaling: Scaling) -> Vec<ColumnScale> {
+    let width = sample.width();
+    (0..width)
+        .map(|c| {
+            let mut values: Vec<f32> =
+                rows.iter().map(|row| row * width + c).filter(|&at| !sample.imputed[at]).map(|at| sample.values[at]).collect();
+            values.sort_by(f32::total_cmp);
+            fit_column(&values, scaling)
+        })
+        .collect()
+}
+
+/// Fits one column on its ascending values.
+fn fit_column(sorted: &[f32], scaling: Scaling) -> ColumnScale {
+    let (Some(&lowest), Some(&highest)) = (sorted.first(), sorted.last()) else {
+        return ColumnScale { center: 0.0, scale: 1.0, constant: true };
+    };
+    if lowest == highest {
+        let scale = (lowest.abs() * CONSTANT_STEP).max(CONSTANT_FLOOR);
+        return ColumnScale { center: lowest, scale, constant: true };
+    }
+    match scaling {
+        Scaling::RobustMinMax => {
+            let at = |q: f64| sorted[(q * (sorted.len() - 1) as f64).round() as usize];
+            let (low, high) = (at(ENDS.0), at(ENDS.1));
+            // A column that hardly ever moves has equal quantiles: its whole range is its scale then.
+            let (low, high) = if high > low { (low, high) } else { (lowest, highest) };
+            ColumnScale { center: low, scale: positive(high - low, low), constant: false }
+        }
+        Scaling::Standard => {
+            let count = sorted.len() as f64;
+            let mean = sorted.iter().map(|v| f64::from(*v)).sum::<f64>() / count;
+            let variance = sorted.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / count;
+            ColumnScale { center: mean as f32, scale: positive(variance.sqrt() as f32, mean as f32), constant: false }
+        }
+    }
+}
+
+/// A difference of two floats may vanish beside their size; a divisor must not.
+fn positive(scale: f32, beside: f32) -> f32 {
+    scale.max(beside.abs() * f32::EPSILON).max(f32::MIN_POSITIVE * 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_constant_column_has_a_positive_divisor_and_any_real_change_is_a_full_range() {
+        for value in [0.0_f32, 5.0, -1e9] {
+            let fitted = fit_column(&[value; 50], Scaling::RobustMinMax);
+            assert!(fitted.constant && fitted.scale > 0.0);
+            let moved = value + value.abs() * 1e-3 + 1e-3;
+            assert!(((moved - fitted.center) / fitted.scale).abs() >= 1.0, "{value}");
+        }
+    }
+
+    #[test]
+    fn wild_rows_do_not_set_the_scale() {
+        let mut values: Vec<f32> = (0..1000).map(|i| i as f32 / 1000.0).collect();
+        values[999] = 1e9;
+        let fitted = fit_column(&values, Scaling::RobustMinMax);
+        assert!(fitted.scale < 1.1, "{}", fitted.scale);
+    }
+
+    #[test]
+    fn a_column_that_hardly_moves_is_scaled_by_its_whole_range() {
+        let mut values = vec![3.0_f32; 1000];
+        values[999] = 4.0;
+        let fitted = fit_column(&values, Scaling::RobustMinMax);
+        assert_eq!((fitted.center, fitted.scale, fitted.constant), (3.0, 1.0, false));
+    }
+}
