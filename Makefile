@@ -1,0 +1,54 @@
+# Everything that one does with strayd from its source tree. What is downloaded goes to .local/, which git ignores.
+
+SHELL := bash
+CARGO ?= cargo
+CONFIG ?= config/strayd.yaml
+ARGS ?=
+
+# Where the program and its tests look for ONNX Runtime first; `make onnxruntime` puts it there.
+export ORT_DYLIB_PATH ?= $(CURDIR)/.local/onnxruntime/lib/libonnxruntime.so
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run build test check bench docs deps onnxruntime test-tools clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: build ## Show strayd on shipped data, with no Kafka (ARGS="--data mentions --json --keep-running")
+	@$(CARGO) run --quiet --locked --release -- demo $(ARGS)
+
+run: build ## Run the daemon (CONFIG=config/strayd.yaml, more in ARGS)
+	@$(CARGO) run --quiet --locked --release -- run --config $(CONFIG) $(ARGS)
+
+build: deps onnxruntime ## Build the release binary
+	@$(CARGO) build --locked --release
+
+test: deps onnxruntime test-tools ## Run all tests (one of them: ARGS="--test boundaries"; REQUIRE_ALL=1: skip none)
+	@status=0; $(CARGO) test --locked --all-features $(ARGS) || status=$$?; \
+	scripts/report-left-out || status=1; exit $$status
+
+check: deps ## Check format, lints, documentation, licences and scripts
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --all-features
+	scripts/check-licences
+	scripts/check-scripts
+
+bench: deps onnxruntime ## Run the benchmarks (one of them: ARGS="--bench NAME")
+	@$(CARGO) bench --locked --all-features $(ARGS)
+
+docs: deps ## Build the API documentation
+	@$(CARGO) doc --locked --no-deps --all-features
+
+deps: ## Install what the build needs beside Rust, where it is missing
+	@scripts/install-deps
+
+onnxruntime: ## Fetch ONNX Runtime's library into .local/
+	@scripts/fetch-onnxruntime
+
+test-tools: ## Fetch what only the tests need: Python packages, Kafka, Prometheus, kcat
+	@scripts/test-tools
+
+clean: ## Remove what was built and what was downloaded
+	@$(CARGO) clean
+	@rm -rf .local

@@ -1,0 +1,225 @@
+//! A real Prometheus for tests: it scrapes an address for as long as the value lives, and answers queries. Also
+//! `promtool`, which says what is wrong with an exposition.
+//!
+//! Both binaries come from Debian's package, which `make test-tools` lays under `.local/`; those on `PATH` serve as
+//! well. Where there are none, the callers get `None` and a line for the end of the test run; with `REQUIRE_ALL=1` they
+//! panic.
+
+// Each test program includes this file and uses its own part of it.
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long Prometheus may take to start, and one of its answers to come.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often the target is scraped: far more often than in production, so that tests need not wait.
+const SCRAPE_INTERVAL: &str = "200ms";
+
+/// One element of a query's result: an instant vector's sample.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// The labels, among them `__name__` where the query kept it.
+    pub labels: BTreeMap<String, String>,
+    /// The value, in the metric's own unit.
+    pub value: f64,
+}
+
+/// A running Prometheus that scrapes one target. Dropping it ends it and removes its data.
+pub struct Prometheus {
+    child: Child,
+    address: SocketAddr,
+    _directory: tempfile::TempDir,
+}
+
+impl Prometheus {
+    /// Starts Prometheus on a port of its own, scraping `http://target/metrics` as job `strayd`. `None` where there
+    /// is no Prometheus on this machine.
+    pub fn scraping(target: SocketAddr) -> Option<Self> {
+        let binary = binary("prometheus")?;
+        let directory = tempfile::tempdir().expect("a temporary folder can be made");
+        let config = directory.path().join("prometheus.yml");
+        let text = format!(
+            "global:\n  scrape_interval: {SCRAPE_INTERVAL}\n  scrape_timeout: {SCRAPE_INTERVAL}\nscrape_configs:\n  \
+             - job_name: strayd\n    static_configs:\n      - targets: ['{target}']\n"
+        );
+        fs::write(&config, text).expect("the configuration can be written");
+        let mut child = Command::new(&binary)
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()))
+            // Port 0: the kernel picks a free one, and the log says which.
+            .arg("--web.listen-address=127.0.0.1:0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{} does not start: {error}", binary.display()));
+        let log = BufReader::new(child.stderr.take().expect("standard error is piped"));
+        match ready_at(log) {
+            Ok(address) => Some(Self { child, address, _directory: directory }),
+            Err(log) => {
+                end(&mut child);
+                panic!("prometheus was not ready after {PATIENCE:?}, its log:\n{log}");
+            }
+        }
+    }
+
+    /// The samples that a PromQL expression has now. Panics where it has an error or is not an instant vector.
+    pub fn query(&self, expression: &str) -> Vec<Sample> {
+        let body = get(self.address, &format!("/api/v1/query?query={}", percent_encoded(expression)));
+        let answer: serde_json::Value =
+            serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error} in the answer '{body}'"));
+        assert_eq!(answer["status"], "success", "query '{expression}': {body}");
+        let result: Vec<RawSample> = serde_json::from_value(answer["data"]["result"].clone())
+            .unwrap_or_else(|error| panic!("query '{expression}' gives no instant vector ({error}): {body}"));
+        result
+            .into_iter()
+            .map(|raw| Sample { labels: raw.metric, value: raw.value.1.parse().expect("prometheus writes numbers") })
+            .collect()
+    }
+
+    /// Asks until the samples are as wanted, and returns them. Panics with the last samples after `patience`.
+    pub fn wait_for(&self, expression: &str, patience: Duration, wanted: impl Fn(&[Sample]) -> bool) -> Vec<Sample> {
+        let start = Instant::now();
+        loop {
+            let samples = self.query(expression);
+            if wanted(&samples) {
+                return samples;
+            }
+            assert!(start.elapsed() < patience, "'{expression}' after {patience:?} still gives {samples:?}");
+            // Nothing tells when Prometheus has scraped, so this must ask again and again.
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        end(&mut self.child);
+    }
+}
+
+/// What `promtool check metrics` says of an exposition in Prometheus' text format: `Err` holds its complaints, one a
+/// line, be they errors or mere advice on names. `None` where there is no promtool on this machine.
+pub fn check_metrics(exposition: &str) -> Option<Result<(), String>> {
+    promtool(&["check", "metrics"], exposition)
+}
+
+/// Runs promtool with this standard input. `Err` holds what it wrote where it fails or where it has something to say on
+/// standard error. `None` where there is no promtool on this machine.
+pub fn promtool(arguments: &[&str], input: &str) -> Option<Result<(), String>> {
+    let binary = binary("promtool")?;
+    let mut child = Command::new(&binary)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{} does not start: {error}", binary.display()));
+    let mut stdin = child.stdin.take().expect("standard input is piped");
+    let input = input.to_owned();
+    // On its own thread, since promtool may write before it has read all; that it closes the pipe early shows in its
+    // answer.
+    let writer = thread::spawn(move || stdin.write_all(input.as_bytes()));
+    let output = child.wait_with_output().expect("promtool ends");
+    let _ = writer.join().expect("the writing thread does not panic");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() && errors.is_empty() {
+        return Some(Ok(()));
+    }
+    Some(Err(format!("{errors}{}", String::from_utf8_lossy(&output.stdout))))
+}
+
+/// A sample as Prometheus writes it; the value is a pair of time and number as text.
+#[derive(serde::Deserialize)]
+struct RawSample {
+    metric: BTreeMap<String, String>,
+    value: (f64, String),
+}
+
+/// The address that the log names, once the server is ready; otherwise the log so far. The rest of the log is read and
+/// thrown away, since a full pipe would stop Prometheus.
+fn ready_at(log: impl BufRead + Send + 'static) -> Result<SocketAddr, String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        for line in log.lines().map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
+    });
+    let (deadline, mut seen, mut address) = (Instant::now() + PATIENCE, String::new(), None);
+    while let Ok(line) = receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        if line.contains("msg=\"Listening on\"") {
+            address = line.split("address=").nth(1).and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+        }
+        if let (Some(address), true) = (address, line.contains("Server is ready to receive web requests")) {
+            return Ok(address);
+        }
+        seen.push_str(&line);
+        seen.push('\n');
+    }
+    Err(seen)
+}
+
+/// The body of the answer to a GET. HTTP/1.0, so that it comes whole and not in chunks.
+fn get(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).expect("prometheus accepts connections");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time limit can be set");
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").expect("the request can be sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("the answer is UTF-8 text");
+    let (_, body) = answer.split_once("\r\n\r\n").expect("the answer has a head and a body");
+    body.to_owned()
+}
+
+/// RFC 3986, section 2.1: everything but the unreserved characters is encoded.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+/// Ends the process and reaps it; it may have ended before.
+fn end(child: &mut Child) {
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// The binary under `.local/` or on `PATH`. Where there is none, that goes to the test run's last words.
+fn binary(name: &str) -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::iter::once(root.join(".local/prometheus/usr/bin"))
+        .chain(std::env::split_paths(&path))
+        .map(|directory| directory.join(name))
+        .find(|candidate| candidate.is_file());
+    if found.is_none() {
+        leave_out(root, &format!("{}: IT IS NOT HERE, SO ITS TESTS WERE SKIPPED", name.to_uppercase()));
+    }
+    found
+}
+
+/// Says that something is left out, for `scripts/report-left-out` too, because a passing test's own output is not
+/// shown.
+fn leave_out(root: &Path, message: &str) {
+    assert!(std::env::var_os("REQUIRE_ALL").is_none_or(|value| value != "1"), "{message}");
+    eprintln!("{message}");
+    let local = root.join(".local");
+    let note = fs::create_dir_all(&local)
+        .and_then(|()| fs::OpenOptions::new().create(true).append(true).open(local.join("left-out")))
+        .and_then(|mut file| writeln!(file, "{message}"));
+    note.unwrap_or_else(|error| panic!("cannot note in {}: {error}", local.display()));
+}
