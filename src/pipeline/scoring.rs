@@ -17,7 +17,7 @@ use crate::{
     record::{
         DecodedRecord, Position, RawRecord, RecordError,
         decode::{JsonDecoder, Schema},
-        features::{FeatureEncoder, FeatureError},
+        features::{EncoderError, FeatureEncoder},
     },
     stream::window::Entities,
 };
@@ -33,7 +33,7 @@ pub enum ScoringError {
     Calibration(#[from] CalibrationError),
     /// The features contradict each other.
     #[error("{0}")]
-    Features(#[from] FeatureError),
+    Features(#[from] EncoderError),
     /// The model failed on a batch.
     #[error("{0}")]
     Score(#[from] ScoreError),
@@ -269,18 +269,19 @@ impl Scoring {
     fn admit(&mut self, raw: &RawRecord<'_>) -> Result<bool, RecordError> {
         self.decoder.decode(raw, &mut self.decoded)?;
         let (rows, width) = (self.context.model.metadata.window, self.row.len());
-        let (index, evicted) = self.entities.enter(&self.decoded.entity, || EntityState::new(rows, width));
-        self.evicted += u64::from(evicted);
+        let touched = self.entities.touch(&self.decoded.entity, || EntityState::new(rows, width));
+        self.evicted += u64::from(touched.evicted.is_some());
+        let index = touched.index;
         let marks = self.imputed.len();
         self.imputed.resize(marks + width, false);
-        let state = self.entities.get_mut(index);
+        let state = self.entities.get_mut(index).expect("the entity was entered above");
         let encoded =
             self.encoder.encode(&self.decoded, &mut state.counters, &mut self.row, &mut self.imputed[marks..]);
         if let Err(error) = encoded {
             self.imputed.truncate(marks);
             return Err(error);
         }
-        state.window.push(&self.row);
+        state.window.push(&self.row, &self.imputed[marks..]);
         if !state.window.is_full() {
             self.imputed.truncate(marks);
             return Ok(false);
@@ -323,13 +324,15 @@ impl Scoring {
             residuals: &self.residuals[index * width..(index + 1) * width],
             imputed: &self.imputed[index * width..(index + 1) * width],
         };
-        let (entity, state) = self.entities.named(pending.entity);
+        let entity = self.entities.name(pending.entity).map(Arc::clone).unwrap_or_default();
+        // Checked settings hold more entities than a batch has rows, so none of the batch can have made room for another.
+        let state = self.entities.get_mut(pending.entity).expect("an entity of the open batch was touched after all evicted ones");
         let judged = context.judge.judge(row.residuals, row.imputed, &mut state.judgement);
         if !judged.score.is_finite() {
             let why = RecordError::NonFiniteScore;
             observer.unscored(&Unscored {
                 position: pending.position,
-                entity,
+                entity: &entity,
                 time_us: Some(pending.time_us),
                 why: why.reason().as_str(),
             });
@@ -344,7 +347,7 @@ impl Scoring {
         }
         let observed = Observed {
             position: pending.position,
-            entity,
+            entity: &entity,
             time_us: pending.time_us,
             judged,
             incident,
@@ -369,7 +372,7 @@ impl Scoring {
 
     /// The incidents that are open, with their entities.
     pub fn incidents(&self) -> Vec<(String, Incident)> {
-        self.entities.iter().filter_map(|(name, state)| Some((name.to_owned(), state.incident.open()?))).collect()
+        self.entities.iter().filter_map(|(name, state)| Some((name.to_string(), state.incident.open()?))).collect()
     }
 }
 

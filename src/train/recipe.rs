@@ -6,6 +6,7 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
+use linfa::ParamGuard;
 use ndarray::{Array2, ArrayView2};
 
 use super::{
@@ -14,7 +15,7 @@ use super::{
     scaling::{self, ColumnScale},
 };
 use crate::{
-    config::settings::{Activation, NetworkKind, NetworkSettings, Preset, Residuals, Scaling, Settings},
+    config::settings::{NetworkKind, NetworkSettings, Preset, Residuals, Scaling, Settings},
     detect::{
         LoadError, ScoreError, Scorer, Scorers,
         calibrate::{Calibration, CalibrationError},
@@ -279,10 +280,10 @@ impl Recipe {
             if cancelled {
                 return Err(TrainError::Cancelled);
             }
-            made.disconnect(&constant);
+            disconnect(&mut made, &constant, draft.columns.len());
             draft.networks.push(made);
         }
-        draft.origin = GraphOrigin::Strayd { architecture: draft.networks[0].to_string() };
+        draft.origin = GraphOrigin::Strayd { architecture: architecture(network, &draft.networks) };
         Ok(())
     }
 }
@@ -297,6 +298,7 @@ impl Recipe {
                 columns: &metadata.columns,
                 window: metadata.window,
                 input_clip: self.input_clip(),
+                doc: "Anomaly score by reconstruction error; see the output `score`.",
                 metadata: &[],
             })
             .map_err(|error| TrainError::Graph(error.to_string()))?,
@@ -417,7 +419,7 @@ impl Recipe {
             .sparsity(network.sparsity)
             .epochs(network.epochs)
             .batch_size(network.batch_size)
-            .learning_rate(network.learning_rate as f32)
+            .learning_rate(network.learning_rate)
             .patience(network.patience)
             .seed(self.settings.training.seed.wrapping_add(member as u64))
     }
@@ -449,6 +451,27 @@ fn columns(rows: &SampleRows, scales: &[ColumnScale]) -> Vec<Column> {
 /// Inputs of the network that never changed: whatever they do later must not move the reconstruction of the others.
 fn constant_columns(columns: &[Column]) -> Vec<usize> {
     (0..columns.len()).filter(|c| columns[*c].residual_cap.is_finite()).collect()
+}
+
+/// Cuts inputs and outputs of constant columns: their weights were never trained.
+fn disconnect(network: &mut Network<f32>, constant: &[usize], width: usize) {
+    let last = network.layers.len() - 1;
+    let inputs = network.layers[0].inputs();
+    for at in (0..inputs).filter(|at| constant.contains(&(at % width))) {
+        network.layers[0].weight.row_mut(at).fill(0.0);
+        network.layers[last].weight.column_mut(at).fill(0.0);
+        network.layers[last].bias[at] = 0.0;
+    }
+}
+
+/// Kind and widths, such as `denoising 152-76-25-4-25-76-152 x 3`.
+fn architecture(settings: &NetworkSettings, networks: &[Network<f32>]) -> String {
+    let layers = &networks[0].layers;
+    let mut widths = vec![layers[0].inputs().to_string()];
+    widths.extend(layers.iter().map(|layer| layer.outputs().to_string()));
+    let kind = serde_json::to_value(settings.kind).ok();
+    let kind = kind.as_ref().and_then(|kind| kind.as_str()).unwrap_or_default();
+    format!("{kind} {} x {}", widths.join("-"), networks.len())
 }
 
 fn golden(columns: &[Column], rows: &SampleRows, split: &Split, residuals: &[f32]) -> Vec<GoldenRow> {

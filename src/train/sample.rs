@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use crate::{
-    config::settings::{FeatureSelection, RecordSettings},
+    config::settings::{EntityFrom, FeatureSelection, RecordSettings},
     record::{
         DecodedRecord, Position, RawRecord,
         decode::{JsonDecoder, Schema},
         discover::{Discovery, DiscoveryError},
-        features::{CounterState, FeatureEncoder, FeatureError, FeatureSetting, columns_of},
+        features::{CounterState, EncoderError, FeatureEncoder, FeatureKind, FeatureSetting, columns_of},
     },
 };
 
@@ -86,13 +86,7 @@ pub enum SampleError {
     Discovery(#[from] DiscoveryError),
     /// The features contradict each other.
     #[error("{0}")]
-    Features(#[from] FeatureError),
-    /// There are no numeric fields.
-    #[error("no numeric field was found in {records} records; list record.features")]
-    NoFeatures {
-        /// Records in the sample.
-        records: usize,
-    },
+    Features(#[from] EncoderError),
 }
 
 impl SampleRows {
@@ -101,9 +95,6 @@ impl SampleRows {
         let features = freeze(records, settings)?;
         let columns = columns_of(&features);
         let width = columns.len();
-        if width == 0 {
-            return Err(SampleError::NoFeatures { records: records.len() });
-        }
         let encoder = FeatureEncoder::new(&features, vec![0.0; width], settings.max_missing)?;
         let mut decoder = JsonDecoder::new(Schema::new(&features, settings));
         let mut rows = Self {
@@ -204,19 +195,28 @@ impl SampleRows {
 
 /// The features with everything learned that the configuration left open.
 fn freeze(records: &[SampleRecord], settings: &RecordSettings) -> Result<Vec<FeatureSetting>, SampleError> {
-    let mut discovery = Discovery::default();
-    for record in records {
-        discovery.observe(&record.payload);
-    }
+    let payloads = records.iter().map(|record| &*record.payload);
     match &settings.features {
-        FeatureSelection::Listed(features) => Ok(discovery.fill_vocabularies(features)?),
+        FeatureSelection::Listed(listed) => {
+            let mut features = listed.clone();
+            let mut discovery = Discovery::new(listed);
+            discovery.observe_all(payloads);
+            discovery.fill_vocabularies(&mut features)?;
+            Ok(features)
+        }
         FeatureSelection::AllNumeric { exclude, transform } => {
+            let mut discovery = Discovery::default();
+            discovery.observe_all(payloads);
             let mut left_out = exclude.clone();
             left_out.extend(settings.timestamp.as_ref().map(|field| field.path.clone()));
-            if let crate::config::settings::EntityFrom::Field(path) = &settings.entity {
+            if let EntityFrom::Field(path) = &settings.entity {
                 left_out.push(path.clone());
             }
-            Ok(discovery.numeric_features(&left_out, *transform))
+            let mut features = discovery.numeric_features(&left_out)?;
+            for feature in &mut features {
+                feature.kind = FeatureKind::Numeric { transform: *transform };
+            }
+            Ok(features)
         }
     }
 }
