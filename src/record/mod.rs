@@ -4,6 +4,7 @@
 //! [`DecodedRecord`]; [`features`] turns those into an `f32` row and a mask of imputed columns.
 
 pub mod decode;
+pub mod discover;
 pub mod features;
 pub mod path;
 pub mod timestamp;

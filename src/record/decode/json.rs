@@ -1,0 +1,305 @@
+//! The decoder for JSON, and its definition of what is right: `serde_json` writing straight into the slots.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::{
+    Schema,
+    fields::{Cursor, EntityState, Fields, Number, Scratch, TimeState, Value},
+    scan::scan,
+};
+use crate::{
+    config::settings::EntityFrom,
+    record::{DecodedRecord, RawRecord, RecordError, timestamp},
+};
+
+/// Takes the fields of a [`Schema`] out of JSON payloads. In steady state it allocates nothing.
+///
+/// - The last of several equal keys wins.
+/// - `NaN`, `Infinity` and `-Infinity`, which are not JSON but written by Python's `json`, make their field unusable,
+///   not the record undecodable.
+/// - Integers beyond 2^53 become the nearest double.
+/// - Booleans may be written as `true`, `1` or `"true"`. A text never is a number.
+/// - Categories and entities may be numbers and booleans too; they are known by their shortest text (`1.0` is `1`).
+#[derive(Debug)]
+pub struct JsonDecoder {
+    schema: Schema,
+    scratch: Scratch,
+}
+
+impl JsonDecoder {
+    /// A decoder for the fields of `schema`.
+    pub fn new(schema: Schema) -> Self {
+        let scratch = Scratch::new(&schema);
+        Self { schema, scratch }
+    }
+
+    /// Which fields are taken.
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// Reads one record into `out`: one value and one state per slot, entity and event time.
+    ///
+    /// # Errors
+    /// [`RecordError::Empty`], [`RecordError::TooLarge`], [`RecordError::Undecodable`], [`RecordError::NoEntity`] or
+    /// [`RecordError::BadTimestamp`], looked for in this order. What `out` holds after an error is of no use.
+    pub fn decode(&mut self, raw: &RawRecord<'_>, out: &mut DecodedRecord) -> Result<(), RecordError> {
+        let payload = raw.payload.ok_or(RecordError::Empty)?;
+        if payload.len() > self.schema.max_bytes {
+            return Err(RecordError::TooLarge { bytes: payload.len(), limit: self.schema.max_bytes });
+        }
+        self.read(utf8(payload)?, out)?;
+        self.take_entity(raw, out)?;
+        out.time_us = self.time(raw)?;
+        Ok(())
+    }
+
+    fn read(&mut self, text: &str, out: &mut DecodedRecord) -> Result<(), RecordError> {
+        if scan(text, &mut Fields::begin(&self.schema, &mut self.scratch, out)).is_some() {
+            return Ok(());
+        }
+        let Err(fault) = parse(text, Fields::begin(&self.schema, &mut self.scratch, out)) else { return Ok(()) };
+        // An empty array is as unusable as NaN, and with spaces it is as long, so byte offsets stay right.
+        let empty_array = |masked: &mut String, length: usize| {
+            masked.push('[');
+            masked.extend(std::iter::repeat_n(' ', length - 2));
+            masked.push(']');
+        };
+        match mask_not_a_number(text, empty_array) {
+            Some(masked) => parse(&masked, Fields::begin(&self.schema, &mut self.scratch, out)),
+            None => Err(fault),
+        }
+    }
+
+    fn take_entity(&self, raw: &RawRecord<'_>, out: &mut DecodedRecord) -> Result<(), RecordError> {
+        let fail = |what: String| Err(RecordError::NoEntity(what));
+        match (&self.schema.entity, self.scratch.entity) {
+            (EntityFrom::Nothing, _) => Ok(()),
+            (EntityFrom::Key, _) => match std::str::from_utf8(raw.key.unwrap_or_default()) {
+                Ok(key) => {
+                    out.entity.push_str(key);
+                    Ok(())
+                }
+                Err(cause) => fail(format!("the message key is not UTF-8 ({cause})")),
+            },
+            (EntityFrom::Field(_), EntityState::Named) if !out.entity.is_empty() => Ok(()),
+            (EntityFrom::Field(path), EntityState::Named) => fail(format!("field `{path}` is an empty text")),
+            (EntityFrom::Field(path), EntityState::Missing) => fail(format!("field `{path}` is absent or null")),
+            (EntityFrom::Field(path), EntityState::Unusable) => {
+                fail(format!("field `{path}` is neither a text nor a finite number nor a boolean"))
+            }
+        }
+    }
+
+    fn time(&self, raw: &RawRecord<'_>) -> Result<i64, RecordError> {
+        let fail = |what: String| Err(RecordError::BadTimestamp(what));
+        let Some(path) = &self.schema.timestamp else {
+            return match raw.timestamp_ms.map(timestamp::from_message) {
+                Some(Ok(time_us)) => Ok(time_us),
+                Some(Err(cause)) => fail(format!("the message's timestamp: {cause}")),
+                None => fail("the message has no timestamp and record.timestamp is not set".to_owned()),
+            };
+        };
+        match &self.scratch.time {
+            TimeState::Known(time_us) => Ok(*time_us),
+            TimeState::Missing => fail(format!("field `{path}` is absent or null")),
+            TimeState::Bad(cause) => fail(format!("field `{path}`: {cause}")),
+            TimeState::Unusable => fail(format!("field `{path}` is neither a text nor a finite number")),
+        }
+    }
+}
+
+/// The payload as text; JSON is UTF-8 (RFC 8259, section 8.1).
+pub(crate) fn utf8(payload: &[u8]) -> Result<&str, RecordError> {
+    std::str::from_utf8(payload).map_err(|cause| {
+        let at = cause.valid_up_to();
+        RecordError::Undecodable { at, what: format!("byte 0x{:02x} is not UTF-8", payload[at]) }
+    })
+}
+
+/// Reads the whole text by `serde_json`.
+fn parse(text: &str, mut fields: Fields<'_>) -> Result<(), RecordError> {
+    let start = text.trim_start_matches([' ', '\t', '\n', '\r']);
+    if !start.starts_with('{') {
+        let what = format!("found {}, expected an object", found(start));
+        return Err(RecordError::Undecodable { at: text.len() - start.len(), what });
+    }
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    ValueSeed { fields: &mut fields, node: 0 }
+        .deserialize(&mut deserializer)
+        .and_then(|()| deserializer.end())
+        .map_err(|cause| syntax_fault(text, &cause))
+}
+
+/// Says for people what `rest` begins with.
+fn found(rest: &str) -> String {
+    match rest.chars().next() {
+        None => "the end".to_owned(),
+        Some('[') => "an array".to_owned(),
+        Some('"') => "a text".to_owned(),
+        Some('-' | '0'..='9') => "a number".to_owned(),
+        Some('{') => "an object".to_owned(),
+        Some(other) => format!("`{}`", other.escape_debug()),
+    }
+}
+
+/// The fault of `text` that `serde_json` found, with its byte offset instead of line and column.
+pub(crate) fn syntax_fault(text: &str, cause: &serde_json::Error) -> RecordError {
+    let message = cause.to_string();
+    let words = message.rsplit_once(" at line ").map_or(&*message, |(words, _)| words);
+    if cause.is_eof() {
+        return RecordError::Undecodable { at: text.len(), what: format!("the record is cut off ({words})") };
+    }
+    let lines_before = text.split_inclusive('\n').take(cause.line().saturating_sub(1));
+    let at = lines_before.map(str::len).sum::<usize>() + cause.column().saturating_sub(1);
+    let rest = text.get(at..).unwrap_or_default();
+    RecordError::Undecodable { at: at.min(text.len()), what: format!("{words}, found {}", found(rest)) }
+}
+
+/// The text with `put(text so far, length)` in place of each `NaN`, `Infinity` and `-Infinity`; `None` if there is
+/// none. It only looks outside of strings, where these letters can't stand in JSON: so it never changes what is valid.
+pub(crate) fn mask_not_a_number(text: &str, mut put: impl FnMut(&mut String, usize)) -> Option<String> {
+    let mut masked = String::new();
+    let (mut copied, mut at, mut in_string) = (0, 0, false);
+    let bytes = text.as_bytes();
+    while at < bytes.len() {
+        match bytes[at] {
+            b'\\' if in_string => at += 1,
+            b'"' => in_string = !in_string,
+            b'-' | b'N' | b'I' if !in_string => {
+                let token =
+                    ["NaN", "Infinity", "-Infinity"].iter().find(|token| bytes[at..].starts_with(token.as_bytes()));
+                if let Some(token) = token {
+                    masked.push_str(&text[copied..at]);
+                    put(&mut masked, token.len());
+                    copied = at + token.len();
+                    at = copied - 1;
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    if copied == 0 {
+        return None;
+    }
+    masked.push_str(&text[copied..]);
+    Some(masked)
+}
+
+/// A value that somebody wants.
+struct ValueSeed<'f, 'a> {
+    fields: &'f mut Fields<'a>,
+    node: u32,
+}
+
+impl<'de> DeserializeSeed<'de> for ValueSeed<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ValueSeed<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        self.fields.write(self.node, Value::Null);
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, is: bool) -> Result<(), E> {
+        self.fields.write(self.node, Value::Boolean(is));
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<(), E> {
+        self.fields.write(self.node, Value::Number(Number::Unsigned(number)));
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<(), E> {
+        self.fields.write(self.node, Value::Number(Number::Signed(number)));
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<(), E> {
+        self.fields.write(self.node, Value::Number(Number::Float(number)));
+        Ok(())
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+        self.fields.write(self.node, Value::Text(text));
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        self.fields.enter(self.node);
+        let mut cursor = self.fields.cursor(self.node);
+        loop {
+            let key = KeySeed { fields: &mut *self.fields, node: self.node, cursor: &mut cursor };
+            match map.next_key_seed(key)? {
+                Some(Some(node)) => map.next_value_seed(ValueSeed { fields: &mut *self.fields, node })?,
+                Some(None) => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
+        self.fields.enter(self.node);
+        let schema = self.fields.schema;
+        let mut wanted = schema.node(self.node).elements.iter().peekable();
+        for index in 0.. {
+            let more = match wanted.next_if(|(element, _)| *element == index) {
+                Some(&(_, node)) => {
+                    elements.next_element_seed(ValueSeed { fields: &mut *self.fields, node })?.is_some()
+                }
+                None => elements.next_element::<IgnoredAny>()?.is_some(),
+            };
+            if !more {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A key of a wanted object, to the node of its value.
+struct KeySeed<'f, 'a> {
+    fields: &'f mut Fields<'a>,
+    node: u32,
+    cursor: &'f mut Cursor,
+}
+
+impl<'de> DeserializeSeed<'de> for KeySeed<'_, '_> {
+    type Value = Option<u32>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<u32>, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for KeySeed<'_, '_> {
+    type Value = Option<u32>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Option<u32>, E> {
+        Ok(self.fields.child(self.node, self.cursor, key))
+    }
+}
+
+#[cfg(test)]
+mod tests;
