@@ -144,6 +144,7 @@ impl Scorer for OnnxScorer {
         let failed = |cause: String| ScoreError::Run { rows, cause };
         let row = self.columns.len();
         let width = row * self.window;
+        let ours = self.scaled.is_none();
         let fed = match &mut self.scaled {
             Some(scaled) => {
                 scaled.clear();
@@ -163,7 +164,7 @@ impl Scorer for OnnxScorer {
         let (_, values) =
             outputs[self.output.as_str()].try_extract_tensor::<f32>().map_err(|error| failed(error.to_string()))?;
         residuals.clear();
-        if self.scaled.is_none() {
+        if ours {
             if values.len() != rows * row {
                 return Err(ScoreError::Shape { rows, got: values.len(), expected: rows * row });
             }

@@ -1,0 +1,586 @@
+//! The model file's graph: the whole scoring computation as ONNX, from raw rows to the score.
+//!
+//! ```text
+//! window [batch, L*D] -> (x - center) / scale -> clip -> members -> mean = newest reconstruction, scaled [batch, D]
+//! residual = cap(newest scaled row - reconstruction)      error = residual^2 / variance      score = mean(error)
+//! ```
+//!
+//! Only the newest row of the window is reconstructed. The clip holds for the network's input alone: a value far off must
+//! not drive the network where it was never fitted, but its residual shall be as large as it is.
+
+mod properties;
+mod reference;
+
+use ndarray::s;
+use prost::Message;
+
+use crate::{config::settings::Activation, train::Network};
+
+use super::{
+    metadata::Column,
+    proto::{
+        AttributeProto, Dimension, DimensionValue, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
+        StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
+        attribute_type, data_type,
+    },
+};
+
+pub use properties::{append_metadata, read_metadata};
+pub use reference::{GraphOutputs, reference};
+
+/// Version of the ONNX format that is written.
+const IR_VERSION: i64 = 8;
+/// Version of ONNX's operators that is used.
+const OPSET: i64 = 18;
+
+/// Name of the graph's input: raw windows `[batch, L * D]`, oldest row first.
+pub const WINDOW: &str = "window";
+/// Output `[batch]`: mean over the columns of `error`.
+pub const SCORE: &str = "score";
+/// Output `[batch, D]`: reconstruction of the newest row in the columns' own units.
+pub const RECONSTRUCTION: &str = "reconstruction";
+/// Output `[batch, D]`: squared residual divided by its variance.
+pub const ERROR: &str = "error";
+/// Output `[batch, K]`: the members' codes side by side.
+pub const LATENT: &str = "latent";
+/// Output `[batch, D]`: newest row minus reconstruction in scaled units, cut at the columns' caps.
+pub const RESIDUAL: &str = "residual";
+
+/// What a graph is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct GraphSpec<'a> {
+    /// Members whose reconstructions are averaged, at least one; each takes and gives `L * D` values.
+    pub networks: &'a [Network<f32>],
+    /// The row's columns (D).
+    pub columns: &'a [Column],
+    /// Rows per window (L), at least 1.
+    pub window: usize,
+    /// Smallest and largest value that a network is given, in scaled units.
+    pub input_clip: Option<(f32, f32)>,
+    /// Words for people, in the graph's documentation.
+    pub doc: &'a str,
+    /// Named texts beside the graph.
+    pub metadata: &'a [(String, String)],
+}
+
+/// Why a graph can't be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum GraphError {
+    /// No member, no column or no row per window.
+    #[error("the graph has no {what}, expected at least one")]
+    Empty {
+        /// What is missing.
+        what: &'static str,
+    },
+    /// A member does not take a window.
+    #[error("member {member} takes {got} values, expected {expected} (rows per window times columns)")]
+    Width {
+        /// Index of the member, from 0.
+        member: usize,
+        /// Its input width.
+        got: usize,
+        /// `L * D`.
+        expected: usize,
+    },
+    /// A weight or bias is infinite or not a number.
+    #[error("member {member} has a weight that is not finite, expected finite weights")]
+    Weight {
+        /// Index of the member, from 0.
+        member: usize,
+    },
+    /// A number of a column is of no use.
+    #[error("{name} of column `{column}` is {value}, expected {expected}")]
+    Column {
+        /// Name of the column.
+        column: String,
+        /// Which number.
+        name: &'static str,
+        /// The refused value.
+        value: f32,
+        /// What would be right.
+        expected: &'static str,
+    },
+    /// An interval that holds nothing.
+    #[error("the input is clipped to {low}..={high}, expected finite ends in rising order")]
+    Clip {
+        /// Lower end.
+        low: f32,
+        /// Upper end.
+        high: f32,
+    },
+    /// Windows of another width than the graph takes.
+    #[error("the windows have {got} values, expected {expected} (rows per window times columns)")]
+    Windows {
+        /// Values given per window.
+        got: usize,
+        /// `L * D`.
+        expected: usize,
+    },
+    /// Not a protobuf message.
+    #[error("the file is not an ONNX model")]
+    Decode(#[from] prost::DecodeError),
+}
+
+/// Writes the ONNX model (IR version 8, operator set 18) with a symbolic batch dimension.
+///
+/// # Errors
+/// Members, columns and window do not fit together, or a number is not finite or out of its range.
+pub fn write(spec: &GraphSpec<'_>) -> Result<Vec<u8>, GraphError> {
+    spec.check()?;
+    let mut builder = GraphBuilder::default();
+    builder.scaling(spec);
+    for (member, network) in spec.networks.iter().enumerate() {
+        builder.member(spec, member, network);
+    }
+    builder.combine(spec.networks.len());
+    builder.outputs(spec);
+    let entry = |(key, value): &(String, String)| StringStringEntryProto { key: key.clone(), value: value.clone() };
+    let model = ModelProto {
+        ir_version: IR_VERSION,
+        opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
+        producer_name: env!("CARGO_PKG_NAME").to_owned(),
+        producer_version: env!("CARGO_PKG_VERSION").to_owned(),
+        doc_string: spec.doc.to_owned(),
+        graph: Some(builder.graph),
+        metadata_props: spec.metadata.iter().map(entry).collect(),
+    };
+    Ok(model.encode_to_vec())
+}
+
+impl GraphSpec<'_> {
+    /// Values per window: `L * D`.
+    fn width(&self) -> usize {
+        self.window * self.columns.len()
+    }
+
+    fn check(&self) -> Result<(), GraphError> {
+        let sizes = [("member", self.networks.len()), ("column", self.columns.len()), ("row per window", self.window)];
+        if let Some(&(what, _)) = sizes.iter().find(|(_, size)| *size == 0) {
+            return Err(GraphError::Empty { what });
+        }
+        let expected = self.width();
+        for (member, network) in self.networks.iter().enumerate() {
+            let got = network.input_width();
+            if got != expected {
+                return Err(GraphError::Width { member, got, expected });
+            }
+            if !network.is_finite() {
+                return Err(GraphError::Weight { member });
+            }
+        }
+        self.columns.iter().try_for_each(check_column)?;
+        match self.input_clip {
+            Some((low, high)) if !(low.is_finite() && high.is_finite() && low < high) => {
+                Err(GraphError::Clip { low, high })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+fn check_column(column: &Column) -> Result<(), GraphError> {
+    let positive = |value: f32| value > 0.0 && value.is_finite() && value.recip().is_finite();
+    let checks = [
+        ("center", column.center, column.center.is_finite(), "a finite number"),
+        ("scale", column.scale, positive(column.scale), "a finite number above 0"),
+        ("residual cap", column.residual_cap, column.residual_cap > 0.0, "a number above 0"),
+        ("residual variance", column.residual_variance, positive(column.residual_variance), "a finite number above 0"),
+    ];
+    match checks.into_iter().find(|(_, _, good, _)| !good) {
+        Some((name, value, _, expected)) => {
+            Err(GraphError::Column { column: column.name.clone(), name, value, expected })
+        }
+        None => Ok(()),
+    }
+}
+
+/// The cap as a number that the graph can hold.
+fn finite_cap(column: &Column) -> f32 {
+    column.residual_cap.min(f32::MAX)
+}
+
+const SCALED_WINDOW: &str = "scaled_window";
+const SCALED_NEWEST: &str = "scaled_newest";
+const NETWORK_INPUT: &str = "network_input";
+const SCALED_RECONSTRUCTION: &str = "scaled_reconstruction";
+
+/// A graph in the making. Each node is named after the value that it gives.
+#[derive(Default)]
+struct GraphBuilder {
+    graph: GraphProto,
+}
+
+impl GraphBuilder {
+    fn node(&mut self, op_type: &str, inputs: &[&str], output: &str) {
+        self.graph.node.push(NodeProto {
+            input: inputs.iter().map(|&name| name.to_owned()).collect(),
+            output: vec![output.to_owned()],
+            name: output.to_owned(),
+            op_type: op_type.to_owned(),
+            ..NodeProto::default()
+        });
+    }
+
+    /// Gives the node that was added last an integer attribute.
+    fn attribute(&mut self, name: &str, value: i64) {
+        let attribute = AttributeProto {
+            name: name.to_owned(),
+            r#type: attribute_type::INT,
+            i: Some(value),
+            ..AttributeProto::default()
+        };
+        self.graph.node.last_mut().expect("attributes follow their node").attribute.push(attribute);
+    }
+
+    fn floats(&mut self, name: &str, dims: &[usize], values: impl IntoIterator<Item = f32>) {
+        let raw_data = values.into_iter().flat_map(f32::to_le_bytes).collect();
+        self.constant(name, dims, (data_type::FLOAT, raw_data));
+    }
+
+    fn integer(&mut self, name: &str, value: i64) {
+        self.constant(name, &[1], (data_type::INT64, value.to_le_bytes().to_vec()));
+    }
+
+    fn constant(&mut self, name: &str, dims: &[usize], (data_type, raw_data): (i32, Vec<u8>)) {
+        let dims = dims.iter().map(|&size| size as i64).collect();
+        let raw_data = Some(raw_data);
+        self.graph.initializer.push(TensorProto {
+            dims,
+            data_type,
+            name: name.to_owned(),
+            raw_data,
+            ..TensorProto::default()
+        });
+    }
+
+    /// A number per column.
+    fn per_column(&mut self, name: &str, columns: &[Column], number: impl Fn(&Column) -> f32) {
+        self.floats(name, &[columns.len()], columns.iter().map(number));
+    }
+
+    fn scaling(&mut self, spec: &GraphSpec<'_>) {
+        let tiled = || std::iter::repeat_n(spec.columns, spec.window).flatten();
+        self.floats("window_center", &[spec.width()], tiled().map(|column| column.center));
+        self.floats("window_inverse_scale", &[spec.width()], tiled().map(|column| column.scale.recip()));
+        self.node("Sub", &[WINDOW, "window_center"], "centered_window");
+        self.node("Mul", &["centered_window", "window_inverse_scale"], SCALED_WINDOW);
+        if let Some((low, high)) = spec.input_clip {
+            self.floats("input_low", &[], [low]);
+            self.floats("input_high", &[], [high]);
+            self.node("Clip", &[SCALED_WINDOW, "input_low", "input_high"], NETWORK_INPUT);
+        }
+        if spec.window > 1 {
+            let (start, end) = (spec.width() - spec.columns.len(), spec.width());
+            self.integer("newest_start", start as i64);
+            self.integer("newest_end", end as i64);
+            self.integer("column_axis", 1);
+            self.node("Slice", &[SCALED_WINDOW, "newest_start", "newest_end", "column_axis"], SCALED_NEWEST);
+        }
+    }
+
+    fn member(&mut self, spec: &GraphSpec<'_>, member: usize, network: &Network<f32>) {
+        let alone = spec.networks.len() == 1;
+        let last = network.layers().len() - 1;
+        let mut input = if spec.input_clip.is_some() { NETWORK_INPUT } else { SCALED_WINDOW }.to_owned();
+        for (index, layer) in network.layers().iter().enumerate() {
+            // Of the last layer only what rebuilds the newest row.
+            let first = if index == last { spec.width() - spec.columns.len() } else { 0 };
+            let weight = layer.weight().slice(s![.., first..]);
+            let bias = layer.bias().slice(s![first..]);
+            let name = format!("member_{member}/layer_{index}");
+            let (weight_name, bias_name) = (format!("{name}/weight"), format!("{name}/bias"));
+            self.floats(&weight_name, weight.shape(), weight.iter().copied());
+            self.floats(&bias_name, bias.shape(), bias.iter().copied());
+            let output = match index {
+                _ if index == network.code_layer() && alone => LATENT.to_owned(),
+                _ if index == network.code_layer() => latent_name(member),
+                _ if index == last && alone => SCALED_RECONSTRUCTION.to_owned(),
+                _ if index == last => output_name(member),
+                _ => name.clone(),
+            };
+            let inputs = [input.as_str(), &weight_name, &bias_name];
+            match operator(layer.activation()) {
+                None => self.node("Gemm", &inputs, &output),
+                Some(operator) => {
+                    let sums = format!("{name}/sums");
+                    self.node("Gemm", &inputs, &sums);
+                    self.node(operator, &[&sums], &output);
+                }
+            }
+            input = output;
+        }
+    }
+
+    /// The mean of several members' reconstructions, and their codes side by side.
+    fn combine(&mut self, members: usize) {
+        if members > 1 {
+            let outputs: Vec<String> = (0..members).map(output_name).collect();
+            let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
+            self.floats("members", &[], [members as f32]);
+            self.node("Sum", &outputs, "scaled_reconstruction_sum");
+            self.node("Div", &["scaled_reconstruction_sum", "members"], SCALED_RECONSTRUCTION);
+            let codes: Vec<String> = (0..members).map(latent_name).collect();
+            let codes: Vec<&str> = codes.iter().map(String::as_str).collect();
+            self.node("Concat", &codes, LATENT);
+            self.attribute("axis", 1);
+        }
+    }
+
+    fn outputs(&mut self, spec: &GraphSpec<'_>) {
+        self.per_column("center", spec.columns, |column| column.center);
+        self.per_column("scale", spec.columns, |column| column.scale);
+        self.per_column("residual_low", spec.columns, |column| -finite_cap(column));
+        self.per_column("residual_high", spec.columns, finite_cap);
+        self.per_column("residual_variance", spec.columns, |column| column.residual_variance);
+        self.integer("score_axis", 1);
+
+        self.node("Mul", &[SCALED_RECONSTRUCTION, "scale"], "centered_reconstruction");
+        self.node("Add", &["centered_reconstruction", "center"], RECONSTRUCTION);
+        let newest = if spec.window > 1 { SCALED_NEWEST } else { SCALED_WINDOW };
+        self.node("Sub", &[newest, SCALED_RECONSTRUCTION], "difference");
+        self.node("Max", &["difference", "residual_low"], "difference_not_below");
+        self.node("Min", &["difference_not_below", "residual_high"], RESIDUAL);
+        self.node("Mul", &[RESIDUAL, RESIDUAL], "squared_residual");
+        self.node("Div", &["squared_residual", "residual_variance"], ERROR);
+        self.node("ReduceMean", &[ERROR, "score_axis"], SCORE);
+        self.attribute("keepdims", 0);
+
+        let columns = spec.columns.len();
+        let latent = spec.networks.iter().map(Network::code_size).sum();
+        self.graph.name = "strayd".to_owned();
+        self.graph.doc_string = spec.doc.to_owned();
+        self.graph.input = vec![value(WINDOW, Some(spec.width()), "raw rows, oldest first, columns' own units")];
+        self.graph.output = vec![
+            value(SCORE, None, "mean of error over the columns"),
+            value(RECONSTRUCTION, Some(columns), "newest row rebuilt, columns' own units"),
+            value(ERROR, Some(columns), "squared residual over its variance on held-back rows"),
+            value(LATENT, Some(latent), "latent codes of all members"),
+            value(RESIDUAL, Some(columns), "newest row minus its reconstruction, scaled units"),
+        ];
+    }
+}
+
+fn latent_name(member: usize) -> String {
+    format!("member_{member}/latent")
+}
+
+fn output_name(member: usize) -> String {
+    format!("member_{member}/output")
+}
+
+fn operator(activation: Activation) -> Option<&'static str> {
+    match activation {
+        Activation::Identity => None,
+        Activation::Relu => Some("Relu"),
+        Activation::Tanh => Some("Tanh"),
+        Activation::Sigmoid => Some("Sigmoid"),
+    }
+}
+
+/// A float tensor `[batch]` or `[batch, width]`.
+fn value(name: &str, width: Option<usize>, doc: &str) -> ValueInfoProto {
+    let batch = DimensionValue::DimParam("batch".to_owned());
+    let width = width.map(|width| DimensionValue::DimValue(width as i64));
+    let dim = std::iter::once(batch).chain(width).map(|value| Dimension { value: Some(value) }).collect();
+    let tensor = TensorTypeProto { elem_type: data_type::FLOAT, shape: Some(TensorShapeProto { dim }) };
+    let r#type = Some(TypeProto { tensor_type: Some(tensor) });
+    ValueInfoProto { name: name.to_owned(), r#type, doc_string: doc.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use linfa::ParamGuard;
+    use ndarray::{Array1, Array2, ArrayView2};
+    use proptest::prelude::*;
+    use rand::{Rng, SeedableRng};
+    use rand_xoshiro::Xoshiro256PlusPlus;
+
+    use super::*;
+    use crate::train::{AutoencoderParams, Dense};
+
+    const ACTIVATIONS: [Activation; 4] =
+        [Activation::Identity, Activation::Relu, Activation::Tanh, Activation::Sigmoid];
+
+    fn random_network(widths: &[usize], code: usize, rng: &mut Xoshiro256PlusPlus) -> Network<f32> {
+        let layer = |pair: &[usize]| {
+            let weight = Array2::from_shape_simple_fn((pair[0], pair[1]), || rng.gen_range(-0.7..0.7));
+            let bias = Array1::from_shape_simple_fn(pair[1], || rng.gen_range(-0.7..0.7));
+            Dense::new(weight, bias, ACTIVATIONS[rng.gen_range(0..4)]).unwrap()
+        };
+        Network::new(widths.windows(2).map(layer).collect(), code).unwrap()
+    }
+
+    fn random_columns(count: usize, rng: &mut Xoshiro256PlusPlus) -> Vec<Column> {
+        let column = |index: usize| Column {
+            name: format!("column {index}"),
+            feature: index,
+            impute: 0.0,
+            center: rng.gen_range(-50.0..50.0),
+            scale: rng.gen_range(0.1..20.0),
+            residual_cap: if index % 3 == 1 { 0.5 } else { f32::INFINITY },
+            residual_mean: 0.0,
+            residual_variance: rng.gen_range(0.01..2.0),
+        };
+        (0..count).map(column).collect()
+    }
+
+    fn random_windows(spec: &GraphSpec<'_>, rows: usize, rng: &mut Xoshiro256PlusPlus) -> Array2<f32> {
+        Array2::from_shape_fn((rows, spec.width()), |(_, index)| {
+            let column = &spec.columns[index % spec.columns.len()];
+            column.center + column.scale * rng.gen_range(-3.0..3.0)
+        })
+    }
+
+    /// Networks, columns and windows of random shape.
+    fn random_parts(seed: u64) -> (Vec<Network<f32>>, Vec<Column>, usize, Xoshiro256PlusPlus) {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let (columns, window) = (rng.gen_range(1..9), rng.gen_range(1..4));
+        let width = columns * window;
+        let member = |rng: &mut Xoshiro256PlusPlus| {
+            let depth = rng.gen_range(0..3);
+            let mut widths = vec![width];
+            widths.extend((0..=2 * depth).map(|_| rng.gen_range(1..12)));
+            widths.push(width);
+            random_network(&widths, depth, rng)
+        };
+        let networks = (0..rng.gen_range(1..4)).map(|_| member(&mut rng)).collect();
+        (networks, random_columns(columns, &mut rng), window, rng)
+    }
+
+    fn spec<'a>(networks: &'a [Network<f32>], columns: &'a [Column], window: usize) -> GraphSpec<'a> {
+        GraphSpec { networks, columns, window, input_clip: Some((-2.0, 2.0)), doc: "a test", metadata: &[] }
+    }
+
+    proptest! {
+        #[test]
+        fn reference_outputs_are_finite_and_do_not_depend_on_the_batch(seed in any::<u64>(), rows in 1usize..20) {
+            let (networks, columns, window, mut rng) = random_parts(seed);
+            let spec = spec(&networks, &columns, window);
+            let windows = random_windows(&spec, rows, &mut rng);
+            let all = reference(&spec, windows.view()).unwrap();
+            let finite = |values: ArrayView2<'_, f32>| values.iter().all(|value| value.is_finite());
+            prop_assert!(finite(all.reconstruction.view()) && finite(all.error.view()) && finite(all.latent.view()));
+            prop_assert!(all.score.iter().all(|score| score.is_finite() && *score >= 0.0));
+            for row in 0..rows {
+                let alone = reference(&spec, windows.slice(s![row..=row, ..])).unwrap();
+                prop_assert_eq!(alone.score[0].to_bits(), all.score[row].to_bits());
+                prop_assert_eq!(alone.residual.row(0), all.residual.row(row));
+                prop_assert_eq!(alone.latent.row(0), all.latent.row(row));
+                prop_assert_eq!(alone.reconstruction.row(0), all.reconstruction.row(row));
+            }
+        }
+
+        #[test]
+        fn a_written_model_decodes_to_the_same_message(seed in any::<u64>()) {
+            let (networks, columns, window, _) = random_parts(seed);
+            let bytes = write(&spec(&networks, &columns, window)).unwrap();
+            let model = ModelProto::decode(bytes.as_slice()).unwrap();
+            prop_assert_eq!(model.encode_to_vec(), bytes);
+        }
+    }
+
+    #[test]
+    fn reference_outputs_equal_values_worked_out_by_hand() {
+        let encoder = Dense::new(Array2::from_elem((4, 1), 0.5), Array1::zeros(1), Activation::Identity).unwrap();
+        let decoder = Dense::new(Array2::ones((1, 4)), Array1::from(vec![9.0, 9.0, 0.25, -1.0]), Activation::Identity);
+        let networks = [Network::new(vec![encoder, decoder.unwrap()], 0).unwrap()];
+        let mut columns = random_columns(2, &mut Xoshiro256PlusPlus::seed_from_u64(0));
+        let numbers = [(10.0, 2.0, f32::INFINITY, 0.5), (0.0, 4.0, 0.75, 0.25)];
+        for (column, (center, scale, cap, variance)) in columns.iter_mut().zip(numbers) {
+            (column.center, column.scale, column.residual_cap, column.residual_variance) =
+                (center, scale, cap, variance);
+        }
+        // Scaled (1, -1), (30, 2), clipped to 2: the code is 0.5 * (1 - 1 + 2 + 2) = 2, the newest row 2.25, 1.
+        let windows = Array2::from_shape_vec((1, 4), vec![12.0, -4.0, 70.0, 8.0]).unwrap();
+        let outputs = reference(&spec(&networks, &columns, 2), windows.view()).unwrap();
+        assert_eq!(outputs.latent, Array2::from_elem((1, 1), 2.0));
+        assert_eq!(outputs.reconstruction.row(0).to_vec(), [14.5, 4.0]);
+        assert_eq!(outputs.residual.row(0).to_vec(), [27.75, 0.75]);
+        assert_eq!(outputs.error.row(0).to_vec(), [27.75 * 27.75 * 2.0, 2.25]);
+        assert_eq!(outputs.score[0], (27.75 * 27.75 * 2.0 + 2.25) / 2.0);
+    }
+
+    #[test]
+    fn nodes_take_only_what_stands_before_them_and_every_output_is_made() {
+        for seed in 0..40 {
+            let (networks, columns, window, _) = random_parts(seed);
+            let bytes = write(&spec(&networks, &columns, window)).unwrap();
+            let graph = ModelProto::decode(bytes.as_slice()).unwrap().graph.unwrap();
+            let mut known: Vec<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
+            known.push(WINDOW);
+            for node in &graph.node {
+                assert!(node.input.iter().all(|name| known.contains(&name.as_str())), "{node:?}");
+                assert!(!known.contains(&node.output[0].as_str()), "{} twice", node.output[0]);
+                known.push(&node.output[0]);
+            }
+            let outputs: Vec<&str> = graph.output.iter().map(|output| output.name.as_str()).collect();
+            assert_eq!(outputs, [SCORE, RECONSTRUCTION, ERROR, LATENT, RESIDUAL]);
+            assert!(outputs.iter().all(|name| known.contains(name)));
+            for tensor in &graph.initializer {
+                let values = tensor.dims.iter().product::<i64>() as usize;
+                let size = if tensor.data_type == data_type::FLOAT { 4 } else { 8 };
+                assert_eq!(tensor.raw_data.as_ref().unwrap().len(), values * size, "{}", tensor.name);
+            }
+        }
+    }
+
+    #[test]
+    fn metadata_can_be_added_without_touching_the_graph() {
+        let (networks, columns, window, _) = random_parts(1);
+        let metadata = [("first".to_owned(), "1".to_owned())];
+        let spec = GraphSpec { metadata: &metadata, ..spec(&networks, &columns, window) };
+        let mut bytes = write(&spec).unwrap();
+        let before = ModelProto::decode(bytes.as_slice()).unwrap();
+        append_metadata(&mut bytes, "second", "zwei \u{1f986}");
+        append_metadata(&mut bytes, "second", "2");
+        let after = ModelProto::decode(bytes.as_slice()).unwrap();
+        assert_eq!((&after.graph, &after.opset_import), (&before.graph, &before.opset_import));
+        assert_eq!(read_metadata(&bytes, "first").unwrap().as_deref(), Some("1"));
+        assert_eq!(read_metadata(&bytes, "second").unwrap().as_deref(), Some("2"));
+        assert_eq!(read_metadata(&bytes, "third").unwrap(), None);
+        assert!(matches!(read_metadata(b"not a model", "first"), Err(GraphError::Decode(_))));
+    }
+
+    #[test]
+    fn specs_that_can_not_be_a_graph_are_refused() {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+        let networks = [random_network(&[4, 2, 4], 0, &mut rng)];
+        let columns = random_columns(2, &mut rng);
+        let good = spec(&networks, &columns, 2);
+        assert!(write(&good).is_ok());
+        let refusal = |spec: GraphSpec<'_>| write(&spec).unwrap_err().to_string();
+        assert_eq!(refusal(GraphSpec { networks: &[], ..good }), "the graph has no member, expected at least one");
+        assert!(refusal(GraphSpec { window: 0, ..good }).contains("no row per window"));
+        let width = "member 0 takes 4 values, expected 6 (rows per window times columns)";
+        assert_eq!(refusal(GraphSpec { window: 3, ..good }), width);
+        assert!(refusal(GraphSpec { input_clip: Some((1.0, f32::NAN)), ..good }).contains("1..=NaN"));
+        for (change, name) in [
+            ((|column: &mut Column| column.scale = 0.0) as fn(&mut Column), "scale of column `column 1` is 0"),
+            (|column| column.scale = f32::NAN, "scale of column `column 1` is NaN"),
+            (|column| column.center = f32::INFINITY, "center of column `column 1` is inf"),
+            (|column| column.residual_cap = f32::NAN, "residual cap of column `column 1` is NaN"),
+            (|column| column.residual_variance = 0.0, "residual variance of column `column 1` is 0"),
+        ] {
+            let mut columns = columns.clone();
+            change(&mut columns[1]);
+            assert!(refusal(GraphSpec { columns: &columns, ..good }).starts_with(name));
+        }
+        let windows = Array2::zeros((1, 3));
+        assert!(matches!(reference(&good, windows.view()), Err(GraphError::Windows { got: 3, expected: 4 })));
+    }
+
+    #[test]
+    fn a_fitted_network_becomes_a_model() {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(2);
+        let rows = Array2::from_shape_simple_fn((64, 4), || rng.gen_range(0.0..1.0f32));
+        let params = AutoencoderParams::new(4, 2).epochs(2).check().unwrap();
+        let fitted = params.fit_with_validation(rows.view(), rows.view(), &mut |_| ControlFlow::Continue(())).unwrap();
+        let columns = random_columns(4, &mut rng);
+        let networks = [fitted.network];
+        let bytes = write(&GraphSpec { input_clip: None, ..spec(&networks, &columns, 1) }).unwrap();
+        let graph = ModelProto::decode(bytes.as_slice()).unwrap().graph.unwrap();
+        assert!(graph.node.iter().all(|node| node.op_type != "Clip" && node.op_type != "Slice"));
+    }
+}

@@ -1,0 +1,232 @@
+//! Principal components as a network: the linear autoencoder, solved exactly (Baldi and Hornik 1989).
+
+use linfa::{DatasetBase, Float, traits::Fit};
+use linfa_reduction::Pca;
+use ndarray::{Array1, Array2, ArrayView2, Axis, concatenate, linalg::general_mat_mul, s};
+
+use crate::config::settings::Activation;
+
+use super::{
+    corruption::column_moments,
+    error::AutoencoderError,
+    network::{Dense, Network},
+};
+
+/// Rows that are brought to double precision at a time.
+const BLOCK: usize = 1024;
+
+/// A network of one linear code layer of `components` principal components of `rows` (`[rows, columns]`) and a decoder
+/// with the same weights; the rows' mean is folded into both biases.
+///
+/// Where the rows span fewer directions than `components` (constant columns, few rows), the code values beyond them are
+/// always 0; directions with less than about a 50,000th of the largest one's standard deviation count as not spanned.
+/// Everything is computed in double precision.
+///
+/// # Errors
+/// No rows, no components or more than columns, or a decomposition that linfa can't make.
+pub fn principal_components<F: Float>(
+    rows: ArrayView2<'_, F>,
+    components: usize,
+) -> Result<Network<F>, AutoencoderError> {
+    let columns = rows.ncols();
+    if rows.nrows() == 0 {
+        return Err(AutoencoderError::TooFewRows { set: "training", got: 0, needed: 1 });
+    }
+    if components == 0 || components > columns {
+        let expected = format!("between 1 and the number of columns, {columns}");
+        let (name, value) = ("number of components".to_owned(), components.to_string());
+        return Err(AutoencoderError::Parameter { name, value, expected });
+    }
+    let mean = Array1::from(column_moments(rows).0);
+    let basis = principal_axes(&covariance(rows, &mean), components)?;
+    let code_bias = basis.dot(&mean).mapv(|value| -value);
+    let cast = |matrix: ArrayView2<'_, f64>| matrix.mapv(|value| F::cast(value));
+    let encoder = Dense::new(cast(basis.t()), code_bias.mapv(F::cast), Activation::Identity)?;
+    let decoder = Dense::new(cast(basis.view()), mean.mapv(F::cast), Activation::Identity)?;
+    Ok(Network::new(vec![encoder, decoder], 0)?)
+}
+
+/// Covariance `[columns, columns]` of the rows.
+fn covariance<F: Float>(rows: ArrayView2<'_, F>, mean: &Array1<f64>) -> Array2<f64> {
+    let mut sum = Array2::zeros((mean.len(), mean.len()));
+    for block in rows.axis_chunks_iter(Axis(0), BLOCK) {
+        let centred = block.mapv(|value| value.to_f64().expect("linfa's floats are f32 and f64")) - mean;
+        general_mat_mul(1.0, &centred.t(), &centred, 1.0, &mut sum);
+    }
+    sum / rows.nrows() as f64
+}
+
+/// The `components` orthonormal directions `[components, columns]` of largest variance; missing ones are zero.
+///
+/// linfa decomposes rows, by an iteration whose cost grows with their number and whose tolerance is absolute. So it gets
+/// a few rows of the same covariance and mean 0 instead: a triangular root of the covariance and its negative, brought
+/// to unit size. And it gets asked for all directions, because then its start is already the whole space and exact.
+fn principal_axes(covariance: &Array2<f64>, components: usize) -> Result<Array2<f64>, AutoencoderError> {
+    let columns = covariance.nrows();
+    let largest = covariance.diag().iter().copied().fold(0.0, f64::max);
+    let mut basis = Array2::zeros((components, columns));
+    if largest == 0.0 {
+        return Ok(basis);
+    }
+    // Constant columns have no part in any direction; without them the decomposition is better conditioned.
+    let varying: Vec<usize> = (0..columns).filter(|&column| covariance[[column, column]] > 0.0).collect();
+    let reduced = covariance.select(Axis(0), &varying).select(Axis(1), &varying) / largest;
+    let axes = if varying.len() == 1 { Array2::ones((1, 1)) } else { decompose(&reduced)? };
+    let mut found = 0;
+    for axis in axes.rows() {
+        if found == components {
+            break;
+        }
+        let mut axis = axis.to_owned();
+        let earlier = basis.slice(s![..found, ..]).select(Axis(1), &varying);
+        // Twice is enough (Giraud and Langou 2002).
+        for _ in 0..2 {
+            let projection = earlier.t().dot(&earlier.dot(&axis));
+            axis -= &projection;
+        }
+        let norm = axis.dot(&axis).sqrt();
+        if norm > 0.5 {
+            for (&column, value) in varying.iter().zip(&axis) {
+                basis[[found, column]] = value / norm;
+            }
+            found += 1;
+        }
+    }
+    Ok(basis)
+}
+
+fn decompose(covariance: &Array2<f64>) -> Result<Array2<f64>, AutoencoderError> {
+    let root = root(covariance);
+    let mirrored = root.mapv(|value| -value);
+    let rows = concatenate(Axis(0), &[root.view(), mirrored.view()]).expect("both halves have the same columns");
+    let pca = Pca::params(covariance.nrows()).fit(&DatasetBase::from(rows)).map_err(AutoencoderError::Decomposition)?;
+    Ok(pca.components().clone())
+}
+
+/// Upper triangular `r` with `r^T r = matrix` (Cholesky) for a positive semidefinite matrix; directions that rounding
+/// alone gives are left out.
+fn root(matrix: &Array2<f64>) -> Array2<f64> {
+    let size = matrix.nrows();
+    let mut rest = matrix.clone();
+    let mut root = Array2::zeros((size, size));
+    for pivot in 0..size {
+        if rest[[pivot, pivot]] <= matrix[[pivot, pivot]] * f64::EPSILON * size as f64 {
+            continue;
+        }
+        let row = &rest.row(pivot) / rest[[pivot, pivot]].sqrt();
+        let row = Array1::from_shape_fn(size, |column| if column < pivot { 0.0 } else { row[column] });
+        for lower in pivot..size {
+            let factor = row[lower];
+            rest.row_mut(lower).scaled_add(-factor, &row);
+        }
+        root.row_mut(pivot).assign(&row);
+    }
+    root
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::arr2;
+    use rand::{Rng, SeedableRng};
+    use rand_xoshiro::Xoshiro256PlusPlus;
+
+    use super::*;
+
+    fn random(rows: usize, columns: usize, seed: u64) -> Array2<f64> {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        Array2::from_shape_simple_fn((rows, columns), || rng.gen_range(-1.0..1.0))
+    }
+
+    fn worst_error(rows: &Array2<f64>, components: usize) -> f64 {
+        let network = principal_components(rows.view(), components).unwrap();
+        (network.reconstruct(rows.view()) - rows).iter().fold(0.0, |worst: f64, error| worst.max(error.abs()))
+    }
+
+    #[test]
+    fn rows_of_low_rank_are_rebuilt_exactly_by_as_many_components() {
+        for (rank, columns) in [(1, 3), (2, 6), (5, 9), (3, 38)] {
+            let rows = random(200, rank, 1).dot(&random(rank, columns, 2)) + 3.0;
+            assert!(worst_error(&rows, rank) < 1e-9, "{rank} of {columns}");
+            assert!(rank == 1 || worst_error(&rows, rank - 1) > 1e-3, "{rank} of {columns}");
+        }
+    }
+
+    #[test]
+    fn components_equal_those_worked_out_by_hand() {
+        // Variance 4 along (0.6, 0.8), 1 across: means (1, 2).
+        let rows = arr2(&[[2.2f64, 3.6], [-0.2, 0.4], [1.8, 1.4], [0.2, 2.6]]);
+        let network = principal_components(rows.view(), 1).unwrap();
+        let axis = network.layers()[0].weight().column(0).to_owned();
+        assert!((axis[0].abs() - 0.6).abs() < 1e-12 && (axis[1] / axis[0] - 0.8 / 0.6).abs() < 1e-9, "{axis}");
+        let expected = arr2(&[[2.2, 3.6], [-0.2, 0.4], [1.0, 2.0], [1.0, 2.0]]);
+        assert!((network.reconstruct(rows.view()) - expected).iter().all(|error| error.abs() < 1e-9));
+    }
+
+    #[test]
+    fn directions_are_orthonormal_and_leave_the_least_error_for_any_count() {
+        for columns in [2, 3, 7, 38] {
+            let rows = random(300, columns, 4).dot(&random(columns, columns, 5));
+            let mut before = f64::INFINITY;
+            for components in 1..=columns {
+                let network = principal_components(rows.view(), components).unwrap();
+                let axes = network.layers()[0].weight();
+                let deviation = axes.t().dot(axes) - Array2::<f64>::eye(components);
+                assert!(deviation.iter().all(|value| value.abs() < 1e-9), "{components} of {columns}");
+                let error = (network.reconstruct(rows.view()) - &rows).mapv(|e| e * e).sum();
+                assert!(error < before, "{components} of {columns}");
+                before = error;
+            }
+            assert!(before < 1e-12, "{before:e} is left by all {columns} components");
+        }
+    }
+
+    #[test]
+    fn code_values_are_uncorrelated_and_fall_in_variance() {
+        for columns in [2, 7, 38, 120, 304] {
+            let rows = random(500, columns, 4).dot(&random(columns, columns, 5));
+            let codes = principal_components(rows.view(), columns).unwrap().encode(rows.view());
+            let spread = covariance(codes.view(), &Array1::from(column_moments(codes.view()).0));
+            for ((row, column), value) in spread.indexed_iter().filter(|((row, column), _)| row != column) {
+                assert!(value.abs() < 1e-8 * spread[[0, 0]], "{row}, {column} of {columns}: {value:e}");
+            }
+            assert!((1..columns).all(|index| spread[[index, index]] <= spread[[index - 1, index - 1]]));
+        }
+    }
+
+    #[test]
+    fn constant_columns_and_few_rows_leave_code_values_at_zero() {
+        let mut rows = random(50, 6, 7);
+        rows.column_mut(1).fill(0.1);
+        rows.column_mut(4).fill(-7.0);
+        assert!(worst_error(&rows, 4) < 1e-9);
+        assert!(worst_error(&rows, 5) < 1e-9);
+        let network = principal_components(rows.view(), 6).unwrap();
+        assert!(network.encode(rows.view()).slice(s![.., 4..]).iter().all(|&value| value == 0.0));
+
+        let few = random(3, 10, 8);
+        assert!(worst_error(&few, 2) < 1e-9);
+        assert!(worst_error(&few, 9) < 1e-9);
+        assert!(worst_error(&Array2::from_elem((5, 3), 2.5), 2) == 0.0);
+        assert!(worst_error(&random(1, 4, 9), 2) == 0.0);
+    }
+
+    #[test]
+    fn columns_of_very_different_size_keep_their_directions() {
+        let mut rows = random(500, 4, 10);
+        rows.column_mut(0).mapv_inplace(|value| value * 1e2);
+        rows.column_mut(3).mapv_inplace(|value| value * 1e-2 + 100.0);
+        let network = principal_components(rows.view(), 3).unwrap();
+        let weights = network.layers()[0].weight();
+        assert!(weights.row(3).iter().all(|value| value.abs() < 1e-3), "{weights}");
+        assert!(worst_error(&rows, 4) < 1e-9);
+    }
+
+    #[test]
+    fn counts_that_make_no_sense_are_refused() {
+        let rows = random(5, 3, 1);
+        assert!(principal_components(rows.view(), 0).is_err());
+        let error = principal_components(rows.view(), 4).unwrap_err().to_string();
+        assert_eq!(error, "number of components is 4, expected between 1 and the number of columns, 3");
+        assert!(principal_components(rows.slice(s![..0, ..]), 1).is_err());
+    }
+}
