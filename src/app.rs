@@ -50,6 +50,9 @@ pub enum AppError {
     /// The run failed.
     #[error("{0}")]
     Run(#[from] RunError),
+    /// A thread of the demo died.
+    #[error("{0} was lost on the way")]
+    Lost(String),
     /// The thread that waits for signals can't be started.
     #[error("signals can't be waited for: {0}")]
     Signals(std::io::Error),
@@ -82,7 +85,7 @@ impl App {
     pub fn build(loaded: &Loaded) -> Result<Self, AppError> {
         let settings = Arc::new(loaded.settings.clone());
         let metrics = Arc::new(Metrics::new());
-        let board = Arc::new(Board::new());
+        let board = Arc::new(Board::new(std::time::Instant::now()));
         // Probes answer first: whatever fails after this can be seen from outside.
         let http = settings
             .http
@@ -91,13 +94,12 @@ impl App {
             .transpose()?;
         let runtime = Runtime::load(settings.runtime.library.as_deref())?;
         tracing::debug!(library = %runtime.library().display(), "ONNX Runtime loaded");
-        metrics.device("cpu");
-        Ok(Self { settings, config_sha256: loaded.sha256.clone(), runtime, metrics, board, http })
+        Ok(Self { settings, config_sha256: loaded.training_sha256.clone(), runtime, metrics, board, http })
     }
 
     /// Where metrics and probes can be read.
     pub fn http_address(&self) -> Option<std::net::SocketAddr> {
-        self.http.as_ref().map(|http| http.address())
+        self.http.as_ref().map(HttpServer::address)
     }
 
     /// The metrics of this run.

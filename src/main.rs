@@ -15,12 +15,15 @@ fn main() -> ExitCode {
         Command::Run(args) => cli::run::run(&args),
         Command::Train(args) => cli::offline::train(&args),
         Command::Score(args) => cli::offline::score(&args),
-        Command::Config(command) => cli::config::run(&command),
+        Command::Config(command) => cli::configure(&command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            let message = failure.to_string();
+            if !message.is_empty() {
+                eprintln!("{message}");
+            }
             ExitCode::from(failure.exit_code())
         }
     }

@@ -26,6 +26,11 @@ impl Failure {
         Self { code: EXIT_CONFIG, message: format!("strayd: {error}") }
     }
 
+    /// A failure whose message was already written.
+    pub fn told(code: u8) -> Self {
+        Self { code, message: String::new() }
+    }
+
     /// The program's exit code.
     pub fn exit_code(&self) -> u8 {
         self.code

@@ -2,12 +2,22 @@
 
 pub mod config;
 pub mod demo;
+mod failure;
 pub mod offline;
 pub mod run;
 
-use std::path::PathBuf;
+use std::{
+    io::Write,
+    path::PathBuf,
+};
 
 use clap::{Args, Parser, Subcommand};
+pub use failure::Failure;
+
+use crate::{
+    config::{ConfigError, Loaded, Settings, Sources, settings::Preset},
+    file,
+};
 
 /// Exit code of a configuration that can't be used (EX_USAGE of sysexits.h).
 pub const EXIT_CONFIG: u8 = 64;
@@ -57,4 +67,53 @@ pub struct ConfigArgs {
     /// One setting, over file and environment; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+impl ConfigArgs {
+    fn sources(&self) -> Sources {
+        Sources::of_process(self.config.clone(), self.set.clone())
+    }
+
+    /// What `strayd run` needs.
+    pub(crate) fn load_for_run(&self) -> Result<Loaded, ConfigError> {
+        let loaded = Settings::load(&self.sources())?;
+        loaded.settings.require_kafka()?;
+        Ok(loaded)
+    }
+
+    /// For commands on files: without a configuration file, what the data say stands below what is set otherwise.
+    pub(crate) fn load_for_files(&self, files: &[PathBuf]) -> Result<Loaded, Failure> {
+        let mut sources = self.sources();
+        if self.config.is_none() {
+            let derived = file::derive(files)?;
+            let mut below = vec![format!("preset={}", preset_word(derived.preset))];
+            below.extend(derived.timestamp.map(|path| format!("record.timestamp={}", serde_json::json!({ "field": path }))));
+            if !derived.exclude.is_empty() {
+                below.push(format!("record.exclude={}", serde_json::json!(derived.exclude)));
+            }
+            below.append(&mut sources.set);
+            sources.set = below;
+        }
+        Ok(Settings::load(&sources)?)
+    }
+}
+
+fn preset_word(preset: Preset) -> &'static str {
+    match preset {
+        Preset::Timeseries => "timeseries",
+        Preset::Tabular => "tabular",
+    }
+}
+
+/// Runs a configuration command.
+pub fn configure(command: &ConfigCommand) -> Result<(), Failure> {
+    let (what, sources) = match command {
+        ConfigCommand::Check(args) => (config::ConfigCommand::Check, args.sources()),
+        ConfigCommand::Print(args) => (config::ConfigCommand::Print, args.sources()),
+        ConfigCommand::Schema => (config::ConfigCommand::Schema, Sources::default()),
+    };
+    let mut out = Vec::new();
+    let code = config::run(what, &sources, &mut out);
+    std::io::stdout().write_all(&out).map_err(|error| Failure::other(&error))?;
+    if code == 0 { Ok(()) } else { Err(Failure::told(code)) }
 }

@@ -1,6 +1,7 @@
 //! `strayd train` and `strayd score`: the same pipeline with files as source.
 
 use std::{
+    io::IsTerminal,
     ops::ControlFlow,
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
@@ -11,8 +12,11 @@ use clap::Args;
 use super::{ConfigArgs, Failure};
 use crate::{
     app::{self, App, Ends},
-    config::{Loaded, settings::AlarmBudget},
-    demo::display::TrainingBar,
+    config::{
+        Loaded, Settings,
+        settings::{AlarmBudget, Preset},
+    },
+    demo::display::TrainingProgress,
     detect::runtime::Runtime,
     file::{
         self,
@@ -81,15 +85,17 @@ pub fn train(args: &TrainArgs) -> Result<(), Failure> {
         scorers: Arc::new(runtime),
         foreign,
         source: names(&args.data),
-        config_sha256: loaded.sha256.clone(),
+        config_sha256: loaded.training_sha256.clone(),
         created: app::now(),
     };
-    let mut bar = TrainingBar::new();
+    let epochs = loaded.settings.training.network.epochs;
+    let mut bar = TrainingProgress::new(epochs, std::io::stderr().is_terminal(), Box::new(std::io::stderr()));
     let model = recipe.train(&sample, &mut |report| {
-        bar.epoch(report);
+        // A terminal that can't be written to is no reason to stop training.
+        let _ = bar.epoch(report.epoch, report.training_loss, report.validation_loss);
         ControlFlow::Continue(())
     })?;
-    bar.finish();
+    let _ = bar.finish(model.metadata.provenance.epochs);
     model.write(&args.out).map_err(app::AppError::from)?;
     tell(&model, args, &loaded);
     Ok(())
@@ -100,7 +106,7 @@ fn names(files: &[PathBuf]) -> String {
 }
 
 fn read_sample(args: &TrainArgs, loaded: &Loaded) -> Result<(Vec<SampleRecord>, usize), Failure> {
-    let mut source = file::FileSource::open(&args.data)?;
+    let mut source = file::FileSource::open(args.data.clone())?;
     let most = loaded.settings.training.max_rows;
     let mut sample = std::collections::VecDeque::new();
     let mut seen = 0;
@@ -156,11 +162,11 @@ pub fn score(args: &ScoreArgs) -> Result<(), Failure> {
         && args.config.config.is_none()
     {
         // Without a config the budget follows the model: it was trained on independent rows.
-        loaded.settings.judging.budget = crate::config::presets::TABULAR_BUDGET;
+        loaded.settings.judging.budget = Settings::defaults(Preset::Tabular).judging.budget;
     }
     let timed = loaded.settings.record.timestamp.is_some();
     let app = App::build(&loaded)?;
-    let mut source = file::FileSource::open(&args.data)?;
+    let mut source = file::FileSource::open(args.data.clone())?;
     let writer = ScoresWriter::create(&args.out)?;
     let mut scores = Scores { writer, timed, failed: None };
     let mut sink = Discard::default();
@@ -169,7 +175,7 @@ pub fn score(args: &ScoreArgs) -> Result<(), Failure> {
     if let Some(error) = scores.failed {
         return Err(error);
     }
-    scores.writer.finish()?;
+    scores.writer.finish(summary.records)?;
     eprintln!(
         "{}: {} rows, {} anomalous, {} could not be used",
         args.out.display(),

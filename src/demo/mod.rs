@@ -7,40 +7,43 @@
 pub mod data;
 pub mod display;
 pub mod evaluate;
+mod setup;
 mod watch;
 
 use std::{
-    io::Write,
+    io::{IsTerminal, Write},
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, channel},
     },
     time::{Duration, Instant},
 };
 
-use data::{DemoData, Replay};
-use display::{Screen, TrainingBar};
+use data::{DemoData, DemoRecord};
+use display::{Colour, TrainingProgress, incident_line, summary_table};
 use evaluate::Summary;
-use watch::Watch;
+use watch::{Tally, Told, Watch};
 
 use crate::{
-    app::{self, App, Ends},
+    app::{self, App, AppError, Ends},
     cli::Failure,
-    config::{Loaded, Sources, settings::Settings},
+    config::{Loaded, settings::AlarmBudget},
+    file::FileError,
     kafka::{
-        embedded::{EmbeddedBroker, Feeder, Reader},
+        KafkaError,
+        embedded::{EmbeddedBroker, Fed, Feeder, Reader},
         sink::KafkaSink,
         source::KafkaSource,
     },
     telemetry::log,
 };
 
-const INPUT_TOPIC: &str = "strayd.demo.records";
-/// One partition keeps the records in the order of the labels; anomalies and dead letters are few.
-const PARTITIONS: i32 = 1;
-/// The replay stays this many records ahead of the daemon: the mock broker keeps 5 MiB per partition and drops older records.
-const LEAD: u64 = 4_000;
+/// The replay stays at most this many records ahead of the daemon: the mock broker keeps 5 MiB per partition.
+const LEAD: u64 = 6_000;
+/// Without a word from the daemon for so long, something is wrong.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// What the demo is asked for.
 #[derive(Debug, Clone)]
@@ -55,28 +58,191 @@ pub struct Options {
     pub folder: PathBuf,
 }
 
+/// What is replayed: the part to train on, then the part to score.
+struct Replay {
+    records: Vec<DemoRecord>,
+    trained: usize,
+}
+
+impl Replay {
+    fn read(data: DemoData) -> Result<Self, FileError> {
+        let mut records = data.train()?;
+        let trained = records.len();
+        records.extend(data.stream()?);
+        Ok(Self { records, trained })
+    }
+}
+
 /// Runs the demo from broker to summary.
 pub fn run(options: &Options) -> Result<(), Failure> {
-    let started = Instant::now();
     let replay = Replay::read(options.data)?;
     let broker = EmbeddedBroker::start()?;
-    let file = write_config(options, &replay, &broker)?;
-    let loaded = Settings::load(&Sources::file(&file))?;
+    let address = broker.bootstrap_servers();
+    let file = setup::write_config(options, replay.trained, &address)?;
+    let loaded = setup::load(&file)?;
     log::init(&loaded.settings.log)?;
-    for topic in [INPUT_TOPIC, &loaded.settings.kafka.anomaly_topic, &loaded.settings.kafka.dead_letter_topic] {
-        broker.create_topic(topic, PARTITIONS)?;
+    for topic in setup::topics(&loaded.settings) {
+        broker.create_topic(topic, 1)?;
     }
-    let screen = Screen::new(options.json);
-    screen.opening(options.data, &broker.bootstrap_servers(), &file, &replay);
     let stop = Arc::new(AtomicBool::new(false));
     app::stop_on_signals(Arc::clone(&stop), loaded.settings.pipeline.shutdown_deadline)?;
-    let summary = play(options, &loaded, &replay, &Stage { broker: &broker, screen: &screen, stop: &stop, started })?;
-    let summary = Summary { config_file: file.display().to_string(), broker: broker.bootstrap_servers(), ..summary };
-    screen.summary(&summary);
+    let app = App::build(&loaded)?;
+    say(options, &setup::opening(options, &loaded, &address, app.http_address()));
+    let scene = Scene { options, loaded: &loaded, replay: &replay, address: &address, file: &file, stop: &stop };
+    scene.play(&app)
+}
+
+/// What people read: on stdout, or on stderr where stdout is for programs.
+fn say(options: &Options, text: &str) {
     if options.json {
-        println!("{}", summary.to_json_line());
-        // The line may go to a pipe whose reader waits for it while the broker stays up.
-        std::io::stdout().flush().map_err(|error| Failure::other(&error))?;
+        eprintln!("{text}");
+    } else {
+        println!("{text}");
     }
-    Ok(())
+}
+
+/// Everything that the acts of the demo share.
+struct Scene<'a> {
+    options: &'a Options,
+    loaded: &'a Loaded,
+    replay: &'a Replay,
+    address: &'a str,
+    file: &'a Path,
+    stop: &'a AtomicBool,
+}
+
+impl Scene<'_> {
+    /// Daemon and feeder on their own threads, the show on this one.
+    fn play(&self, app: &App) -> Result<(), Failure> {
+        let (teller, told) = channel();
+        let ended = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            let daemon = scope.spawn(|| {
+                let result = self.daemon(app, Watch::new(teller, &ended));
+                // Whatever happened to the daemon, nobody should go on waiting for it.
+                self.stop.store(true, Ordering::SeqCst);
+                result
+            });
+            let feeder = scope.spawn(|| self.feed(&ended));
+            let shown = self.show(&told);
+            if !(self.options.keep_running && shown.is_ok()) {
+                self.stop.store(true, Ordering::SeqCst);
+            }
+            let fed = feeder.join().unwrap_or_else(|_| Err(lost("the replay")));
+            let ran = daemon.join().unwrap_or_else(|_| Err(lost("the daemon")));
+            ran.and(fed).and(shown)
+        })
+    }
+
+    fn daemon(&self, app: &App, mut watch: Watch<'_>) -> Result<(), Failure> {
+        let start = app.start()?;
+        let mut source = KafkaSource::connect(&self.loaded.settings.kafka)?;
+        let mut sink = KafkaSink::connect(&self.loaded.settings.kafka)?;
+        let epochs = self.loaded.settings.training.network.epochs;
+        let mut bar = Some(TrainingProgress::new(epochs, std::io::stderr().is_terminal(), Box::new(std::io::stderr())));
+        let mut progress = |report: &crate::train::EpochReport| {
+            // A terminal that can't be written to is no reason to stop training.
+            let _ = bar.as_mut().map(|bar| bar.epoch(report.epoch, report.training_loss, report.validation_loss));
+            if report.epoch == report.epochs {
+                let _ = bar.take().map(|bar| bar.finish(report.epoch));
+            }
+        };
+        let ends = Ends { source: &mut source, sink: &mut sink, observer: &mut watch, progress: &mut progress };
+        app.run(start, ends, self.stop)?;
+        Ok(())
+    }
+
+    /// Replays the records, a little ahead of the daemon.
+    fn feed(&self, ended: &AtomicU64) -> Result<(), Failure> {
+        let feeder = Feeder::connect(self.address, &self.loaded.settings.kafka.input_topic)?;
+        let key = self.options.data.entity().as_bytes();
+        for (index, record) in self.replay.records.iter().enumerate() {
+            while index as u64 > ended.load(Ordering::Relaxed) + LEAD && index >= self.replay.trained + LEAD as usize {
+                if self.stop.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            feeder.feed(&Fed {
+                key: Some(key),
+                payload: Some(&record.payload),
+                timestamp_ms: Some(record.time_ms),
+                partition: Some(0),
+            })?;
+        }
+        Ok(feeder.flush(Duration::from_secs(30))?)
+    }
+
+    /// Shows what the daemon tells until all records have ended, then sums up.
+    fn show(&self, told: &Receiver<Told>) -> Result<(), Failure> {
+        let mut tally = Tally::new(self.replay.records.len(), self.replay.trained);
+        let colour = Colour::of(!self.options.json && std::io::stdout().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
+        while !tally.is_complete() {
+            match told.recv_timeout(SILENCE) {
+                Ok(told) => {
+                    if let Some(opened) = tally.take(told) {
+                        say(self.options, &opened.write(|line| incident_line(line, colour)));
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => return Err(lost("a record on its way")),
+                // The daemon has ended and says itself why.
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+        }
+        let summary = self.sum_up(&tally)?;
+        say(self.options, &summary_table(&summary, colour));
+        say(self.options, &setup::closing(self.options, self.file));
+        if self.options.json {
+            println!("{}", summary.to_json_line());
+            std::io::stdout().flush().map_err(|error| Failure::other(&error))?;
+        }
+        Ok(())
+    }
+
+    /// The summary: what came out is read back from the output topics, as any consumer would.
+    fn sum_up(&self, tally: &Tally) -> Result<Summary, Failure> {
+        let kafka = &self.loaded.settings.kafka;
+        let labels: Vec<bool> = self.replay.records[self.replay.trained..].iter().map(|record| record.label).collect();
+        let anomalies_out = self.read_back(&kafka.anomaly_topic, tally.anomalies())?;
+        let dead_letters = self.read_back(&kafka.dead_letter_topic, tally.dead_letters())?;
+        let evaluation = tally.evaluate(&labels, self.options.data.step_seconds()).map_err(|error| Failure::other(&error))?;
+        let promised = match self.loaded.settings.judging.budget {
+            AlarmBudget::PerEntityAndDay(alarms) => Some(alarms),
+            AlarmBudget::Quantile(_) => None,
+        };
+        Ok(Summary {
+            records_in: tally.records(),
+            anomalies_out,
+            dead_letters,
+            events_labelled: evaluation.events_labelled,
+            events_found: evaluation.events_found,
+            precision: evaluation.precision,
+            recall: evaluation.recall,
+            auroc: evaluation.auroc,
+            aucpr: evaluation.aucpr,
+            alarm_rate_promised: promised,
+            alarm_rate_measured: evaluation.false_alarms_per_day,
+            records_per_second: tally.records_per_second(),
+            seconds: tally.seconds(),
+            incidents: tally.incidents(),
+            model: setup::model_file(&self.loaded.settings),
+            broker: self.address.to_owned(),
+            config_file: Some(self.file.display().to_string()),
+        })
+    }
+
+    /// Counts the messages of an output topic, waiting until as many are there as the daemon judged.
+    fn read_back(&self, topic: &str, expected: u64) -> Result<u64, KafkaError> {
+        let reader = Reader::connect(self.address, topic, 1)?;
+        let until = Instant::now() + Duration::from_secs(10);
+        let mut count = 0;
+        while count < expected && Instant::now() < until {
+            count += u64::from(reader.next(Duration::from_millis(200)).is_some());
+        }
+        Ok(count)
+    }
+}
+
+fn lost(what: &str) -> Failure {
+    Failure::other(&AppError::Lost(what.to_owned()))
 }

@@ -9,7 +9,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::{FileError, FileReader};
-use crate::{config::Preset, record::path::FieldPath};
+use crate::{config::settings::Preset, record::path::FieldPath};
 
 /// Names of a column with the event time, the first that is met wins.
 const TIMESTAMP_NAMES: [&str; 3] = ["timestamp", "ts", "time"];

@@ -37,7 +37,7 @@ pub struct ScoreRow {
     /// The model's score before smoothing.
     pub raw_score: Option<f32>,
     /// The judged score.
-    pub score: Option<f32>,
+    pub score: Option<f64>,
     /// Chance of such a score on normal rows.
     pub p_value: Option<f64>,
     /// How the record ended, such as `normal`, `anomalous`, `warming_up`, `dead_letter`.
@@ -146,7 +146,7 @@ impl ScoresWriter {
             &row.entity,
             row.timestamp.as_deref().unwrap_or(""),
             &row.raw_score.map(single).unwrap_or_default(),
-            &row.score.map(single).unwrap_or_default(),
+            &row.score.map(double).unwrap_or_default(),
             &row.p_value.map(double).unwrap_or_default(),
             &row.verdict,
             top.map_or("", |top| &top.0),

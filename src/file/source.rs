@@ -93,7 +93,8 @@ impl Source for FileSource {
         while lent < max && self.read().map_err(|error| SourceError::Fatal(error.to_string()))? {
             visit(RawRecord {
                 position: Position { partition: PARTITION, offset: self.row },
-                timestamp_ms: None,
+                // A file's row has no time but what its fields say; without such a field time stands still.
+                timestamp_ms: Some(0),
                 key: None,
                 payload: Some(&self.payload),
             });
@@ -127,7 +128,7 @@ impl Source for FileSource {
     }
 
     /// Files keep no offsets: nothing to do.
-    fn commit(&mut self) -> Result<(), SourceError> {
+    fn commit(&mut self, _: bool) -> Result<(), SourceError> {
         Ok(())
     }
 }
@@ -152,7 +153,7 @@ mod tests {
     fn poll(source: &mut FileSource, max: usize) -> (Polled, Vec<(i64, String)>) {
         let mut rows = Vec::new();
         let polled = source.poll(max, Duration::ZERO, &mut |record| {
-            assert_eq!((record.position.partition, record.timestamp_ms, record.key), (0, None, None));
+            assert_eq!((record.position.partition, record.timestamp_ms, record.key), (0, Some(0), None));
             rows.push((record.position.offset, String::from_utf8(record.payload.unwrap().to_vec()).unwrap()));
         });
         (polled.unwrap(), rows)

@@ -86,6 +86,16 @@ pub enum GraphOrigin {
     },
 }
 
+impl GraphOrigin {
+    /// The network's kind as `training.kind` writes it, or `foreign`.
+    pub fn kind(&self) -> &str {
+        match self {
+            Self::Strayd { architecture } => architecture.split(' ').next().unwrap_or_default(),
+            Self::Foreign { .. } => "foreign",
+        }
+    }
+}
+
 /// How raw residuals become the judged score.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

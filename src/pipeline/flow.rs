@@ -8,17 +8,21 @@ use std::{
 use super::{
     Delivery, Output, Sink, SourceEvent,
     run::{Parts, RunError, RunSummary},
-    scoring::End,
+    scoring::{BatchReport, End, Scoring},
 };
 use crate::{
     config::settings::Settings,
     record::{Position, RawRecord, RecordError},
     stream::ledger::Ledger,
-    telemetry::metrics::{Metrics, OutputKind, RecordCounts},
+    telemetry::{
+        End as Side, OutputKind,
+        metrics::{BatchCounts, LocalDelay, Metrics},
+    },
 };
 
 /// Polling stops while so many outputs wait for their acknowledgement, so that a sink that is away can't fill the memory.
 const MOST_OUTSTANDING: usize = 10_000;
+const SECONDS_PER_DAY: f64 = 86_400.0;
 
 /// The books of a run.
 pub(super) struct Flow {
@@ -28,12 +32,19 @@ pub(super) struct Flow {
     commit_interval: Duration,
     last_commit: Instant,
     paused: bool,
-    counts: RecordCounts,
+    counts: BatchCounts,
+    delay: LocalDelay,
+    /// Rows judged and incidents opened since the start: the measured alarm rate.
+    judged: (u64, u64),
+    /// Seconds between two rows of an entity, as the model was trained; `None` without a time order.
+    interval_seconds: Option<f64>,
+    /// What was last told of the sink's health.
+    sink_told: Option<Result<(), String>>,
     summary: RunSummary,
 }
 
 impl Flow {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &Settings, metrics: &Metrics) -> Self {
         Self {
             ledger: Ledger::default(),
             outstanding: HashMap::new(),
@@ -41,15 +52,38 @@ impl Flow {
             commit_interval: settings.pipeline.commit_interval,
             last_commit: Instant::now(),
             paused: false,
-            counts: RecordCounts::default(),
+            counts: BatchCounts::default(),
+            delay: metrics.local_delay(),
+            judged: (0, 0),
+            interval_seconds: None,
+            sink_told: None,
             summary: RunSummary::default(),
         }
     }
 
-    /// A record came in.
-    pub(super) fn open(&mut self, position: Position) {
-        self.ledger.open(position);
+    /// A record came in, at `now_ms` of the wall clock.
+    pub(super) fn open(&mut self, raw: &RawRecord<'_>, now_ms: i64) {
+        self.ledger.open(raw.position);
         self.summary.records += 1;
+        if let Some(sent) = raw.timestamp_ms {
+            self.delay.observe((now_ms - sent) as f64 / 1000.0);
+        }
+    }
+
+    /// A batch was scored.
+    pub(super) fn batch(&mut self, report: &BatchReport, scoring: &Scoring) {
+        self.judged.0 += report.rows as u64;
+        self.judged.1 += report.incidents_opened;
+        self.interval_seconds = scoring.model().metadata.calibration.interval_seconds;
+        self.counts.rows += report.rows as u64;
+        self.counts.imputed_values += report.imputed_values;
+        self.counts.incidents_opened += report.incidents_opened;
+        self.counts.incidents_open = scoring.open_incidents().max(0) as u64;
+        self.counts.entities = scoring.entities() as u64;
+        self.counts.entities_evicted += report.evicted;
+        self.counts.last_score = report.last_score.or(self.counts.last_score);
+        self.counts.score += Duration::from_secs_f64(report.score_seconds);
+        self.counts.judge += Duration::from_secs_f64(report.judge_seconds);
     }
 
     /// A record joined the sample: it stays open until the model that it made is stored.
@@ -91,7 +125,6 @@ impl Flow {
     fn dead_letter(&mut self, raw: &RawRecord<'_>, error: &RecordError, outside: &mut Outside<'_>) -> Result<(), RunError> {
         let text = error.to_string();
         outside.metrics.dead_letter(error.reason(), raw.position, &text);
-        self.counts.dead_letters += 1;
         self.outstanding.insert(raw.position, OutputKind::DeadLetter);
         let output = Output::DeadLetter {
             key: raw.key.map(<[u8]>::to_vec),
@@ -109,8 +142,11 @@ impl Flow {
         for event in parts.source.events() {
             self.source_event(event, parts);
         }
-        parts.board.set_sink(parts.sink.health());
-        parts.metrics.records(&std::mem::take(&mut self.counts));
+        self.sink_health(parts);
+        if self.counts != BatchCounts::default() {
+            parts.metrics.batch(&std::mem::take(&mut self.counts));
+            self.delay.flush();
+        }
         let mut moved = Ok(());
         self.ledger.changed(|next| {
             if moved.is_ok() {
@@ -120,13 +156,34 @@ impl Flow {
         moved?;
         if self.last_commit.elapsed() >= self.commit_interval {
             parts.source.commit(false)?;
-            if let Some(lag) = parts.source.lag() {
-                parts.metrics.consumer_lag(lag);
-            }
             self.last_commit = Instant::now();
+            self.gauges(parts);
         }
         parts.board.beat();
         self.hold_back(parts)
+    }
+
+    /// What changes slowly and is looked at once per commit.
+    fn gauges(&self, parts: &Parts<'_>) {
+        if let Some(lag) = parts.source.lag().and_then(|lag| u64::try_from(lag).ok()) {
+            parts.metrics.consumer_lag(lag);
+        }
+        parts.metrics.ready(parts.board.readiness().is_ok());
+        if let (Some(interval), (rows @ 1.., incidents)) = (self.interval_seconds, self.judged) {
+            parts.metrics.alarm_rate_measured(incidents as f64 / (rows as f64 * interval / SECONDS_PER_DAY));
+        }
+    }
+
+    fn sink_health(&mut self, parts: &Parts<'_>) {
+        let health = parts.sink.health();
+        if self.sink_told.as_ref() != Some(&health) {
+            match &health {
+                Ok(()) => parts.metrics.connected(Side::Sink),
+                Err(why) => parts.metrics.disconnected(Side::Sink, why),
+            }
+            parts.board.set_sink(health.clone());
+            self.sink_told = Some(health);
+        }
     }
 
     /// Stops and resumes the source, so that outputs that nobody takes can't pile up while its group is kept.
@@ -151,7 +208,7 @@ impl Flow {
                 (Ok(()), OutputKind::DeadLetter) => summary.dead_letters += 1,
                 (Err(_), _) => summary.refused += 1,
             }
-            metrics.output(kind, position, result.as_ref().map_err(String::as_str).copied());
+            metrics.delivered(kind, position, &result);
             ledger.done(position);
         });
     }
@@ -161,14 +218,16 @@ impl Flow {
             SourceEvent::Assigned(partitions) => tracing::info!(?partitions, "partitions assigned"),
             SourceEvent::Revoked(partitions) => {
                 tracing::info!(?partitions, "partitions revoked");
-                partitions.iter().for_each(|partition| self.ledger.revoke(*partition));
+                for partition in partitions {
+                    self.ledger.revoke(partition);
+                }
             }
             SourceEvent::Up => {
-                parts.metrics.source_up();
+                parts.metrics.connected(Side::Source);
                 parts.board.set_source(Ok(()));
             }
             SourceEvent::Down(why) => {
-                parts.metrics.source_down(&why);
+                parts.metrics.disconnected(Side::Source, &why);
                 parts.board.set_source(Err(why));
             }
         }

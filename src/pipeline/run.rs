@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use super::{
@@ -15,13 +15,13 @@ use super::{
     scoring::{End, Scoring, ScoringError},
 };
 use crate::{
-    config::settings::Settings,
+    config::settings::{AlarmBudget, Settings},
     detect::Scorers,
     model::{Model, ModelError, registry::Registry},
     record::RecordError,
     telemetry::{
         board::{Board, ModelStatus, Phase},
-        metrics::{BatchCounts, Metrics},
+        metrics::{Metrics, TrainingOutcome},
     },
     train::{
         EpochReport,
@@ -121,7 +121,7 @@ pub fn run(
     settings: &Settings,
     scorers: &dyn Scorers,
 ) -> Result<RunSummary, RunError> {
-    let mut flow = Flow::new(settings);
+    let mut flow = Flow::new(settings, parts.metrics);
     let scoring = match start {
         Start::Model(model) => Some(Scoring::new(model, settings, scorers)?),
         Start::ColdStart { recipe, registry } => {
@@ -163,10 +163,23 @@ fn hand_over(
 }
 
 fn announce(parts: &Parts<'_>, scoring: &Scoring, settings: &Settings) {
-    let model = scoring.model();
-    let status = ModelStatus::new(model, scoring.limit(), settings);
-    tracing::info!(model = model.version, kind = status.kind, limit = scoring.limit(), "scoring begins");
-    parts.metrics.model(&status);
+    let Model { metadata, version, .. } = scoring.model();
+    let status = ModelStatus {
+        version: version.clone(),
+        kind: metadata.graph.kind().to_owned(),
+        created: metadata.provenance.created.clone(),
+        device: "cpu".to_owned(),
+        limit: scoring.limit(),
+        verified: true,
+    };
+    parts.metrics.model_loaded(&status);
+    let promised = match settings.judging.budget {
+        AlarmBudget::PerEntityAndDay(alarms) => Some(alarms),
+        AlarmBudget::Quantile(_) => metadata.calibration.alarms_per_entity_and_day(scoring.limit()),
+    };
+    if let Some(alarms) = promised {
+        parts.metrics.alarm_rate_promised(alarms);
+    }
     parts.board.set_model(Some(status));
     parts.board.set_phase(Phase::Scoring);
 }
@@ -209,9 +222,9 @@ fn poll(
     let Parts { source, sink, observer, metrics, .. } = parts;
     let mut outside = Outside { sink: &mut **sink, metrics };
     let mut failed = None;
+    let now = now_ms();
     let polled = source.poll(room, wait, &mut |raw| {
-        flow.open(raw.position);
-        metrics.received(&raw);
+        flow.open(&raw, now);
         if let Some(end) = scoring.take(&raw, &mut **observer) {
             failed = failed.take().or(flow.end(&raw, end, &mut outside).err());
         }
@@ -227,10 +240,13 @@ fn flush(parts: &mut Parts<'_>, flow: &mut Flow, scoring: &mut Scoring) -> Resul
         failed = failed.take().or(flow.end(raw, end, &mut outside).err());
     })?;
     if report.rows > 0 {
-        let (entities, evicted) = scoring.entities();
-        metrics.batch(&BatchCounts { report, entities, evicted, open_incidents: scoring.open_incidents() });
+        flow.batch(&report, scoring);
     }
     failed.map_or(Ok(()), Err)
+}
+
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
 /// What a cold start made.
@@ -258,25 +274,15 @@ fn cold_start(
     let Some(sample) = collect(parts, flow, settings)? else { return Ok(None) };
     parts.source.pause(true)?;
     let started = Instant::now();
-    let epochs = recipe.settings.training.network.epochs;
-    parts.board.set_phase(Phase::Training { epoch: 0, epochs });
+    parts.metrics.training_started(sample.len());
+    parts.board.set_phase(Phase::Training { epoch: 0, epochs: recipe.settings.training.network.epochs });
     let mut training = Training::start(recipe, Arc::clone(&sample)).map_err(RunError::Thread)?;
     let mut strays = Vec::new();
     loop {
         match training.state() {
-            TrainingState::Running(reports) => {
-                for report in &reports {
-                    parts.metrics.epoch(report);
-                    parts.board.set_phase(Phase::Training { epoch: report.epoch, epochs: report.epochs });
-                    (parts.progress)(report);
-                }
-            }
+            TrainingState::Running(reports) => reports.iter().for_each(|report| tell_epoch(parts, report)),
             TrainingState::Done(result) => {
-                parts.metrics.training_finished(result.as_ref().as_ref().err().map(ToString::to_string), started.elapsed());
-                let model = match *result {
-                    Err(TrainError::Cancelled) => return Ok(None),
-                    other => other?,
-                };
+                let Some(model) = finish(parts, *result, started)? else { return Ok(None) };
                 parts.source.pause(false)?;
                 return Ok(Some(Trained { model, sample, strays }));
             }
@@ -288,8 +294,9 @@ fn cold_start(
         let Parts { source, sink, metrics, .. } = &mut *parts;
         let mut outside = Outside { sink: &mut **sink, metrics };
         let mut failed = None;
+        let now = now_ms();
         source.poll(1, LONGEST_POLL, &mut |raw| {
-            flow.open(raw.position);
+            flow.open(&raw, now);
             match SampleRecord::copy(&raw) {
                 Some(record) => strays.push(record),
                 None => failed = flow.end(&raw, End::DeadLetter(RecordError::Empty), &mut outside).err(),
@@ -297,6 +304,37 @@ fn cold_start(
         })?;
         failed.map_or(Ok(()), Err)?;
         flow.tend(parts, Duration::ZERO)?;
+    }
+}
+
+fn tell_epoch(parts: &mut Parts<'_>, report: &EpochReport) {
+    parts.metrics.training_epoch(report.epoch, report.training_loss, report.validation_loss);
+    parts.board.set_phase(Phase::Training { epoch: report.epoch, epochs: report.epochs });
+    (parts.progress)(report);
+}
+
+/// The model that training made; `None` when it was cancelled.
+fn finish(
+    parts: &Parts<'_>,
+    result: Result<Model, TrainError>,
+    started: Instant,
+) -> Result<Option<Model>, RunError> {
+    match result {
+        Ok(model) => {
+            let provenance = &model.metadata.provenance;
+            parts.metrics.training_finished(&TrainingOutcome {
+                epochs: provenance.epochs,
+                training_loss: provenance.training_loss,
+                validation_loss: provenance.validation_loss,
+                took: started.elapsed(),
+            });
+            Ok(Some(model))
+        }
+        Err(TrainError::Cancelled) => Ok(None),
+        Err(error) => {
+            parts.metrics.training_failed(&error.to_string());
+            Err(error.into())
+        }
     }
 }
 
@@ -316,9 +354,9 @@ fn collect(
         let Parts { source, sink, observer, metrics, .. } = &mut *parts;
         let mut outside = Outside { sink: &mut **sink, metrics };
         let mut failed = None;
+        let now = now_ms();
         let polled = source.poll((need - have).min(settings.pipeline.batch_rows), LONGEST_POLL, &mut |raw| {
-            flow.open(raw.position);
-            metrics.received(&raw);
+            flow.open(&raw, now);
             if collection.take(&raw) {
                 flow.collect(raw.position);
                 observer.unscored(&Unscored { position: raw.position, entity: "", time_us: None, why: "collected" });
@@ -328,7 +366,7 @@ fn collect(
         })?;
         failed.map_or(Ok(()), Err)?;
         let (have, need) = collection.progress();
-        parts.metrics.cold_start(need.saturating_sub(have));
+        parts.metrics.cold_start_remaining(need.saturating_sub(have));
         parts.board.set_phase(Phase::Collecting { have, need });
         if have * 10 / need.max(1) > told {
             told = have * 10 / need.max(1);

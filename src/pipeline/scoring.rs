@@ -106,6 +106,10 @@ pub struct BatchReport {
     pub incidents_resolved: u64,
     /// Values that were imputed.
     pub imputed_values: u64,
+    /// Entities that made room for others.
+    pub evicted: u64,
+    /// Score of the last row.
+    pub last_score: Option<f64>,
 }
 
 /// What belongs to the model in use and doesn't change while it is.
@@ -208,9 +212,9 @@ impl Scoring {
         self.pending.len() >= self.capacity
     }
 
-    /// Entities known, and entities that had to make room so far.
-    pub fn entities(&self) -> (usize, u64) {
-        (self.entities.len(), self.evicted)
+    /// Entities known.
+    pub fn entities(&self) -> usize {
+        self.entities.len()
     }
 
     /// Incidents that are open.
@@ -248,7 +252,12 @@ impl Scoring {
         ends: &mut dyn FnMut(&RawRecord<'_>, End),
     ) -> Result<BatchReport, ScoringError> {
         let rows = self.pending.len();
-        let mut report = BatchReport { rows, imputed_values: std::mem::take(&mut self.imputed_values), ..Default::default() };
+        let mut report = BatchReport {
+            rows,
+            imputed_values: std::mem::take(&mut self.imputed_values),
+            evicted: std::mem::take(&mut self.evicted),
+            ..BatchReport::default()
+        };
         if rows == 0 {
             return Ok(report);
         }
@@ -338,6 +347,7 @@ impl Scoring {
             });
             return End::DeadLetter(why);
         }
+        report.last_score = Some(judged.score);
         let quiet = context.model.metadata.scoring.incident_quiet_rows;
         let incident = state.incident.advance(judged.anomalous, judged.score, pending.time_us, quiet);
         match incident {

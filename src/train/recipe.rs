@@ -15,7 +15,7 @@ use super::{
     scaling::{self, ColumnScale},
 };
 use crate::{
-    config::settings::{NetworkKind, NetworkSettings, Preset, Residuals, Scaling, Settings},
+    config::settings::{NetworkKind, NetworkSettings, Noise, Preset, Residuals, Scaling, Settings, Sparsity},
     detect::{
         LoadError, ScoreError, Scorer, Scorers,
         calibrate::{Calibration, CalibrationError},
@@ -410,13 +410,15 @@ impl Recipe {
     fn params(&self, inputs: usize, columns: usize, member: usize) -> AutoencoderParams<f32> {
         let network = &self.settings.training.network;
         let hidden = network.hidden.clone().unwrap_or_else(|| vec![(inputs / 2).clamp(16, 128), (inputs / 6).clamp(8, 32)]);
+        // The settings carry noise and penalties for the kinds that know them; the others must not be given any.
+        let corrupts = network.kind == NetworkKind::Denoising;
         AutoencoderParams::new(inputs, code_size(network, columns))
             .hidden(&hidden)
             .kind(network.kind)
             .activation(network.activation)
             .loss(network.loss)
-            .noise(network.noise)
-            .sparsity(network.sparsity)
+            .noise(if corrupts { network.noise } else { Noise::default() })
+            .sparsity(if network.kind == NetworkKind::Sparse { network.sparsity } else { Sparsity::default() })
             .epochs(network.epochs)
             .batch_size(network.batch_size)
             .learning_rate(network.learning_rate)
