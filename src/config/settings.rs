@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::{features::FeatureSetting, path::FieldPath};
+use crate::record::{
+    features::{FeatureSetting, Transform},
+    path::FieldPath,
+};
 
 /// A kind of data, and with it the defaults of all settings that depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -130,6 +133,8 @@ pub enum FeatureSelection {
     AllNumeric {
         /// Paths left out.
         exclude: Vec<FieldPath>,
+        /// `record.transform`: applied to each of the fields found.
+        transform: Transform,
     },
     /// Exactly these.
     Listed(Vec<FeatureSetting>),
@@ -142,6 +147,18 @@ pub struct ModelSettings {
     pub registry: PathBuf,
     /// `model.file`: a model file to use instead of the registry's.
     pub file: Option<PathBuf>,
+    /// `model.foreign`: how to feed a model that another tool made; `None` if neither of its keys is set.
+    pub foreign: Option<ForeignSettings>,
+}
+
+/// `model.foreign.*`: the scaler of a model from another tool. Both or none are given, with the same length; without
+/// them, strayd fits them to the rows of the cold start.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ForeignSettings {
+    /// `model.foreign.center`: subtracted from each column, column's unit, finite.
+    pub center: Option<Vec<f32>>,
+    /// `model.foreign.scale`: divisor of each column, finite and > 0.
+    pub scale: Option<Vec<f32>>,
 }
 
 /// `training.*`
@@ -222,7 +239,7 @@ pub enum Activation {
 
 /// What is minimised.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Loss {
     /// Mean squared error.
     MeanSquaredError,
@@ -231,6 +248,7 @@ pub enum Loss {
     /// Huber's loss with threshold delta, in scaled units.
     Huber {
         /// Where the square becomes a line, > 0.
+        #[schemars(extend("exclusiveMinimum" = 0))]
         delta: f64,
     },
 }
@@ -293,8 +311,8 @@ pub enum AlarmBudget {
 }
 
 /// How residuals are put on one scale before they are summed.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Residuals {
     /// As they are, in scaled units.
     Raw,
@@ -303,6 +321,7 @@ pub enum Residuals {
     /// The same, and mean and variance follow slow drift per entity.
     Running {
         /// Rows after which an old residual counts half, > 0.
+        #[schemars(extend("exclusiveMinimum" = 0))]
         half_life: f64,
     },
 }

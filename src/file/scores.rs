@@ -230,7 +230,7 @@ mod tests {
         };
         let broken = ScoreRow {
             raw_score: Some(f32::NAN),
-            score: Some(f32::INFINITY),
+            score: Some(f64::INFINITY),
             p_value: Some(f64::NAN),
             top: Some(("x".to_owned(), f64::NAN, f64::NEG_INFINITY)),
             verdict: "dead_letter".to_owned(),

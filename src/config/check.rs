@@ -1,0 +1,323 @@
+//! From what is written to what is meant. Types and ranges of single values were checked by [`super::shape`]; here is
+//! what needs a parser of its own or hangs on several values.
+
+use std::{collections::BTreeSet, net::SocketAddr};
+
+use super::{
+    check_network,
+    error::Problems,
+    raw::{
+        Raw, RawBudget, RawEntity, RawForeign, RawHttp, RawJudging, RawKafka, RawLog, RawModel, RawPipeline,
+        RawRecordSection,
+    },
+    raw_features::{RawFeature, RawFeatureKind, RawFeatureObject, RawFeatures},
+    settings::{
+        AlarmBudget, EntityFrom, FeatureSelection, ForeignSettings, HttpSettings, JudgingSettings, KafkaSettings,
+        LogSettings, ModelSettings, PipelineSettings, RecordSettings, RuntimeSettings, Settings, TimestampField,
+    },
+};
+use crate::{
+    record::features::{FeatureKind, FeatureSetting, Transform},
+    telemetry::log,
+};
+
+/// Checks everything and adds to `problems`; the settings may only be used if there are none.
+pub(super) fn settings(raw: Raw, problems: &mut Problems) -> Settings {
+    let kafka = kafka(raw.kafka, problems);
+    let record = record(raw.record, problems);
+    let training = check_network::training(raw.training, &record.features, problems);
+    Settings {
+        preset: raw.preset,
+        kafka,
+        record,
+        model: model(raw.model, problems),
+        training,
+        judging: judging(raw.judging, problems),
+        pipeline: pipeline(&raw.pipeline),
+        http: http(&raw.http, problems),
+        log: logging(raw.log, problems),
+        runtime: RuntimeSettings { library: raw.runtime.library },
+    }
+}
+
+fn kafka(raw: RawKafka, problems: &mut Problems) -> KafkaSettings {
+    for broker in raw.brokers.iter().flat_map(|brokers| brokers.split(',')) {
+        if !is_broker(broker.trim()) {
+            problems.push("kafka.brokers", format!("`{broker}` is no address"), "host:port, comma separated");
+        }
+    }
+    topics(&raw, problems);
+    if raw.group.trim().is_empty() {
+        problems.push("kafka.group", "is empty", "a name");
+    }
+    for key in raw.secrets.keys().filter(|key| raw.properties.contains_key(*key)) {
+        let problem = "is also set in kafka.properties";
+        problems.push(format!("kafka.secrets.{key}"), problem, "the key in one of the two");
+    }
+    group_protocol(&raw, problems);
+    KafkaSettings {
+        brokers: raw.brokers.unwrap_or_default(),
+        input_topic: raw.input_topic.unwrap_or_default(),
+        group: raw.group,
+        start: raw.start,
+        anomaly_topic: raw.anomaly_topic,
+        dead_letter_topic: raw.dead_letter_topic,
+        properties: raw.properties,
+        secrets: raw.secrets,
+    }
+}
+
+/// `host:port`, `[v6]:port`, with an optional `scheme://` as librdkafka takes it.
+fn is_broker(text: &str) -> bool {
+    let address = text.split_once("://").map_or(text, |(_, address)| address);
+    let Some((host, port)) = address.rsplit_once(':') else { return false };
+    let bracketed = host.starts_with('[') && host.ends_with(']') && host.len() > 2;
+    let plain = !host.is_empty() && !host.contains([':', '/', ' ', '[', ']']);
+    (bracketed || plain) && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+fn topics(raw: &RawKafka, problems: &mut Problems) {
+    let named = [
+        ("kafka.input_topic", raw.input_topic.as_deref()),
+        ("kafka.anomaly_topic", Some(raw.anomaly_topic.as_str())),
+        ("kafka.dead_letter_topic", Some(raw.dead_letter_topic.as_str())),
+    ];
+    let mut seen: Vec<(&str, &str)> = Vec::new();
+    for (key, topic) in named.into_iter().filter_map(|(key, topic)| Some((key, topic?))) {
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if topic.is_empty() || topic.len() > 249 || topic == "." || topic == ".." || !topic.chars().all(legal) {
+            problems.push(key, format!("`{topic}` is no topic name"), "1 to 249 of letters, digits, `.`, `_`, `-`");
+        } else if let Some((other, _)) = seen.iter().find(|(_, name)| *name == topic) {
+            problems.push(key, format!("`{topic}` is also {other}"), "a topic of its own");
+        }
+        seen.push((key, topic));
+    }
+}
+
+/// With the broker-side protocol of KIP-848 the broker owns these; librdkafka would refuse to start.
+fn group_protocol(raw: &RawKafka, problems: &mut Problems) {
+    let protocol = raw.properties.get("group.protocol");
+    if !protocol.is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer")) {
+        return;
+    }
+    let owned = ["session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy", "group.protocol.type"];
+    for key in owned.into_iter().filter(|key| raw.properties.contains_key(*key)) {
+        let problem = "can't be set with group.protocol=consumer, where the broker decides";
+        problems.push(format!("kafka.properties.{key}"), problem, "no such key, or group.protocol=classic");
+    }
+}
+
+fn record(raw: RawRecordSection, problems: &mut Problems) -> RecordSettings {
+    let features = match raw.features {
+        RawFeatures::Word(_) => FeatureSelection::AllNumeric { exclude: raw.exclude, transform: raw.transform },
+        RawFeatures::Listed(listed) => {
+            if !raw.exclude.is_empty() {
+                problems.push("record.exclude", "has no effect on a list of features", "features: all_numeric");
+            }
+            if raw.transform != Transform::None {
+                let expected = "features: all_numeric, or a transform in each entry of the list";
+                problems.push("record.transform", "has no effect on a list of features", expected);
+            }
+            FeatureSelection::Listed(listed_features(listed, problems))
+        }
+    };
+    RecordSettings {
+        entity: match raw.entity {
+            RawEntity::Key => EntityFrom::Key,
+            RawEntity::Nothing => EntityFrom::Nothing,
+            RawEntity::Field(path) => EntityFrom::Field(path),
+        },
+        timestamp: raw.timestamp.map(|written| TimestampField { path: written.field, format: written.format }),
+        features,
+        max_bytes: usize::try_from(raw.max_bytes.0).unwrap_or(usize::MAX),
+        max_missing: raw.max_missing,
+    }
+}
+
+fn listed_features(listed: Vec<RawFeature>, problems: &mut Problems) -> Vec<FeatureSetting> {
+    if listed.is_empty() {
+        problems.push("record.features", "the list is empty", "at least one feature, or all_numeric");
+    }
+    let mut names = BTreeSet::new();
+    let mut features = Vec::new();
+    for (index, entry) in listed.into_iter().enumerate() {
+        let key = format!("record.features[{index}]");
+        let Some(feature) = feature(entry, &key, problems) else { continue };
+        if !names.insert(feature.name.clone()) {
+            problems.push(&key, format!("the name `{}` is taken", feature.name), "a name of its own");
+        }
+        features.push(feature);
+    }
+    features
+}
+
+fn feature(entry: RawFeature, key: &str, problems: &mut Problems) -> Option<FeatureSetting> {
+    let written = match entry {
+        RawFeature::Path(path) => RawFeatureObject {
+            path: Some(path),
+            name: None,
+            kind: RawFeatureKind::Numeric,
+            transform: None,
+            vocabulary: None,
+        },
+        RawFeature::Full(written) => written,
+    };
+    if written.transform.is_some() && written.kind != RawFeatureKind::Numeric {
+        problems.push(format!("{key}.transform"), "only numbers can be transformed", "kind: numeric, or no transform");
+    }
+    if written.vocabulary.is_some() && written.kind != RawFeatureKind::Categorical {
+        let expected = "kind: categorical, or no vocabulary";
+        problems.push(format!("{key}.vocabulary"), "only categories have a vocabulary", expected);
+    }
+    if written.name.as_deref().is_some_and(|name| name.trim().is_empty()) {
+        problems.push(format!("{key}.name"), "is empty", "a name, or no such key");
+    }
+    // The event time has no path in the record; its word stands for both path and name.
+    let clock = match written.kind {
+        RawFeatureKind::HourOfDay => Some("hour_of_day"),
+        RawFeatureKind::DayOfWeek => Some("day_of_week"),
+        _ => None,
+    };
+    let path = match (written.path, clock) {
+        (Some(path), None) => path,
+        (None, Some(word)) => word.parse().expect("a plain word is a path"),
+        (None, None) => {
+            problems.push(format!("{key}.path"), "is not set", "the path of a field");
+            return None;
+        }
+        (Some(path), Some(word)) => {
+            problems.push(format!("{key}.path"), format!("`{path}` has no effect with kind {word}"), "no path");
+            return None;
+        }
+    };
+    let kind = match written.kind {
+        RawFeatureKind::Numeric => FeatureKind::Numeric { transform: written.transform.unwrap_or_default() },
+        RawFeatureKind::Boolean => FeatureKind::Boolean,
+        RawFeatureKind::Categorical => {
+            let vocabulary = written.vocabulary.unwrap_or_default();
+            let distinct: BTreeSet<_> = vocabulary.iter().collect();
+            if distinct.len() < vocabulary.len() {
+                problems.push(format!("{key}.vocabulary"), "names a category twice", "each category once");
+            }
+            FeatureKind::Categorical { vocabulary }
+        }
+        RawFeatureKind::Counter => FeatureKind::Counter,
+        RawFeatureKind::HourOfDay => FeatureKind::HourOfDay,
+        RawFeatureKind::DayOfWeek => FeatureKind::DayOfWeek,
+    };
+    Some(FeatureSetting { name: written.name.unwrap_or_else(|| path.to_string()), path, kind })
+}
+
+fn model(raw: RawModel, problems: &mut Problems) -> ModelSettings {
+    if raw.registry.as_os_str().is_empty() {
+        problems.push("model.registry", "is empty", "a directory");
+    }
+    ModelSettings {
+        registry: raw.registry,
+        file: raw.file,
+        // A table of nothing but nulls says no more than no table.
+        foreign: raw.foreign.map(|written| foreign(written, problems)).filter(|given| given.center.is_some()),
+    }
+}
+
+fn foreign(raw: RawForeign, problems: &mut Problems) -> ForeignSettings {
+    match (&raw.center, &raw.scale) {
+        (Some(center), Some(scale)) if center.len() != scale.len() => {
+            let problem = format!("has {} entries where model.foreign.center has {}", scale.len(), center.len());
+            problems.push("model.foreign.scale", problem, "one number per column in both");
+        }
+        (Some(center), Some(_)) if center.is_empty() => {
+            problems.push("model.foreign.center", "is empty", "one number per column, or neither center nor scale");
+        }
+        (Some(_), None) => problems.push("model.foreign.scale", "is not set", "both center and scale, or neither"),
+        (None, Some(_)) => problems.push("model.foreign.center", "is not set", "both center and scale, or neither"),
+        _ => {}
+    }
+    // A number that JSON holds may still be too large for 32 bits and so infinite here.
+    for (index, center) in raw.center.iter().flatten().enumerate() {
+        if !center.is_finite() {
+            problems.push(format!("model.foreign.center[{index}]"), "is too large for 32 bits", "a finite number");
+        }
+    }
+    for (index, scale) in raw.scale.iter().flatten().enumerate() {
+        if !(scale.is_finite() && *scale > 0.0) {
+            let key = format!("model.foreign.scale[{index}]");
+            problems.push(key, format!("{scale} can't divide in 32 bits"), "a finite number above 0");
+        }
+    }
+    ForeignSettings { center: raw.center, scale: raw.scale }
+}
+
+fn judging(raw: RawJudging, problems: &mut Problems) -> JudgingSettings {
+    JudgingSettings {
+        budget: budget(&raw.budget, problems),
+        smoothing_span: raw.smoothing_span,
+        residuals: raw.residuals,
+        incident_quiet_rows: raw.incident_quiet_rows,
+        top_features: raw.top_features,
+    }
+}
+
+fn budget(raw: &RawBudget, problems: &mut Problems) -> AlarmBudget {
+    match (raw.alarms_per_entity_and_day, raw.quantile) {
+        (Some(alarms), None) => AlarmBudget::PerEntityAndDay(alarms),
+        (None, Some(share)) => AlarmBudget::Quantile(share),
+        (written, _) => {
+            let how_many = if written.is_some() { "two budgets are set" } else { "no budget is set" };
+            let expected = "exactly one of alarms_per_entity_and_day, quantile";
+            problems.push("judging.budget", how_many, expected);
+            AlarmBudget::PerEntityAndDay(written.unwrap_or(1.0))
+        }
+    }
+}
+
+fn pipeline(raw: &RawPipeline) -> PipelineSettings {
+    PipelineSettings {
+        batch_rows: raw.batch_rows,
+        batch_wait: raw.batch_wait.0,
+        commit_interval: raw.commit_interval.0,
+        max_entities: raw.max_entities,
+        shutdown_deadline: raw.shutdown_deadline.0,
+    }
+}
+
+fn http(raw: &RawHttp, problems: &mut Problems) -> HttpSettings {
+    let listen = match raw.listen.as_str() {
+        "none" => None,
+        text => match text.parse::<SocketAddr>() {
+            Ok(address) => Some(address),
+            Err(_) => {
+                problems.push(
+                    "http.listen",
+                    format!("`{text}` is no address"),
+                    "IP:PORT such as 0.0.0.0:9464, or none",
+                );
+                None
+            }
+        },
+    };
+    HttpSettings { listen }
+}
+
+fn logging(raw: RawLog, problems: &mut Problems) -> LogSettings {
+    if let Err(error) = log::parse_filter(&raw.level) {
+        let expected = "off, error, warn, info, debug, trace, or such levels per module: info,strayd::kafka=debug";
+        problems.push("log.level", error.to_string(), expected);
+    }
+    LogSettings { level: raw.level, format: raw.format }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brokers_are_host_and_port() {
+        for good in ["localhost:9092", "kafka-0.kafka:9092", "[::1]:9092", "SSL://broker:9093", "10.0.0.1:1"] {
+            assert!(is_broker(good), "{good}");
+        }
+        for bad in ["", "localhost", "localhost:", ":9092", "localhost:0", "localhost:70000", "::1:9092", "a b:1"] {
+            assert!(!is_broker(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! From the layers to checked settings.
+
+use std::{env, path::PathBuf};
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::{
+    check,
+    error::{ConfigError, Problems},
+    layers, presets,
+    settings::{Preset, Settings},
+    shape,
+};
+
+/// Where values come from. The environment is an argument, so that tests need not touch the process's own.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// YAML, TOML or JSON, told by its extension.
+    pub file: Option<PathBuf>,
+    /// Variables, names with values; those that don't begin with `STRAYD__` are ignored.
+    pub environment: Vec<(String, String)>,
+    /// `key=value` pairs from the command line.
+    pub set: Vec<String>,
+}
+
+impl Sources {
+    /// A file, the environment of this process, and pairs from the command line.
+    pub fn of_process(file: Option<PathBuf>, set: Vec<String>) -> Self {
+        let variables = env::vars_os().map(|(name, value)| {
+            // A name or value that is no Unicode can't be a good setting, and its replacement characters will show
+            // that.
+            (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+        });
+        Self { file, environment: variables.collect(), set }
+    }
+}
+
+/// A configuration that was read.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// What the program uses.
+    pub settings: Settings,
+    /// All layers merged, as it would be written in one file; secrets are shown as `***`.
+    pub merged: Value,
+    /// SHA-256 (hexadecimal) of all that shapes a model: `record`, `training` and `judging`.
+    pub training_sha256: String,
+}
+
+impl Settings {
+    /// Reads, merges and checks all layers.
+    ///
+    /// # Errors
+    /// A file that can't be read or parsed; or all problems with keys and values at once.
+    pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
+        let mut problems = Problems::default();
+        let mut written = Vec::new();
+        if let Some(path) = &sources.file {
+            written.push(layers::file(path, &mut problems)?);
+        }
+        written.push(layers::environment(&sources.environment, &mut problems));
+        written.push(layers::command_line(&sources.set, &mut problems));
+        let defaults = presets::defaults(layers::preset(&written));
+        let mut merged = layers::merge(defaults.clone(), written, &mut problems)?;
+        shape::check_ranges(&merged, &mut problems);
+        let raw = shape::typed(merged.clone(), &defaults, &mut problems);
+        let settings = raw.map(|raw| check::settings(raw, &mut problems));
+        match settings {
+            Some(settings) if problems.is_empty() => {
+                let training_sha256 = training_sha256(&merged);
+                hide_secrets(&mut merged);
+                Ok(Loaded { settings, merged, training_sha256 })
+            }
+            _ => Err(problems.into()),
+        }
+    }
+
+    /// The settings of a preset where nothing is written.
+    pub fn defaults(preset: Preset) -> Self {
+        let name = match preset {
+            Preset::Timeseries => "timeseries",
+            Preset::Tabular => "tabular",
+        };
+        let sources = Sources { set: vec![format!("preset={name}")], ..Sources::default() };
+        Self::load(&sources).expect("a test loads the defaults of every preset").settings
+    }
+
+    /// What `strayd run` needs beyond the defaults: brokers and an input topic.
+    ///
+    /// # Errors
+    /// One problem for each that is not set.
+    pub fn require_kafka(&self) -> Result<(), ConfigError> {
+        let mut problems = Problems::default();
+        if self.kafka.brokers.is_empty() {
+            problems.push("kafka.brokers", "is not set", "host:port, comma separated");
+        }
+        if self.kafka.input_topic.is_empty() {
+            problems.push("kafka.input_topic", "is not set", "the name of a topic");
+        }
+        if problems.is_empty() { Ok(()) } else { Err(problems.into()) }
+    }
+}
+
+fn training_sha256(merged: &Value) -> String {
+    let mut text = String::new();
+    for section in ["record", "training", "judging"] {
+        text.push_str(section);
+        canonical(&merged[section], &mut text);
+    }
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// JSON with sorted keys and one way to write each number, so that the order and form of writing don't matter.
+fn canonical(value: &Value, text: &mut String) {
+    match value {
+        Value::Object(table) => {
+            let mut entries: Vec<_> = table.iter().filter(|(_, value)| !value.is_null()).collect();
+            entries.sort_by_key(|(key, _)| key.as_str());
+            text.push('{');
+            for (key, value) in entries {
+                text.push_str(&format!("{}:", Value::from(key.as_str())));
+                canonical(value, text);
+                text.push(',');
+            }
+            text.push('}');
+        }
+        Value::Array(list) => {
+            text.push('[');
+            for entry in list {
+                canonical(entry, text);
+                text.push(',');
+            }
+            text.push(']');
+        }
+        Value::Number(number) => match number.as_f64().filter(|_| number.is_f64()) {
+            Some(float) if float.fract() == 0.0 => text.push_str(&format!("{float:.0}")),
+            _ => text.push_str(&number.to_string()),
+        },
+        other => text.push_str(&other.to_string()),
+    }
+}
+
+fn hide_secrets(merged: &mut Value) {
+    let Some(properties) = merged.pointer_mut("/kafka/properties").and_then(Value::as_object_mut) else { return };
+    for (key, value) in properties {
+        if is_secret(key) {
+            *value = Value::from("***");
+        }
+    }
+}
+
+/// Whether a librdkafka key holds a secret itself. Locations and addresses are no secrets.
+fn is_secret(key: &str) -> bool {
+    let key = key.to_lowercase();
+    let only_points = [".location", ".url", ".uri", ".file"].iter().any(|end| key.ends_with(end));
+    let words = ["password", "secret", "passphrase", "token", "credential", "jaas", "key.pem", "assertion.private.key"];
+    let named = words.iter().any(|word| key.contains(word));
+    // The free-form configuration of OAUTHBEARER may hold anything.
+    !only_points && (named || key == "ssl_key" || key == "sasl.oauthbearer.config")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_defaults_of_every_preset_are_good() {
+        assert_eq!(Settings::defaults(Preset::Timeseries).training.window, 4);
+        assert_eq!(Settings::defaults(Preset::Tabular).training.network.members, 3);
+    }
+
+    #[test]
+    fn secrets_are_told_from_places_of_secrets() {
+        for secret in [
+            "sasl.password",
+            "ssl.key.password",
+            "ssl.keystore.password",
+            "ssl.key.pem",
+            "sasl.oauthbearer.client.secret",
+            "sasl.oauthbearer.config",
+            "sasl.oauthbearer.assertion.private.key.passphrase",
+        ] {
+            assert!(is_secret(secret), "{secret}");
+        }
+        for open in ["ssl.key.location", "sasl.oauthbearer.token.endpoint.url", "security.protocol", "sasl.username"] {
+            assert!(!is_secret(open), "{open}");
+        }
+    }
+
+    #[test]
+    fn the_fingerprint_hangs_on_meaning_and_not_on_writing() {
+        let one =
+            json!({"training": {"epochs": 5, "noise": {"swap": 0, "gaussian": 1.0}, "hidden": null}, "record": {}});
+        let same = json!({"record": {}, "training": {"noise": {"gaussian": 1, "swap": 0.0}, "epochs": 5}});
+        let other = json!({"record": {}, "training": {"noise": {"gaussian": 1, "swap": 0.5}, "epochs": 5}});
+        assert_eq!(training_sha256(&one), training_sha256(&same));
+        assert_ne!(training_sha256(&one), training_sha256(&other));
+        assert_eq!(training_sha256(&one).len(), 64);
+    }
+}

@@ -1,0 +1,109 @@
+//! Every default in one place, as it would be written.
+
+use serde_json::{Value, json};
+
+use super::settings::Preset;
+
+/// The lowest layer of the configuration: what holds where nothing is written.
+pub(super) fn defaults(preset: Preset) -> Value {
+    let (training, judging) = match preset {
+        Preset::Timeseries => (timeseries_training(), timeseries_judging()),
+        Preset::Tabular => (tabular_training(), tabular_judging()),
+    };
+    json!({
+        "preset": preset,
+        "kafka": {
+            "group": "strayd",
+            "start": "earliest",
+            "anomaly_topic": "strayd.anomalies",
+            "dead_letter_topic": "strayd.dead-letters",
+            "properties": {},
+            "secrets": {},
+        },
+        "record": {
+            "entity": "key",
+            "features": "all_numeric",
+            "exclude": [],
+            "transform": "none",
+            "max_bytes": "1MiB",
+            "max_missing": 0.5,
+        },
+        "model": { "registry": "./models" },
+        "training": training,
+        "judging": judging,
+        "pipeline": {
+            "batch_rows": 512,
+            "batch_wait": "5ms",
+            "commit_interval": "1s",
+            "max_entities": 100_000,
+            "shutdown_deadline": "25s",
+        },
+        "http": { "listen": "0.0.0.0:9464" },
+        "log": { "level": "info", "format": "human" },
+        "runtime": {},
+    })
+}
+
+fn timeseries_training() -> Value {
+    json!({
+        "rows": 10_000,
+        "max_rows": 200_000,
+        "window": 4,
+        "held_back": 0.2,
+        "kind": "denoising",
+        "activation": "tanh",
+        "loss": "mean_squared_error",
+        "noise": { "gaussian": 0.3, "masking": 0.0, "swap": 0.0 },
+        "sparsity": { "l1": 0.001, "kl": 0.0, "target": 0.05 },
+        "scaling": "robust_min_max",
+        "members": 1,
+        "epochs": 60,
+        "batch_size": 128,
+        "learning_rate": 0.002,
+        "patience": 8,
+        "seed": 42,
+    })
+}
+
+fn timeseries_judging() -> Value {
+    json!({
+        "budget": { "alarms_per_entity_and_day": 1.0 },
+        "smoothing_span": 15,
+        "residuals": { "running": { "half_life": 5000.0 } },
+        "incident_quiet_rows": 30,
+        "top_features": 5,
+    })
+}
+
+fn tabular_training() -> Value {
+    json!({
+        "rows": 10_000,
+        "max_rows": 200_000,
+        "window": 1,
+        "held_back": 0.2,
+        "kind": "denoising",
+        "hidden": [256],
+        "code_size": 64,
+        "activation": "relu",
+        "loss": "mean_squared_error",
+        "noise": { "gaussian": 0.3, "masking": 0.0, "swap": 0.0 },
+        "sparsity": { "l1": 0.001, "kl": 0.0, "target": 0.05 },
+        "scaling": "standard",
+        "members": 3,
+        "epochs": 100,
+        "batch_size": 128,
+        "learning_rate": 0.002,
+        "patience": 8,
+        "seed": 42,
+    })
+}
+
+fn tabular_judging() -> Value {
+    json!({
+        "budget": { "quantile": 0.01 },
+        "smoothing_span": 1,
+        "residuals": "raw",
+        "incident_quiet_rows": 0,
+        "top_features": 5,
+    })
+}

@@ -1,0 +1,266 @@
+//! The status board: what the data path last said about itself, read by the probes and by `/status`.
+
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// A data path whose last beat is older than this hangs.
+pub const HEARTBEAT_DEADLINE: Duration = Duration::from_secs(60);
+
+/// What the daemon is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "name", rename_all = "snake_case")]
+pub enum Phase {
+    /// Connecting and loading.
+    Starting,
+    /// Gathering rows for the cold start.
+    Collecting {
+        /// Rows at hand.
+        have: usize,
+        /// Rows that training starts at.
+        need: usize,
+    },
+    /// Fitting a model.
+    Training {
+        /// Epochs done.
+        epoch: usize,
+        /// Epochs at most.
+        epochs: usize,
+    },
+    /// Scoring records.
+    Scoring,
+    /// Finishing what was begun before the end.
+    Draining,
+}
+
+/// The model in use.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ModelStatus {
+    /// Its version in the registry, or its file's name.
+    pub version: String,
+    /// Kind of network, as `training.kind` writes it, or `foreign`.
+    pub kind: String,
+    /// When it was made, RFC 3339.
+    pub created: String,
+    /// Device that it runs on, such as `cpu`.
+    pub device: String,
+    /// Score above which a row is anomalous.
+    pub limit: f64,
+    /// Whether it was run once and gave its golden scores.
+    pub verified: bool,
+}
+
+#[derive(Debug, Clone)]
+struct State {
+    source: Result<(), String>,
+    sink: Result<(), String>,
+    model: Option<ModelStatus>,
+    phase: Phase,
+    last_error: Option<String>,
+}
+
+/// Shared between the data path, which writes, and the HTTP server, which reads.
+#[derive(Debug)]
+pub struct Board {
+    started: Instant,
+    /// Milliseconds from `started` to the last beat; apart from the state, so that a beat takes no lock.
+    last_beat_ms: AtomicU64,
+    state: Mutex<State>,
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Self::new(Instant::now())
+    }
+}
+
+impl Board {
+    /// A board of a process that started at `started`, which counts as the first beat.
+    pub fn new(started: Instant) -> Self {
+        let not_yet = || Err("not connected yet".to_owned());
+        let state = State { source: not_yet(), sink: not_yet(), model: None, phase: Phase::Starting, last_error: None };
+        Self { started, last_beat_ms: AtomicU64::new(0), state: Mutex::new(state) }
+    }
+
+    /// Notes whether the source is connected, and if not, why.
+    pub fn set_source(&self, state: Result<(), String>) {
+        self.state().source = state;
+    }
+
+    /// Notes whether the sink is connected, and if not, why.
+    pub fn set_sink(&self, state: Result<(), String>) {
+        self.state().sink = state;
+    }
+
+    /// Notes the model in use.
+    pub fn set_model(&self, model: Option<ModelStatus>) {
+        self.state().model = model;
+    }
+
+    /// Notes what the daemon is doing.
+    pub fn set_phase(&self, phase: Phase) {
+        self.state().phase = phase;
+    }
+
+    /// Notes the latest fault, for `/status`.
+    pub fn set_last_error(&self, error: impl Into<String>) {
+        self.state().last_error = Some(error.into());
+    }
+
+    /// Says that the data path moves. To be called at least every few seconds, idle or not.
+    pub fn beat(&self) {
+        self.beat_at(Instant::now());
+    }
+
+    fn beat_at(&self, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.started);
+        self.last_beat_ms.fetch_max(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Time from the last beat to `now`.
+    pub fn heartbeat_age(&self, now: Instant) -> Duration {
+        let last = Duration::from_millis(self.last_beat_ms.load(Ordering::Relaxed));
+        now.saturating_duration_since(self.started).saturating_sub(last)
+    }
+
+    /// Whether the data path moved within the last [`HEARTBEAT_DEADLINE`].
+    pub fn is_alive(&self, now: Instant) -> bool {
+        self.heartbeat_age(now) < HEARTBEAT_DEADLINE
+    }
+
+    /// Whether records can be scored: both ends are connected, and a model is loaded and was run once.
+    ///
+    /// # Errors
+    /// Every reason why not.
+    pub fn readiness(&self) -> Result<(), Vec<String>> {
+        readiness(&self.state())
+    }
+
+    /// Everything on the board, for `/status`.
+    pub fn status(&self) -> Value {
+        let state = self.state().clone();
+        let now = Instant::now();
+        let end = |end: &Result<(), String>| json!({ "connected": end.is_ok(), "error": end.as_ref().err() });
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_seconds": now.saturating_duration_since(self.started).as_secs(),
+            "heartbeat_age_seconds": self.heartbeat_age(now).as_secs_f64(),
+            "ready": readiness(&state).is_ok(),
+            "not_ready_because": readiness(&state).err().unwrap_or_default(),
+            "phase": state.phase,
+            "source": end(&state.source),
+            "sink": end(&state.sink),
+            "model": state.model,
+            "last_error": state.last_error,
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Each write is one assignment, so the state is whole even if a thread panicked while it held the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn readiness(state: &State) -> Result<(), Vec<String>> {
+    let mut reasons = Vec::new();
+    if let Err(why) = &state.source {
+        reasons.push(format!("source: {why}"));
+    }
+    if let Err(why) = &state.sink {
+        reasons.push(format!("sink: {why}"));
+    }
+    match (&state.model, state.phase) {
+        (Some(model), _) if model.verified => {}
+        (Some(model), _) => reasons.push(format!("model: {} was not run yet", model.version)),
+        (None, Phase::Collecting { have, need }) => {
+            reasons.push(format!("model: none yet, {have} of {need} rows collected"))
+        }
+        (None, Phase::Training { epoch, epochs }) => {
+            reasons.push(format!("model: none yet, epoch {epoch} of at most {epochs}"));
+        }
+        (None, _) => reasons.push("model: none is loaded".to_owned()),
+    }
+    if state.phase == Phase::Draining {
+        reasons.push("draining before the end".to_owned());
+    }
+    if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(verified: bool) -> ModelStatus {
+        ModelStatus {
+            version: "v7".into(),
+            kind: "denoising".into(),
+            created: "2026-01-02T03:04:05Z".into(),
+            device: "cpu".into(),
+            limit: 4.5,
+            verified,
+        }
+    }
+
+    #[test]
+    fn ready_needs_both_ends_and_a_model_that_was_run() {
+        let board = Board::default();
+        assert_eq!(board.readiness().unwrap_err().len(), 3);
+        board.set_source(Ok(()));
+        board.set_sink(Ok(()));
+        board.set_model(Some(model(false)));
+        assert_eq!(board.readiness(), Err(vec!["model: v7 was not run yet".to_owned()]));
+        board.set_model(Some(model(true)));
+        assert_eq!(board.readiness(), Ok(()));
+        board.set_sink(Err("all brokers are down".into()));
+        assert_eq!(board.readiness(), Err(vec!["sink: all brokers are down".to_owned()]));
+    }
+
+    #[test]
+    fn a_draining_daemon_is_not_ready() {
+        let board = Board::default();
+        board.set_source(Ok(()));
+        board.set_sink(Ok(()));
+        board.set_model(Some(model(true)));
+        board.set_phase(Phase::Draining);
+        assert_eq!(board.readiness(), Err(vec!["draining before the end".to_owned()]));
+    }
+
+    #[test]
+    fn a_collecting_daemon_says_how_far_it_is() {
+        let board = Board::default();
+        board.set_phase(Phase::Collecting { have: 3, need: 10 });
+        assert!(board.readiness().unwrap_err().contains(&"model: none yet, 3 of 10 rows collected".to_owned()));
+        assert_eq!(board.status()["phase"], json!({"name": "collecting", "have": 3, "need": 10}));
+    }
+
+    #[test]
+    fn the_data_path_is_alive_until_its_last_beat_is_a_minute_old() {
+        let start = Instant::now();
+        let board = Board::new(start);
+        assert!(board.is_alive(start + Duration::from_secs(59)));
+        assert!(!board.is_alive(start + Duration::from_secs(60)));
+        board.beat_at(start + Duration::from_secs(50));
+        assert!(board.is_alive(start + Duration::from_secs(109)));
+        assert!(!board.is_alive(start + Duration::from_secs(110)));
+        board.beat_at(start + Duration::from_secs(10));
+        assert!(board.is_alive(start + Duration::from_secs(109)), "an older beat doesn't undo a newer one");
+    }
+
+    #[test]
+    fn status_tells_why_it_is_not_ready() {
+        let board = Board::default();
+        board.set_last_error("the disk is full");
+        let status = board.status();
+        assert_eq!(status["ready"], false);
+        assert_eq!(status["source"]["error"], "not connected yet");
+        assert_eq!(status["last_error"], "the disk is full");
+        assert_eq!(status["model"], Value::Null);
+    }
+}

@@ -1,0 +1,227 @@
+//! Every metric once: name, type, labels and help. Registration and the table in the README both come from here.
+
+use MetricKind::{Counter, Gauge, Histogram};
+
+use crate::record::DeadLetterReason;
+
+/// What a metric can do.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum MetricKind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts per bucket; the upper bounds are given.
+    Histogram(&'static [f64]),
+}
+
+/// A label of a metric.
+#[derive(Debug, Clone, Copy)]
+pub struct Label {
+    /// Its name.
+    pub name: &'static str,
+    /// All its values; empty if they are only known at run time.
+    pub values: fn() -> Vec<&'static str>,
+}
+
+/// A metric.
+#[derive(Debug, Clone, Copy)]
+pub struct Description {
+    /// Its name.
+    pub name: &'static str,
+    /// Its type.
+    pub kind: MetricKind,
+    /// Its labels in order.
+    pub labels: &'static [Label],
+    /// What it tells.
+    pub help: &'static str,
+}
+
+/// How a record ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Scored, not above the limit.
+    Normal,
+    /// Scored, above the limit.
+    Anomalous,
+    /// Its entity's window is not full yet.
+    WarmingUp,
+    /// Kept for the cold start.
+    Collected,
+    /// Could not be scored.
+    DeadLetter,
+}
+
+/// What was published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputKind {
+    /// An anomaly event.
+    Anomaly,
+    /// A dead letter.
+    DeadLetter,
+}
+
+/// How publishing ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveryResult {
+    /// The broker has it.
+    Acknowledged,
+    /// The broker never will.
+    Refused,
+}
+
+/// A stage of a batch's way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Receiving, decoding and windowing.
+    Receive,
+    /// The network.
+    Score,
+    /// From residuals to verdicts.
+    Judge,
+    /// Handing outputs to the sink.
+    Publish,
+}
+
+/// An end of the pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Where records come from.
+    Source,
+    /// Where outputs go.
+    Sink,
+}
+
+/// How a training run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrainingResult {
+    /// With a model.
+    Succeeded,
+    /// Without.
+    Failed,
+}
+
+impl Outcome {
+    /// The label's values, in the order of the variants.
+    pub const WORDS: [&'static str; 5] = ["normal", "anomalous", "warming_up", "collected", "dead_letter"];
+}
+
+impl OutputKind {
+    /// The label's values, in the order of the variants.
+    pub const WORDS: [&'static str; 2] = ["anomaly", "dead_letter"];
+}
+
+impl DeliveryResult {
+    /// The label's values, in the order of the variants.
+    pub const WORDS: [&'static str; 2] = ["acknowledged", "refused"];
+}
+
+impl Stage {
+    /// The label's values, in the order of the variants.
+    pub const WORDS: [&'static str; 4] = ["receive", "score", "judge", "publish"];
+}
+
+impl End {
+    /// The label's values, in the order of the variants.
+    pub const WORDS: [&'static str; 2] = ["source", "sink"];
+}
+
+impl TrainingResult {
+    /// The label's values, in the order of the variants.
+    pub const WORDS: [&'static str; 2] = ["succeeded", "failed"];
+}
+
+const OUTCOME: Label = Label { name: "outcome", values: || Outcome::WORDS.to_vec() };
+const REASON: Label = Label { name: "reason", values: || DeadLetterReason::ALL.map(DeadLetterReason::as_str).to_vec() };
+const OUTPUT_KIND: Label = Label { name: "kind", values: || OutputKind::WORDS.to_vec() };
+const DELIVERY_RESULT: Label = Label { name: "result", values: || DeliveryResult::WORDS.to_vec() };
+const STAGE: Label = Label { name: "stage", values: || Stage::WORDS.to_vec() };
+const END: Label = Label { name: "end", values: || End::WORDS.to_vec() };
+const TRAINING_RESULT: Label = Label { name: "result", values: || TrainingResult::WORDS.to_vec() };
+const MODEL: Label = Label { name: "model", values: Vec::new };
+const NETWORK_KIND: Label = Label { name: "kind", values: Vec::new };
+const DEVICE: Label = Label { name: "device", values: Vec::new };
+const VERSION: Label = Label { name: "version", values: Vec::new };
+
+/// 1 to 4096 rows, by doubling.
+const ROWS: &[f64] = &[1., 2., 4., 8., 16., 32., 64., 128., 256., 512., 1024., 2048., 4096.];
+/// 10 us to 1 s: one batch takes tens of microseconds to some milliseconds.
+const STAGE_SECONDS: &[f64] =
+    &[1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 1.];
+/// 1 ms to 1 h: from a live stream to a backlog.
+const DELAY_SECONDS: &[f64] = &[1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1., 5., 15., 60., 300., 3600.];
+
+const fn described(name: &'static str, kind: MetricKind, labels: &'static [Label], help: &'static str) -> Description {
+    Description { name, kind, labels, help }
+}
+
+macro_rules! descriptions {
+    ($($constant:ident = $name:literal, $kind:expr, [$($label:ident),*], $help:literal;)*) => {
+        $(pub(super) const $constant: Description = described($name, $kind, &[$($label),*], $help);)*
+        /// All metrics of strayd, in the order of the table in the README.
+        pub static DESCRIPTIONS: &[Description] = &[$($constant),*];
+    };
+}
+
+descriptions! {
+    RECORDS = "strayd_records_total", Counter, [OUTCOME], "Records by how they ended.";
+    DEAD_LETTERS = "strayd_dead_letters_total", Counter, [REASON], "Records that could not be scored, by reason.";
+    OUTPUTS = "strayd_outputs_total", Counter, [OUTPUT_KIND, DELIVERY_RESULT],
+        "Published messages by what the broker said; refused ones are lost.";
+    INCIDENTS = "strayd_incidents_total", Counter, [], "Incidents opened.";
+    INCIDENTS_OPEN = "strayd_incidents_open", Gauge, [], "Incidents open now.";
+    ENTITIES = "strayd_entities", Gauge, [], "Entities held in memory.";
+    ENTITIES_EVICTED = "strayd_entities_evicted_total", Counter, [],
+        "Entities dropped because pipeline.max_entities was reached.";
+    IMPUTED_VALUES = "strayd_imputed_values_total", Counter, [],
+        "Missing values that the training median stood in for.";
+    BATCH_ROWS = "strayd_batch_rows", Histogram(ROWS), [], "Rows per batch.";
+    STAGE_TIME = "strayd_stage_seconds", Histogram(STAGE_SECONDS), [STAGE], "Time of one batch in a stage.";
+    EVENT_DELAY = "strayd_event_delay_seconds", Histogram(DELAY_SECONDS), [],
+        "Time from a message's timestamp to its receipt.";
+    CONSUMER_LAG = "strayd_consumer_lag_records", Gauge, [], "Records in assigned partitions not yet received.";
+    CONNECTED = "strayd_connected", Gauge, [END], "1 while an end of the pipeline is connected.";
+    READY = "strayd_ready", Gauge, [], "1 while /readyz says ready.";
+    COLD_START_REMAINING = "strayd_cold_start_rows_remaining", Gauge, [], "Rows that the cold start still waits for.";
+    TRAINING_RUNS = "strayd_training_runs_total", Counter, [TRAINING_RESULT], "Training runs by how they ended.";
+    TRAINING_EPOCH = "strayd_training_epoch", Gauge, [], "Epochs done of the current or last training run.";
+    TRAINING_LOSS = "strayd_training_loss", Gauge, [],
+        "Loss on the fitted rows after the last epoch; NaN before the first.";
+    VALIDATION_LOSS = "strayd_validation_loss", Gauge, [],
+        "Loss on the held-back rows after the last epoch; NaN before the first.";
+    TRAINING_SECONDS = "strayd_training_seconds", Gauge, [], "Duration of the last training run.";
+    MODEL_INFO = "strayd_model_info", Gauge, [MODEL, NETWORK_KIND], "1 for the model in use.";
+    MODEL_CREATED = "strayd_model_created_timestamp_seconds", Gauge, [],
+        "When the model in use was made, epoch seconds; NaN without one.";
+    MODEL_LIMIT = "strayd_model_limit", Gauge, [], "Score above which a row is anomalous; NaN without a model.";
+    ALARM_RATE_PROMISED = "strayd_alarm_rate_promised", Gauge, [],
+        "Alarms per entity and day that the budget allows; NaN before it is known.";
+    ALARM_RATE_MEASURED = "strayd_alarm_rate_measured", Gauge, [],
+        "Alarms per entity and day as counted; NaN before there is a count.";
+    SCORE_LAST = "strayd_score_last", Gauge, [], "Score of the last row of the last batch; NaN before the first.";
+    OFFSETS_COMMITTED = "strayd_offsets_committed_total", Counter, [],
+        "Offsets committed, one per partition and commit.";
+    DEVICE_INFO = "strayd_device_info", Gauge, [DEVICE], "1 for the device that the model runs on.";
+    BUILD_INFO = "strayd_build_info", Gauge, [VERSION], "1 for the version of this program.";
+}
+
+/// A Markdown table of all metrics: name, type, labels with their values, and help.
+pub fn metrics_table() -> String {
+    let mut table = "| Metric | Type | Labels | Meaning |\n|---|---|---|---|\n".to_owned();
+    for metric in DESCRIPTIONS {
+        let kind = match metric.kind {
+            Counter => "counter",
+            Gauge => "gauge",
+            Histogram(_) => "histogram",
+        };
+        let labels: Vec<_> = metric.labels.iter().map(label_text).collect();
+        table.push_str(&format!("| `{}` | {kind} | {} | {} |\n", metric.name, labels.join("; "), metric.help));
+    }
+    table.push_str("| `process_*` | | | CPU time, memory, file descriptors and threads of the process (Linux). |\n");
+    table
+}
+
+fn label_text(label: &Label) -> String {
+    let values = (label.values)();
+    if values.is_empty() { format!("`{}`", label.name) } else { format!("`{}`: {}", label.name, values.join(", ")) }
+}

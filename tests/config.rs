@@ -1,0 +1,515 @@
+//! What the configuration promises, from the outside: shipped files, layers, and problems told all at once.
+
+// Helpers of tests may fail as loudly as the tests themselves.
+#![allow(clippy::unwrap_used)]
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use serde_json::{Value, json};
+use strayd::{
+    config::{
+        ConfigError, Loaded, Problems, Settings, Sources, schema,
+        settings::{AlarmBudget, EntityFrom, FeatureSelection, Loss, Preset, Residuals, TimestampFormat},
+        settings_table,
+    },
+    record::features::{FeatureKind, Transform},
+};
+use tempfile::TempDir;
+
+fn shipped(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config").join(name)
+}
+
+fn load_shipped(name: &str) -> Loaded {
+    let sources = Sources { file: Some(shipped(name)), ..Sources::default() };
+    Settings::load(&sources).unwrap_or_else(|error| panic!("{name}:\n{error}"))
+}
+
+/// A configuration file in a directory of its own, with an environment and a command line.
+struct Case {
+    directory: TempDir,
+    sources: Sources,
+}
+
+impl Case {
+    fn of(extension: &str, text: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join(format!("strayd.{extension}"));
+        fs::write(&file, text).unwrap();
+        Self { directory, sources: Sources { file: Some(file), ..Sources::default() } }
+    }
+
+    fn yaml(text: &str) -> Self {
+        Self::of("yaml", text)
+    }
+
+    fn env(mut self, name: &str, value: &str) -> Self {
+        self.sources.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn set(mut self, pair: &str) -> Self {
+        self.sources.set.push(pair.to_owned());
+        self
+    }
+
+    fn load(&self) -> Loaded {
+        assert!(self.directory.path().exists());
+        Settings::load(&self.sources).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn problems(&self) -> Problems {
+        match Settings::load(&self.sources) {
+            Err(ConfigError::Problems(problems)) => problems,
+            other => panic!("expected problems, got {other:?}"),
+        }
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.problems().0.iter().map(ToString::to_string).collect()
+    }
+
+    /// The only problem.
+    fn line(&self) -> String {
+        let lines = self.lines();
+        assert_eq!(lines.len(), 1, "{lines:#?}");
+        lines[0].clone()
+    }
+}
+
+/// The keys of all settings with their nodes, in the schema.
+fn leaves<'a>(node: &'a Value, key: &str, found: &mut Vec<(String, &'a Value)>) {
+    match node.get("properties").and_then(Value::as_object) {
+        Some(properties) => {
+            for (name, child) in properties {
+                let below = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+                leaves(child, &below, found);
+            }
+        }
+        None => found.push((key.to_owned(), node)),
+    }
+}
+
+#[test]
+fn every_shipped_file_loads() {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(shipped("")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let settings = load_shipped(&name).settings;
+        assert!(settings.require_kafka().is_ok(), "{name} is a whole example");
+        names.push(name);
+    }
+    assert!(names.len() >= 5, "{names:?}");
+}
+
+#[test]
+fn every_shipped_file_follows_the_schema() {
+    let validator = jsonschema::draft202012::new(&schema()).unwrap();
+    for entry in fs::read_dir(shipped("")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let merged = load_shipped(&name).merged;
+        let faults: Vec<_> =
+            validator.iter_errors(&merged).map(|e| format!("{} at {}", e, e.instance_path())).collect();
+        assert!(faults.is_empty(), "{name}: {faults:#?}");
+    }
+    for bad in [
+        json!({"training": {"held_back": 2}}),
+        json!({"training": {"epoch": 2}}),
+        json!({"pipeline": {"batch_wait": "5"}}),
+        json!({"judging": {"residuals": {"running": {"half_life": 0}}}}),
+    ] {
+        assert!(!validator.is_valid(&bad), "{bad}");
+    }
+}
+
+#[test]
+fn the_reference_file_holds_every_key() {
+    let text = fs::read_to_string(shipped("strayd.yaml")).unwrap();
+    let merged = load_shipped("strayd.yaml").merged;
+    let schema = schema();
+    let mut keys = Vec::new();
+    leaves(&schema, "", &mut keys);
+    assert!(keys.len() > 40);
+    for (key, _) in keys {
+        let name = key.rsplit('.').next().unwrap();
+        // The one table that is null as a whole; its keys stand in the comment above it.
+        let written = if key.starts_with("record.timestamp.") { "record.timestamp" } else { &key };
+        let pointer = format!("/{}", written.replace('.', "/"));
+        assert!(merged.pointer(&pointer).is_some(), "{key} is not in strayd.yaml");
+        assert!(text.contains(&format!("{name}:")), "{key} is not in strayd.yaml");
+    }
+}
+
+#[test]
+fn the_reference_file_states_the_defaults() {
+    let settings = load_shipped("strayd.yaml").settings;
+    let mut defaults = Settings::defaults(Preset::Timeseries);
+    // What has no default shows an example.
+    defaults.kafka.brokers = "localhost:9092".into();
+    defaults.kafka.input_topic = "sensors".into();
+    assert_eq!(format!("{settings:#?}"), format!("{defaults:#?}"));
+}
+
+#[test]
+fn the_table_of_settings_has_every_key_with_default_and_meaning() {
+    let table = settings_table();
+    let schema = schema();
+    let mut keys = Vec::new();
+    leaves(&schema, "", &mut keys);
+    for (key, node) in keys {
+        let row = table.lines().find(|line| line.starts_with(&format!("| `{key}` |")));
+        let row = row.unwrap_or_else(|| panic!("{key} is not in the table"));
+        let meaning = node["description"].as_str().unwrap_or_else(|| panic!("{key} has no meaning"));
+        assert!(row.contains(meaning), "{row}");
+        assert_eq!(row.replace("\\|", "").matches('|').count(), 5, "{row}");
+    }
+    assert!(table.contains("milliseconds, microseconds | `auto` |"), "{table}");
+    assert!(table.contains("| timeseries: `1`; tabular: not set | Alarms"), "{table}");
+    assert!(table.contains("| `training.window` | an integer in 1..1024 | timeseries: `4`; tabular: `1` |"), "{table}");
+}
+
+#[test]
+fn the_preset_chooses_defaults_and_what_is_written_wins() {
+    let settings = Case::yaml("preset: tabular\ntraining:\n  members: 5\n").load().settings;
+    assert_eq!(settings.preset, Preset::Tabular);
+    assert_eq!(settings.training.window, 1);
+    assert_eq!(settings.training.network.hidden, Some(vec![256]));
+    assert_eq!(settings.training.network.members, 5);
+    assert_eq!(settings.judging.budget, AlarmBudget::Quantile(0.01));
+}
+
+#[test]
+fn null_takes_back_a_default_of_the_preset() {
+    let settings = Case::yaml("preset: tabular\ntraining:\n  hidden: null\n").load().settings;
+    assert_eq!(settings.training.network.hidden, None);
+    let settings = Case::yaml("preset: tabular").set("training.hidden=null").load().settings;
+    assert_eq!(settings.training.network.hidden, None);
+}
+
+#[test]
+fn a_key_without_a_value_is_told_and_not_filled_in() {
+    assert_eq!(
+        Case::yaml("training:\n  epochs:\n").line(),
+        "training.epochs: null has the wrong type, expected an integer in 1..100000"
+    );
+    assert_eq!(Case::yaml("training:\n  # epochs: 5\n").load().settings.training.network.epochs, 60);
+}
+
+#[test]
+fn command_line_wins_over_environment_over_file_over_defaults() {
+    let text = "training: {epochs: 1, patience: 1, members: 1}\n";
+    let case = Case::yaml(text)
+        .env("STRAYD__TRAINING__EPOCHS", "2")
+        .env("STRAYD__TRAINING__PATIENCE", "2")
+        .set("training.epochs=3");
+    let network = case.load().settings.training.network;
+    assert_eq!((network.epochs, network.patience, network.members, network.batch_size), (3, 2, 1, 128));
+}
+
+#[test]
+fn the_environment_can_set_values_of_every_kind() {
+    let settings = Case::yaml("")
+        .env("STRAYD__KAFKA__BROKERS", "a:1,b:2")
+        .env("STRAYD__KAFKA__GROUP", "17")
+        .env("STRAYD__KAFKA__PROPERTIES__SECURITY__PROTOCOL", "SSL")
+        .env("STRAYD__KAFKA__SECRETS__SASL__PASSWORD", "/run/secrets/kafka")
+        .env("STRAYD__RECORD__FEATURES", "a, b.c")
+        .env("STRAYD__RECORD__ENTITY__FIELD", "host")
+        .env("STRAYD__RECORD__MAX_BYTES", "2048")
+        .env("STRAYD__TRAINING__HIDDEN", "64,32")
+        .env("STRAYD__TRAINING__LOSS", r#"{"huber": {"delta": 0.5}}"#)
+        .env("STRAYD__JUDGING__BUDGET__QUANTILE", "0.02")
+        .env("STRAYD__JUDGING__RESIDUALS", "held_back")
+        .env("STRAYD__PIPELINE__BATCH_WAIT", "7ms")
+        .env("STRAYD__HTTP__LISTEN", "none")
+        .load()
+        .settings;
+    assert_eq!(settings.kafka.brokers, "a:1,b:2", "brokers are one text, whatever their commas");
+    assert_eq!(settings.kafka.group, "17");
+    assert_eq!(settings.kafka.properties["security.protocol"], "SSL");
+    assert_eq!(settings.kafka.secrets["sasl.password"], PathBuf::from("/run/secrets/kafka"));
+    let FeatureSelection::Listed(listed) = &settings.record.features else { panic!("{:?}", settings.record.features) };
+    assert_eq!(listed.iter().map(|feature| feature.name.as_str()).collect::<Vec<_>>(), ["a", "b.c"]);
+    assert_eq!(settings.record.entity, EntityFrom::Field("host".parse().unwrap()));
+    assert_eq!(settings.record.max_bytes, 2048);
+    assert_eq!(settings.training.network.hidden, Some(vec![64, 32]));
+    assert_eq!(settings.training.network.loss, Loss::Huber { delta: 0.5 });
+    assert_eq!(settings.judging.budget, AlarmBudget::Quantile(0.02), "one budget replaces the other");
+    assert_eq!(settings.judging.residuals, Residuals::HeldBack);
+    assert_eq!(settings.pipeline.batch_wait, Duration::from_millis(7));
+    assert_eq!(settings.http.listen, None);
+}
+
+#[test]
+fn variables_that_kubernetes_sets_are_ignored() {
+    let case = Case::yaml("")
+        .env("STRAYD_SERVICE_HOST", "10.0.0.1")
+        .env("STRAYD_PORT_9464_TCP", "tcp://10.0.0.1:9464")
+        .env("STRAYD_KAFKA_BROKERS", "not:1")
+        .env("PATH", "/bin");
+    assert_eq!(case.load().settings.kafka.brokers, "");
+}
+
+#[test]
+fn an_unknown_variable_is_told_by_its_name() {
+    let line = Case::yaml("").env("STRAYD__TRAINING__EPOCH", "3").line();
+    assert!(
+        line.starts_with(
+            "training.epoch: unknown key (did you mean training.epochs?) (from STRAYD__TRAINING__EPOCH), expected"
+        ),
+        "{line}"
+    );
+    let line = Case::yaml("").set("trainin.epochs=3").line();
+    assert!(line.contains("did you mean training.epochs?) (from --set trainin.epochs)"), "{line}");
+    assert_eq!(Case::yaml("").set("training.epochs").line(), "--set: `training.epochs` has no `=`, expected key=value");
+}
+
+/// Twenty slips in one file.
+const SLIPS: &str = "
+kafka:
+  brokrs: localhost:9092
+  brokers: localhost
+  start: middle
+  anomaly_topic: a/b
+record:
+  features: [ok, {path: x, kind: integer}, {pth: y}, ok, {kind: boolean}]
+  timestamp: {format: auto}
+training:
+  held_back: 1.5
+  epochs: many
+  batch_size: -1
+  hidden: [0, 8]
+  kind: sparse
+  sparsity: {l1: 0}
+  loss: {huber: {delta: 0}}
+judging:
+  budget: {alarms_per_entity_and_day: 1, quantile: 0.1}
+  residuals: {running: {}}
+pipeline:
+  batch_wait: 5
+  commit_interval: 1ms
+http:
+  listen: localhost
+  port: 80
+log:
+  level: infos
+";
+
+#[test]
+fn all_problems_are_told_at_once_each_with_its_key() {
+    let problems = Case::yaml(SLIPS).problems();
+    let keys: Vec<_> = problems.0.iter().map(|problem| problem.key.as_str()).collect();
+    for expected in [
+        "kafka.brokrs",
+        "kafka.brokers",
+        "kafka.start",
+        "kafka.anomaly_topic",
+        "record.features[1].kind",
+        "record.features[2].pth",
+        "record.features[3]",
+        "record.features[4].path",
+        "record.timestamp",
+        "training.held_back",
+        "training.epochs",
+        "training.batch_size",
+        "training.hidden[0]",
+        "training.sparsity",
+        "training.loss.huber.delta",
+        "judging.budget",
+        "judging.residuals.running",
+        "pipeline.batch_wait",
+        "pipeline.commit_interval",
+        "http.listen",
+        "http.port",
+        "log.level",
+    ] {
+        assert!(keys.contains(&expected), "{expected} is missing in\n{problems}");
+    }
+    let text = problems.to_string();
+    for line in [
+        "record.features[3]: the name `ok` is taken, expected a name of its own",
+        "training.held_back: 1.5 is out of range, expected a number in 0..0.9",
+        "training.epochs: string \"many\" has the wrong type, expected an integer in 1..100000",
+        "kafka.start: `middle` is not known, expected earliest or latest",
+        "pipeline.commit_interval: 1ms is out of range, expected a duration in 10ms..10m",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+    }
+    assert_eq!(problems.0.len(), text.lines().count(), "one line each");
+}
+
+#[test]
+fn what_is_not_finite_is_refused_with_its_key() {
+    let toml = "[training]\nheld_back = nan\nlearning_rate = inf\n[model.foreign]\ncenter = [nan]\nscale = [1.0]\n";
+    let lines = Case::of("toml", toml).lines();
+    assert!(
+        lines.contains(&"training.held_back: NaN is not finite, expected a number in 0..0.9".to_owned()),
+        "{lines:#?}"
+    );
+    assert!(lines.iter().any(|line| line.starts_with("training.learning_rate: inf is not finite")), "{lines:#?}");
+    assert!(lines.iter().any(|line| line.starts_with("model.foreign.center[0]: NaN is not finite")), "{lines:#?}");
+    for number in [".nan", ".inf", "-.inf", "NaN", "1e999"] {
+        let refused = Settings::load(&Case::yaml(&format!("training:\n  held_back: {number}\n")).sources);
+        assert!(refused.is_err(), "{number}");
+    }
+    let error = Settings::load(&Case::yaml("training:\n  held_back: .nan\n").sources).unwrap_err().to_string();
+    assert!(error.ends_with("expected finite numbers (line 2)"), "{error}");
+    for number in ["NaN", "inf", "1e999"] {
+        assert_eq!(
+            Case::yaml("").set(&format!("training.held_back={number}")).problems().0[0].key,
+            "training.held_back"
+        );
+        let case = Case::yaml("").env("STRAYD__JUDGING__BUDGET__QUANTILE", number);
+        assert_eq!(case.problems().0[0].key, "judging.budget.quantile");
+    }
+    let lines = Case::yaml("model: {foreign: {center: [1e39], scale: [1e-60]}}").lines();
+    assert_eq!(lines.len(), 2, "32 bits hold neither: {lines:#?}");
+}
+
+#[test]
+fn values_that_clash_are_told() {
+    for (text, key) in [
+        ("training: {loss: binary_cross_entropy, scaling: standard}", "training.loss"),
+        ("training: {noise: {gaussian: 0}}", "training.noise"),
+        ("training: {kind: sparse, sparsity: {l1: 0}}", "training.sparsity"),
+        ("training: {kind: sparse, sparsity: {kl: 1}}", "training.sparsity.kl"),
+        ("training: {held_back: 0}", "training.held_back"),
+        ("training: {rows: 100, window: 100}", "training.rows"),
+        ("{record: {features: [a, b]}, training: {kind: undercomplete, code_size: 8}}", "training.code_size"),
+        ("{record: {features: [a], exclude: [b]}}", "record.exclude"),
+        ("{record: {features: [a], transform: log1p}}", "record.transform"),
+        ("{record: {features: [a, a]}}", "record.features[1]"),
+        ("{record: {features: []}}", "record.features"),
+        ("{record: {features: [{path: a, kind: boolean, transform: log1p}]}}", "record.features[0].transform"),
+        ("{record: {features: [{path: a, vocabulary: [x]}]}}", "record.features[0].vocabulary"),
+        ("{record: {features: [{path: a, kind: hour_of_day}]}}", "record.features[0].path"),
+        ("kafka: {input_topic: x, anomaly_topic: x}", "kafka.anomaly_topic"),
+        ("kafka: {dead_letter_topic: strayd.anomalies}", "kafka.dead_letter_topic"),
+        (
+            "kafka: {properties: {group.protocol: consumer, session.timeout.ms: 6000}}",
+            "kafka.properties.session.timeout.ms",
+        ),
+        ("kafka: {properties: {sasl.password: a}, secrets: {sasl.password: b}}", "kafka.secrets.sasl.password"),
+        ("model: {foreign: {center: [1]}}", "model.foreign.scale"),
+        ("model: {foreign: {center: [1, 2], scale: [1]}}", "model.foreign.scale"),
+        ("model: {foreign: {center: [1], scale: [0]}}", "model.foreign.scale[0]"),
+        ("judging: {budget: {alarms_per_entity_and_day: null}}", "judging.budget"),
+    ] {
+        let problems = Case::yaml(text).problems();
+        assert_eq!(problems.0.iter().map(|p| p.key.as_str()).collect::<Vec<_>>(), [key], "{text}\n{problems}");
+    }
+}
+
+#[test]
+fn features_can_be_written_in_every_form() {
+    let text = "
+record:
+  entity: {field: meta.host}
+  timestamp: {field: ts}
+  features:
+    - cpu
+    - {path: net.sent, name: sent, transform: log1p}
+    - {path: mode, kind: categorical, vocabulary: [a, b]}
+    - {path: total, kind: counter}
+    - {kind: day_of_week}
+";
+    let record = Case::yaml(text).load().settings.record;
+    assert_eq!(record.entity, EntityFrom::Field("meta.host".parse().unwrap()));
+    assert_eq!(record.timestamp.unwrap().format, TimestampFormat::Auto);
+    let FeatureSelection::Listed(listed) = record.features else { panic!("{:?}", record.features) };
+    let names: Vec<_> = listed.iter().map(|feature| feature.name.as_str()).collect();
+    assert_eq!(names, ["cpu", "sent", "mode", "total", "day_of_week"]);
+    assert_eq!(listed[1].kind, FeatureKind::Numeric { transform: Transform::Log1p });
+    assert_eq!(listed[2].kind, FeatureKind::Categorical { vocabulary: vec!["a".into(), "b".into()] });
+    assert_eq!(listed[4].kind, FeatureKind::DayOfWeek);
+}
+
+#[test]
+fn the_scaler_of_a_foreign_model_is_read() {
+    let foreign = load_shipped("byo-model.yaml").settings.model.foreign.unwrap();
+    assert_eq!(foreign.center, Some(vec![21.0, 45.0, 1013.0]));
+    assert_eq!(foreign.scale, Some(vec![4.0, 12.0, 9.0]));
+}
+
+#[test]
+fn the_transform_belongs_to_all_numeric_fields() {
+    let record = load_shipped("mentions.yaml").settings.record;
+    let exclude = vec!["label".parse().unwrap()];
+    assert_eq!(record.features, FeatureSelection::AllNumeric { exclude, transform: Transform::Log1p });
+}
+
+#[test]
+fn properties_may_be_nested_flat_or_numbers() {
+    let text = "kafka: {properties: {linger.ms: 5, ssl: {ca: {location: /ca.pem}}, enable.idempotence: true}}";
+    let properties = Case::yaml(text).set("kafka.properties.linger.ms=7").load().settings.kafka.properties;
+    assert_eq!(properties["linger.ms"], "7", "a nested and a flat key are the same key");
+    assert_eq!(properties["ssl.ca.location"], "/ca.pem");
+    assert_eq!(properties["enable.idempotence"], "true");
+}
+
+#[test]
+fn secrets_are_hidden_in_what_is_printed_and_kept_in_what_is_used() {
+    let text = "kafka: {properties: {sasl.username: me, sasl.password: hunter2, ssl.key.location: /key.pem}}";
+    let loaded = Case::yaml(text).env("STRAYD__KAFKA__PROPERTIES__SSL__KEY__PASSWORD", "hunter3").load();
+    let printed = loaded.merged.to_string();
+    assert!(!printed.contains("hunter"), "{printed}");
+    assert_eq!(loaded.merged["kafka"]["properties"]["sasl.password"], "***");
+    assert_eq!(loaded.merged["kafka"]["properties"]["sasl.username"], "me");
+    assert_eq!(loaded.merged["kafka"]["properties"]["ssl.key.location"], "/key.pem");
+    assert_eq!(loaded.settings.kafka.properties["sasl.password"], "hunter2");
+    assert_eq!(loaded.settings.kafka.properties["ssl.key.password"], "hunter3");
+}
+
+#[test]
+fn problems_never_show_a_property() {
+    let lines = Case::yaml("kafka: {properties: {sasl.password: [hunter2]}}").lines();
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    assert!(lines[0].starts_with("kafka.properties") && !lines[0].contains("hunter2"), "{lines:#?}");
+}
+
+#[test]
+fn what_is_printed_loads_to_the_same_settings() {
+    let first = load_shipped("tabular.yaml");
+    let again = Case::of("json", &first.merged.to_string()).load();
+    assert_eq!(format!("{:?}", again.settings), format!("{:?}", first.settings));
+    assert_eq!(again.training_sha256, first.training_sha256);
+}
+
+#[test]
+fn the_fingerprint_moves_with_training_and_not_with_brokers() {
+    let of = |pair: &str| Case::yaml("").set(pair).load().training_sha256;
+    let plain = Case::yaml("").load().training_sha256;
+    assert_eq!(of("kafka.brokers=x:1"), plain);
+    assert_ne!(of("training.seed=7"), plain);
+    assert_ne!(of("record.transform=log1p"), plain);
+}
+
+#[test]
+fn toml_and_json_are_as_good_as_yaml() {
+    let toml = Case::of("toml", "[training]\nepochs = 7\n[judging.residuals.running]\nhalf_life = 9\n").load().settings;
+    let json =
+        Case::of("json", r#"{"training": {"epochs": 7}, "judging": {"residuals": {"running": {"half_life": 9}}}}"#);
+    assert_eq!(format!("{toml:?}"), format!("{:?}", json.load().settings));
+    assert_eq!(toml.judging.residuals, Residuals::Running { half_life: 9.0 });
+}
+
+#[test]
+fn a_file_that_can_not_be_read_is_named() {
+    let missing = Sources { file: Some("/nowhere/strayd.yaml".into()), ..Sources::default() };
+    assert!(matches!(Settings::load(&missing), Err(ConfigError::Unreadable { .. })));
+    assert!(matches!(Settings::load(&Case::of("ini", "").sources), Err(ConfigError::UnknownFormat(_))));
+    let error = Settings::load(&Case::yaml("training: [1\n").sources).unwrap_err().to_string();
+    assert!(error.contains("strayd.yaml is malformed"), "{error}");
+    let error = Settings::load(&Case::yaml("kafka: {group: a, group: b}").sources).unwrap_err().to_string();
+    assert!(error.contains("malformed"), "a key that stands twice: {error}");
+}
+
+#[test]
+fn run_needs_brokers_and_a_topic() {
+    let error = Case::yaml("").load().settings.require_kafka().unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "kafka.brokers: is not set, expected host:port, comma separated\n\
+         kafka.input_topic: is not set, expected the name of a topic"
+    );
+}
