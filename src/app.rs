@@ -150,8 +150,7 @@ impl App {
     /// Runs until the source ends or `stop` is set.
     pub fn run(&self, start: Start, ends: Ends<'_>, stop: &AtomicBool) -> Result<RunSummary, AppError> {
         let Ends { source, sink, observer, progress } = ends;
-        let parts =
-            Parts { source, sink, observer, progress, metrics: &self.metrics, board: &self.board, stop };
+        let parts = Parts { source, sink, observer, progress, metrics: &self.metrics, board: &self.board, stop };
         Ok(run::run(parts, start, &self.settings, &self.runtime)?)
     }
 }
@@ -159,9 +158,8 @@ impl App {
 /// Reads a graph that another tool exported, with the scaler from the configuration.
 pub fn foreign(runtime: &Runtime, file: &std::path::Path, settings: &Settings) -> Result<Foreign, AppError> {
     let bytes = std::fs::read(file).map_err(|cause| ModelError::Io { path: file.to_path_buf(), cause })?;
-    let ports = runtime
-        .foreign_ports(&bytes)
-        .map_err(|cause| AppError::Foreign { file: file.display().to_string(), cause })?;
+    let ports =
+        runtime.foreign_ports(&bytes).map_err(|cause| AppError::Foreign { file: file.display().to_string(), cause })?;
     let scaler = settings.model.foreign.as_ref().and_then(|given| Some((given.center.clone()?, given.scale.clone()?)));
     Ok(Foreign { bytes: bytes.into(), ports, scaler })
 }

@@ -60,12 +60,7 @@ impl VecSource {
 }
 
 impl Source for VecSource {
-    fn poll(
-        &mut self,
-        max: usize,
-        _: Duration,
-        visit: &mut dyn FnMut(RawRecord<'_>),
-    ) -> Result<Polled, SourceError> {
+    fn poll(&mut self, max: usize, _: Duration, visit: &mut dyn FnMut(RawRecord<'_>)) -> Result<Polled, SourceError> {
         if self.paused {
             self.polls_while_paused += 1;
             return Ok(Polled::Idle);

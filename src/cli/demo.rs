@@ -26,11 +26,7 @@ pub struct DemoArgs {
 
 /// Runs the demo.
 pub fn run(args: &DemoArgs) -> Result<(), Failure> {
-    let options = demo::Options {
-        data: args.data,
-        json: args.json,
-        keep_running: args.keep_running,
-        folder: args.dir.clone(),
-    };
+    let options =
+        demo::Options { data: args.data, json: args.json, keep_running: args.keep_running, folder: args.dir.clone() };
     demo::run(&options)
 }

@@ -6,10 +6,7 @@ mod failure;
 pub mod offline;
 pub mod run;
 
-use std::{
-    io::Write,
-    path::PathBuf,
-};
+use std::{io::Write, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 pub use failure::Failure;
@@ -87,7 +84,9 @@ impl ConfigArgs {
         if self.config.is_none() {
             let derived = file::derive(files)?;
             let mut below = vec![format!("preset={}", preset_word(derived.preset))];
-            below.extend(derived.timestamp.map(|path| format!("record.timestamp={}", serde_json::json!({ "field": path }))));
+            below.extend(
+                derived.timestamp.map(|path| format!("record.timestamp={}", serde_json::json!({ "field": path }))),
+            );
             if !derived.exclude.is_empty() {
                 below.push(format!("record.exclude={}", serde_json::json!(derived.exclude)));
             }

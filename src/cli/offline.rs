@@ -26,10 +26,7 @@ use crate::{
     pipeline::{Discard, Observer, Polled, Source, Unscored, run::Start, scoring::Observed},
     record::timestamp,
     telemetry::log,
-    train::{
-        recipe::Recipe,
-        sample::SampleRecord,
-    },
+    train::{recipe::Recipe, sample::SampleRecord},
 };
 
 /// Arguments of `strayd train`.

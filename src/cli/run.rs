@@ -30,8 +30,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let start = app.start()?;
     let mut source = KafkaSource::connect(&loaded.settings.kafka)?;
     let mut sink = KafkaSink::connect(&loaded.settings.kafka)?;
-    let ends =
-        Ends { source: &mut source, sink: &mut sink, observer: &mut NoObserver, progress: &mut |_| {} };
+    let ends = Ends { source: &mut source, sink: &mut sink, observer: &mut NoObserver, progress: &mut |_| {} };
     let summary = app.run(start, ends, &stop)?;
     tracing::info!(
         records = summary.records,

@@ -176,7 +176,8 @@ impl Scene<'_> {
     /// Shows what the daemon tells until all records have ended, then sums up.
     fn show(&self, told: &Receiver<Told>) -> Result<(), Failure> {
         let mut tally = Tally::new(self.replay.records.len(), self.replay.trained);
-        let colour = Colour::of(!self.options.json && std::io::stdout().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
+        let colour =
+            Colour::of(!self.options.json && std::io::stdout().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
         while !tally.is_complete() {
             match told.recv_timeout(SILENCE) {
                 Ok(told) => {
@@ -205,7 +206,8 @@ impl Scene<'_> {
         let labels: Vec<bool> = self.replay.records[self.replay.trained..].iter().map(|record| record.label).collect();
         let anomalies_out = self.read_back(&kafka.anomaly_topic, tally.anomalies())?;
         let dead_letters = self.read_back(&kafka.dead_letter_topic, tally.dead_letters())?;
-        let evaluation = tally.evaluate(&labels, self.options.data.step_seconds()).map_err(|error| Failure::other(&error))?;
+        let evaluation =
+            tally.evaluate(&labels, self.options.data.step_seconds()).map_err(|error| Failure::other(&error))?;
         let promised = match self.loaded.settings.judging.budget {
             AlarmBudget::PerEntityAndDay(alarms) => Some(alarms),
             AlarmBudget::Quantile(_) => None,

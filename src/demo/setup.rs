@@ -64,7 +64,9 @@ pub(super) fn topics(settings: &Settings) -> [&str; 3] {
 /// The model that the demo made.
 pub(super) fn model_file(settings: &Settings) -> String {
     let model = Registry::new(&settings.model.registry).current().ok().flatten();
-    model.map(|model| settings.model.registry.join(format!("{}.onnx", model.version)).display().to_string()).unwrap_or_default()
+    model
+        .map(|model| settings.model.registry.join(format!("{}.onnx", model.version)).display().to_string())
+        .unwrap_or_default()
 }
 
 /// What is said before the show.
@@ -78,7 +80,8 @@ pub(super) fn opening(options: &Options, loaded: &Loaded, brokers: &str, http: O
     if let Some(address) = http {
         let _ = writeln!(text, "metrics   http://{address}/metrics (also /readyz, /status)");
     }
-    let _ = write!(text, "sample    {} records, then every record is scored as it comes\n", loaded.settings.training.rows);
+    let _ =
+        writeln!(text, "sample    {} records, then every record is scored as it comes", loaded.settings.training.rows);
     text
 }
 

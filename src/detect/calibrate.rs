@@ -53,7 +53,9 @@ pub struct Tail {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum CalibrationError {
     /// Too few held-back rows.
-    #[error("{rows} held-back rows are too few for a limit, expected at least {least}; raise training.rows or training.held_back")]
+    #[error(
+        "{rows} held-back rows are too few for a limit, expected at least {least}; raise training.rows or training.held_back"
+    )]
     TooFewRows {
         /// Rows there are.
         rows: usize,
@@ -67,7 +69,9 @@ pub enum CalibrationError {
         row: usize,
     },
     /// A budget per day needs to know how many rows a day has.
-    #[error("judging.budget counts alarms per day, but the rows have no event time to tell how long a day is; set judging.budget.quantile")]
+    #[error(
+        "judging.budget counts alarms per day, but the rows have no event time to tell how long a day is; set judging.budget.quantile"
+    )]
     NoInterval,
 }
 
@@ -127,7 +131,11 @@ impl Calibration {
             AlarmBudget::PerEntityAndDay(alarms) => {
                 let interval = self.interval_seconds.ok_or(CalibrationError::NoInterval)?;
                 let per_row = alarms * interval / SECONDS_PER_DAY;
-                if per_row >= self.peak_tail.rate { Ok(self.peak_tail.threshold) } else { Ok(self.peak_tail.inverse(per_row)) }
+                if per_row >= self.peak_tail.rate {
+                    Ok(self.peak_tail.threshold)
+                } else {
+                    Ok(self.peak_tail.inverse(per_row))
+                }
             }
         }
     }
@@ -239,8 +247,10 @@ mod tests {
     #[test]
     fn a_larger_budget_never_raises_the_limit() {
         let calibration = Calibration::fit(&[exponential(3000)], 5, Some(60.0)).unwrap();
-        let limits: Vec<f64> =
-            [0.1, 1.0, 10.0, 100.0].iter().map(|b| calibration.limit(&AlarmBudget::PerEntityAndDay(*b)).unwrap()).collect();
+        let limits: Vec<f64> = [0.1, 1.0, 10.0, 100.0]
+            .iter()
+            .map(|b| calibration.limit(&AlarmBudget::PerEntityAndDay(*b)).unwrap())
+            .collect();
         assert!(limits.windows(2).all(|pair| pair[0] >= pair[1]), "{limits:?}");
         let rate = calibration.alarms_per_entity_and_day(limits[1]).unwrap();
         assert!((rate - 1.0).abs() < 1e-6, "{rate}");

@@ -83,10 +83,7 @@ mod tests {
             verdicts.iter().enumerate().map(|(t, v)| state.advance(*v, t as f64, t as i64, 2)).collect();
         assert!(matches!(changes[0], IncidentChange::Opened(_)));
         assert_eq!(changes[3], IncidentChange::None);
-        assert_eq!(
-            changes[6],
-            IncidentChange::Resolved(Incident { start_us: 0, last_us: 3, anomalies: 2, peak: 3.0 })
-        );
+        assert_eq!(changes[6], IncidentChange::Resolved(Incident { start_us: 0, last_us: 3, anomalies: 2, peak: 3.0 }));
         assert!(matches!(changes[7], IncidentChange::Opened(_)));
         assert_eq!(changes.iter().filter(|c| matches!(c, IncidentChange::Opened(_))).count(), 2);
     }

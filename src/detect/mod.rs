@@ -57,7 +57,9 @@ pub enum LoadError {
         found: String,
     },
     /// An input or output has another width than the rows.
-    #[error("`{name}` takes or gives {found} values per row, expected {expected} (columns of the features times rows of the window)")]
+    #[error(
+        "`{name}` takes or gives {found} values per row, expected {expected} (columns of the features times rows of the window)"
+    )]
     Width {
         /// Name of the input or output.
         name: String,

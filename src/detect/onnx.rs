@@ -119,8 +119,10 @@ impl OnnxScorer {
     fn check_golden(&mut self, metadata: &Metadata) -> Result<(), LoadError> {
         let mut residuals = Vec::new();
         for (index, golden) in metadata.golden.iter().enumerate() {
-            self.score(&golden.window, 1, &mut residuals).map_err(|error| LoadError::Broken { cause: error.to_string() })?;
-            let sum: f32 = residuals.iter().zip(&self.columns).map(|(r, column)| r * r / column.residual_variance).sum();
+            self.score(&golden.window, 1, &mut residuals)
+                .map_err(|error| LoadError::Broken { cause: error.to_string() })?;
+            let sum: f32 =
+                residuals.iter().zip(&self.columns).map(|(r, column)| r * r / column.residual_variance).sum();
             let got = sum / residuals.len() as f32;
             let close = (got - golden.score).abs() <= GOLDEN_TOLERANCE * golden.score.abs().max(1e-3);
             if !close {

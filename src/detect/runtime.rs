@@ -84,9 +84,9 @@ fn filled_places() -> Vec<PathBuf> {
     let executable = std::env::current_exe().ok();
     let beside = executable.as_deref().and_then(Path::parent).map(|folder| folder.join("lib").join(FILE));
     let here = std::env::current_dir().ok().map(|folder| folder.join(FILLED_BY_MAKE));
-    let above = executable
-        .as_deref()
-        .and_then(|path| path.ancestors().skip(1).map(|folder| folder.join(FILLED_BY_MAKE)).find(|path| path.is_file()));
+    let above = executable.as_deref().and_then(|path| {
+        path.ancestors().skip(1).map(|folder| folder.join(FILLED_BY_MAKE)).find(|path| path.is_file())
+    });
     beside.into_iter().chain(here).chain(above).collect()
 }
 

@@ -61,7 +61,9 @@ impl ConsumerContext for Context {
             // What was finished until now is committed before another member starts from it.
             match consumer.commit_consumer_state(CommitMode::Sync) {
                 Ok(()) | Err(ClientError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
-                Err(error) => tracing::warn!(%error, "offsets could not be committed before the partitions were revoked: their records will be read again"),
+                Err(error) => {
+                    tracing::warn!(%error, "offsets could not be committed before the partitions were revoked: their records will be read again")
+                }
             }
             self.mail().events.push(SourceEvent::Revoked(numbers(partitions)));
         }
@@ -106,11 +108,8 @@ struct Shared {
 impl KafkaSource {
     /// Subscribes; a broker that is away is waited for.
     pub fn connect(settings: &KafkaSettings) -> Result<Self, KafkaError> {
-        let context = Context {
-            link: Link::new(&settings.brokers),
-            mail: Mutex::default(),
-            topic: settings.input_topic.clone(),
-        };
+        let context =
+            Context { link: Link::new(&settings.brokers), mail: Mutex::default(), topic: settings.input_topic.clone() };
         let consumer: BaseConsumer<Context> = settings::consumer(settings)?.create_with_context(context)?;
         consumer.subscribe(&[&settings.input_topic])?;
         let context = Arc::new(Shared { topic: settings.input_topic.clone() });

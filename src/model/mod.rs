@@ -132,7 +132,9 @@ fn check(metadata: &Metadata) -> Result<(), String> {
         return Err(format!("a golden row hasn't {width} values"));
     }
     let body = &metadata.calibration.body;
-    if body.len() < 2 || body.windows(2).any(|pair| !matches!(pair[0].partial_cmp(&pair[1]), Some(order) if order.is_le())) {
+    if body.len() < 2
+        || body.windows(2).any(|pair| !matches!(pair[0].partial_cmp(&pair[1]), Some(order) if order.is_le()))
+    {
         return Err("the calibration's quantile points don't ascend".to_owned());
     }
     let half_life_sound = metadata.scoring.half_life.is_none_or(|rows| rows > 0.0 && rows.is_finite());

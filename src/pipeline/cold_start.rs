@@ -90,7 +90,7 @@ impl Training {
         let thread = std::thread::Builder::new().name("trainer".to_owned()).spawn(move || {
             recipe.train(&sample, &mut |report| {
                 // Nobody may be listening any more when the program shuts down; the run is cancelled then.
-                let _ = sender.send(report.clone());
+                let _ = sender.send(*report);
                 if watch.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             })
         })?;

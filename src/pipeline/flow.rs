@@ -122,7 +122,12 @@ impl Flow {
         Ok(())
     }
 
-    fn dead_letter(&mut self, raw: &RawRecord<'_>, error: &RecordError, outside: &mut Outside<'_>) -> Result<(), RunError> {
+    fn dead_letter(
+        &mut self,
+        raw: &RawRecord<'_>,
+        error: &RecordError,
+        outside: &mut Outside<'_>,
+    ) -> Result<(), RunError> {
         let text = error.to_string();
         outside.metrics.dead_letter(error.reason(), raw.position, &text);
         self.outstanding.insert(raw.position, OutputKind::DeadLetter);

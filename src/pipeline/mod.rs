@@ -39,7 +39,8 @@ pub enum SourceEvent {
 pub trait Source {
     /// Lends up to `max` records to `visit`, waiting at most `wait` for the first one. Retryable faults (broker away)
     /// are events, not errors: an error here ends the program.
-    fn poll(&mut self, max: usize, wait: Duration, visit: &mut dyn FnMut(RawRecord<'_>)) -> Result<Polled, SourceError>;
+    fn poll(&mut self, max: usize, wait: Duration, visit: &mut dyn FnMut(RawRecord<'_>))
+    -> Result<Polled, SourceError>;
     /// Takes the events since the last call.
     fn events(&mut self) -> Vec<SourceEvent>;
     /// Says that every record before `next` (exclusive) of its partition has come to its end.

@@ -126,7 +126,11 @@ pub fn run(
         Start::Model(model) => Some(Scoring::new(model, settings, scorers)?),
         Start::ColdStart { recipe, registry } => {
             let trained = cold_start(&mut parts, &mut flow, *recipe, settings)?;
-            trained.map(|trained| hand_over(&mut parts, &mut flow, trained, &Handover { registry: &registry, settings, scorers })).transpose()?
+            trained
+                .map(|trained| {
+                    hand_over(&mut parts, &mut flow, trained, &Handover { registry: &registry, settings, scorers })
+                })
+                .transpose()?
         }
     };
     if let Some(mut scoring) = scoring {
@@ -185,12 +189,7 @@ fn announce(parts: &Parts<'_>, scoring: &Scoring, settings: &Settings) {
 }
 
 /// Scores until the source ends or the program shall stop; the open batch is finished in either case.
-fn score(
-    parts: &mut Parts<'_>,
-    flow: &mut Flow,
-    scoring: &mut Scoring,
-    settings: &Settings,
-) -> Result<(), RunError> {
+fn score(parts: &mut Parts<'_>, flow: &mut Flow, scoring: &mut Scoring, settings: &Settings) -> Result<(), RunError> {
     let mut opened: Option<Instant> = None;
     while !parts.stop.load(Ordering::Relaxed) {
         let room = settings.pipeline.batch_rows - scoring.pending();
@@ -314,11 +313,7 @@ fn tell_epoch(parts: &mut Parts<'_>, report: &EpochReport) {
 }
 
 /// The model that training made; `None` when it was cancelled.
-fn finish(
-    parts: &Parts<'_>,
-    result: Result<Model, TrainError>,
-    started: Instant,
-) -> Result<Option<Model>, RunError> {
+fn finish(parts: &Parts<'_>, result: Result<Model, TrainError>, started: Instant) -> Result<Option<Model>, RunError> {
     match result {
         Ok(model) => {
             let provenance = &model.metadata.provenance;

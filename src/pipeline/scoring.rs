@@ -335,7 +335,10 @@ impl Scoring {
         };
         let entity = self.entities.name(pending.entity).map(Arc::clone).unwrap_or_default();
         // Checked settings hold more entities than a batch has rows, so none of the batch can have made room for another.
-        let state = self.entities.get_mut(pending.entity).expect("an entity of the open batch was touched after all evicted ones");
+        let state = self
+            .entities
+            .get_mut(pending.entity)
+            .expect("an entity of the open batch was touched after all evicted ones");
         let judged = context.judge.judge(row.residuals, row.imputed, &mut state.judgement);
         if !judged.score.is_finite() {
             let why = RecordError::NonFiniteScore;

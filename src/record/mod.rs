@@ -62,7 +62,9 @@ pub enum RecordError {
     #[error("the event time is not usable: {0}")]
     BadTimestamp(String),
     /// Too many features are missing or not finite.
-    #[error("{missing} of {features} features are missing or not finite (first: `{first}`), more than record.max_missing allows")]
+    #[error(
+        "{missing} of {features} features are missing or not finite (first: `{first}`), more than record.max_missing allows"
+    )]
     TooManyMissing {
         /// Count of features without a usable value.
         missing: usize,
@@ -110,8 +112,14 @@ pub enum DeadLetterReason {
 
 impl DeadLetterReason {
     /// Every reason, in the order of the table of metrics.
-    pub const ALL: [Self; 6] =
-        [Self::Undecodable, Self::TooLarge, Self::NoEntity, Self::BadTimestamp, Self::TooManyMissing, Self::NonFiniteScore];
+    pub const ALL: [Self; 6] = [
+        Self::Undecodable,
+        Self::TooLarge,
+        Self::NoEntity,
+        Self::BadTimestamp,
+        Self::TooManyMissing,
+        Self::NonFiniteScore,
+    ];
 
     /// The word used in labels and headers.
     pub fn as_str(self) -> &'static str {

@@ -95,7 +95,15 @@ fn principal_axes(covariance: &Array2<f64>, components: usize) -> Result<Array2<
     Ok(basis)
 }
 
+/// Added to each variance, as a share of the largest: the square of the smallest standard deviation that is told from none.
+const RIDGE: f64 = 1e-11;
+
 fn decompose(covariance: &Array2<f64>) -> Result<Array2<f64>, AutoencoderError> {
+    // Directions without any variance make linfa's solver divide by zero; a ridge far below what counts keeps it whole.
+    let ridge = covariance.diag().iter().copied().fold(0.0, f64::max) * RIDGE;
+    let mut covariance = covariance.clone();
+    covariance.diag_mut().mapv_inplace(|variance| variance + ridge);
+    let covariance = &covariance;
     let root = root(covariance);
     let mirrored = root.mapv(|value| -value);
     let rows = concatenate(Axis(0), &[root.view(), mirrored.view()]).expect("both halves have the same columns");

@@ -78,7 +78,9 @@ pub enum TrainError {
     #[error("{0}")]
     Sample(#[from] SampleError),
     /// Too few rows for fitting and holding back.
-    #[error("{windows} usable windows are too few to train on, expected at least {least}; collect more rows (training.rows)")]
+    #[error(
+        "{windows} usable windows are too few to train on, expected at least {least}; collect more rows (training.rows)"
+    )]
     TooFewRows {
         /// Windows there are.
         windows: usize,
@@ -238,7 +240,12 @@ impl Recipe {
         Ok(draft)
     }
 
-    fn foreign_scales(&self, foreign: &Foreign, rows: &SampleRows, fitted: &[usize]) -> Result<Vec<ColumnScale>, TrainError> {
+    fn foreign_scales(
+        &self,
+        foreign: &Foreign,
+        rows: &SampleRows,
+        fitted: &[usize],
+    ) -> Result<Vec<ColumnScale>, TrainError> {
         let (columns, window) = (rows.width(), self.settings.training.window);
         if let Some(found) = foreign.ports.input_width.filter(|width| *width != columns * window) {
             return Err(TrainError::ForeignWidth { found, columns, window });
@@ -409,7 +416,8 @@ impl Recipe {
 
     fn params(&self, inputs: usize, columns: usize, member: usize) -> AutoencoderParams<f32> {
         let network = &self.settings.training.network;
-        let hidden = network.hidden.clone().unwrap_or_else(|| vec![(inputs / 2).clamp(16, 128), (inputs / 6).clamp(8, 32)]);
+        let hidden =
+            network.hidden.clone().unwrap_or_else(|| vec![(inputs / 2).clamp(16, 128), (inputs / 6).clamp(8, 32)]);
         // The settings carry noise and penalties for the kinds that know them; the others must not be given any.
         let corrupts = network.kind == NetworkKind::Denoising;
         AutoencoderParams::new(inputs, code_size(network, columns))

@@ -26,8 +26,12 @@ pub fn fit(sample: &SampleRows, rows: &[usize], scaling: Scaling) -> Vec<ColumnS
     let width = sample.width();
     (0..width)
         .map(|c| {
-            let mut values: Vec<f32> =
-                rows.iter().map(|row| row * width + c).filter(|&at| !sample.imputed[at]).map(|at| sample.values[at]).collect();
+            let mut values: Vec<f32> = rows
+                .iter()
+                .map(|row| row * width + c)
+                .filter(|&at| !sample.imputed[at])
+                .map(|at| sample.values[at])
+                .collect();
             values.sort_by(f32::total_cmp);
             fit_column(&values, scaling)
         })
