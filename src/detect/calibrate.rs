@@ -273,7 +273,7 @@ mod tests {
     fn constant_scores_give_a_limit_just_above_them() {
         let calibration = Calibration::fit(&[vec![2.0; 100]], 0, None).unwrap();
         let limit = calibration.limit(&AlarmBudget::Quantile(0.001)).unwrap();
-        assert!(limit >= 2.0 && limit < 2.1, "{limit}");
+        assert!((2.0..2.1).contains(&limit), "{limit}");
         assert_eq!(calibration.limit(&AlarmBudget::PerEntityAndDay(1.0)), Err(CalibrationError::NoInterval));
     }
 }

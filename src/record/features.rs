@@ -231,7 +231,6 @@ impl FeatureEncoder {
     /// # Errors
     /// [`RecordError::TooManyMissing`] if a larger share of the features that need a field is missing than allowed, or
     /// all of them; `state` stays as it was then.
-    #[expect(clippy::too_many_arguments, reason = "one in, three out, each owned by someone else")]
     pub fn encode(
         &self,
         decoded: &DecodedRecord,
