@@ -23,7 +23,7 @@ use crate::{
         scores::{ScoreRow, ScoresWriter},
     },
     model::{Model, ModelError},
-    pipeline::{Discard, Observer, Polled, Source, Unscored, run::Start, scoring::Observed},
+    pipeline::{Discard, Observer, Polled, Source, Unscored, observed::Observed, run::Start},
     record::timestamp,
     telemetry::log,
     train::{recipe::Recipe, sample::SampleRecord},

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     detect::{explain::Blame, incident::IncidentChange},
-    pipeline::{Observer, Unscored, scoring::Observed},
+    pipeline::{Observer, Unscored, observed::Observed},
 };
 
 /// Features named in an incident's line.

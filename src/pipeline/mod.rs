@@ -4,6 +4,7 @@
 pub mod cold_start;
 pub mod entities;
 mod flow;
+pub mod observed;
 pub mod run;
 pub mod scoring;
 
@@ -118,7 +119,7 @@ pub enum SinkError {
 /// Watches where each record ends: the scores file, the demo's evaluation, tests.
 pub trait Observer {
     /// The record was scored and judged.
-    fn judged(&mut self, record: &scoring::Observed<'_>);
+    fn judged(&mut self, record: &observed::Observed<'_>);
     /// The record came to its end without a score.
     fn unscored(&mut self, record: &Unscored<'_>);
 }
@@ -141,7 +142,7 @@ pub struct Unscored<'a> {
 pub struct NoObserver;
 
 impl Observer for NoObserver {
-    fn judged(&mut self, _: &scoring::Observed<'_>) {}
+    fn judged(&mut self, _: &observed::Observed<'_>) {}
     fn unscored(&mut self, _: &Unscored<'_>) {}
 }
 

@@ -2,16 +2,19 @@
 
 use std::{ops::Range, sync::Arc, time::Instant};
 
-use super::{Observer, Unscored, entities::EntityState};
+use super::{
+    Observer, Unscored,
+    entities::EntityState,
+    observed::{Context, Observed},
+};
 use crate::{
     config::settings::Settings,
     detect::{
         LoadError, ScoreError, Scorer, Scorers,
         calibrate::CalibrationError,
-        event::{AnomalyEvent, Origin, Verdict},
-        explain::{Blame, Explainer, JudgedRow},
+        explain::{Explainer, JudgedRow},
         incident::{Incident, IncidentChange},
-        judge::{EntityJudgement, Judge, Judged},
+        judge::Judge,
     },
     model::Model,
     record::{
@@ -57,40 +60,6 @@ pub enum End {
     DeadLetter(RecordError),
 }
 
-/// A judged record, lent to an [`Observer`].
-pub struct Observed<'a> {
-    /// Where it stands.
-    pub position: Position,
-    /// Whose record it is.
-    pub entity: &'a str,
-    /// Event time, microseconds since the epoch.
-    pub time_us: i64,
-    /// Scores and verdict.
-    pub judged: Judged,
-    /// What the row did to its entity's incident.
-    pub incident: IncidentChange,
-    context: &'a Context,
-    row: JudgedRow<'a>,
-    memory: &'a EntityJudgement,
-}
-
-impl Observed<'_> {
-    /// Probability that a normal row scores as high.
-    pub fn p_value(&self) -> f64 {
-        self.context.model.metadata.calibration.p_value(self.judged.score)
-    }
-
-    /// The limit that the score was compared with.
-    pub fn limit(&self) -> f64 {
-        self.context.judge.limit()
-    }
-
-    /// The `count` features with the largest share of the error.
-    pub fn blames(&self, count: usize) -> Vec<Blame> {
-        self.context.explainer.top(&self.row, &self.context.judge, self.memory, count)
-    }
-}
-
 /// What a batch did, for the metrics.
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
 pub struct BatchReport {
@@ -110,15 +79,6 @@ pub struct BatchReport {
     pub evicted: u64,
     /// Score of the last row.
     pub last_score: Option<f64>,
-}
-
-/// What belongs to the model in use and doesn't change while it is.
-struct Context {
-    model: Arc<Model>,
-    judge: Judge,
-    explainer: Explainer,
-    topic: String,
-    top_features: usize,
 }
 
 /// One row of the open batch.
@@ -369,7 +329,11 @@ impl Scoring {
             memory: &state.judgement,
         };
         observer.judged(&observed);
-        if judged.anomalous { context.event(&observed) } else { End::Normal }
+        if judged.anomalous {
+            End::Anomalous { entity: observed.entity.to_owned(), json: context.event(&observed).to_json() }
+        } else {
+            End::Normal
+        }
     }
 
     fn unscored<'a>(&'a self, raw: &RawRecord<'_>, why: &'a str) -> Unscored<'a> {
@@ -394,24 +358,4 @@ fn append(arena: &mut Vec<u8>, bytes: &[u8]) -> Range<usize> {
     let start = arena.len();
     arena.extend_from_slice(bytes);
     start..arena.len()
-}
-
-impl Context {
-    fn event(&self, observed: &Observed<'_>) -> End {
-        let origin = Origin {
-            topic: &self.topic,
-            position: observed.position,
-            entity: observed.entity,
-            time_us: observed.time_us,
-            model: &self.model.version,
-        };
-        let verdict = Verdict {
-            score: observed.judged.score,
-            raw_score: observed.judged.raw_score,
-            limit: observed.limit(),
-            p_value: observed.p_value(),
-        };
-        let event = AnomalyEvent::new(&origin, &verdict, observed.blames(self.top_features));
-        End::Anomalous { entity: observed.entity.to_owned(), json: event.to_json() }
-    }
 }

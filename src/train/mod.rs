@@ -23,6 +23,7 @@
 //! ```
 
 mod adam;
+mod assemble;
 mod backprop;
 mod corruption;
 mod error;
@@ -35,6 +36,7 @@ pub mod recipe;
 pub mod sample;
 pub mod scaling;
 mod sparsity;
+mod split;
 
 pub use error::AutoencoderError;
 pub use fit::{EpochReport, FitEnd, Fitted};

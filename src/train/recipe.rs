@@ -7,42 +7,27 @@
 use std::{ops::ControlFlow, sync::Arc};
 
 use linfa::ParamGuard;
-use ndarray::{Array2, ArrayView2};
+use ndarray::ArrayView2;
 
 use super::{
-    AutoencoderError, EpochReport,
+    AutoencoderError, AutoencoderParams, EpochReport, Network,
+    assemble::{architecture, golden},
+    principal_components,
     sample::{SampleError, SampleRecord, SampleRows},
     scaling::{self, ColumnScale},
+    split::Split,
 };
 use crate::{
-    config::settings::{NetworkKind, NetworkSettings, Noise, Preset, Residuals, Scaling, Settings, Sparsity},
-    detect::{
-        LoadError, ScoreError, Scorer, Scorers,
-        calibrate::{Calibration, CalibrationError},
-        judge::{EntityJudgement, Judge},
-        onnx::Ports,
-    },
+    config::settings::{NetworkKind, NetworkSettings, Noise, Scaling, Settings, Sparsity},
+    detect::{LoadError, ScoreError, Scorers, calibrate::CalibrationError, onnx::Ports},
     model::{
         Model,
-        graph::{self, GraphSpec},
-        metadata::{Column, FORMAT, GoldenRow, GraphOrigin, Metadata, Provenance, Scoring},
+        metadata::{Column, GraphOrigin},
     },
-    record::timestamp,
-    train::{AutoencoderParams, Network, principal_components},
 };
 
 /// The network's input is clipped to this many ranges below 0 and above 1; residuals are not.
 const INPUT_CLIP: f32 = 1.0;
-/// Windows per call of the scorer.
-const CHUNK: usize = 512;
-/// Golden rows in a model file.
-const GOLDEN_ROWS: usize = 4;
-/// Smallest residual variance of a column, scaled units: a column that was rebuilt almost exactly on held-back rows must not
-/// turn the next rounding difference into an alarm.
-const VARIANCE_FLOOR: f32 = 1e-4;
-/// What a change of a constant column counts: its residual is capped at one range, over this variance.
-const CONSTANT_VARIANCE: f32 = 1e-2;
-
 /// A graph from another tool, to be given scaler and calibration.
 #[derive(Debug, Clone)]
 pub struct Foreign {
@@ -131,26 +116,13 @@ pub enum TrainError {
     Cancelled,
 }
 
-/// Fewest windows that can be split into fitted and held-back ones.
-const MIN_WINDOWS: usize = 50;
-
-/// Where the windows of a sample stand, and which part each belongs to.
-struct Split {
-    /// Rows (indices into the sample) of each window, oldest first, `window` per entry.
-    rows: Vec<usize>,
-    window: usize,
-    fitted: Vec<usize>,
-    validation: Vec<usize>,
-    held_back: Vec<usize>,
-}
-
 /// What a recipe has made so far.
-struct Draft {
-    columns: Vec<Column>,
-    networks: Vec<Network<f32>>,
-    origin: GraphOrigin,
-    epochs: usize,
-    losses: (f64, f64),
+pub(super) struct Draft {
+    pub(super) columns: Vec<Column>,
+    pub(super) networks: Vec<Network<f32>>,
+    pub(super) origin: GraphOrigin,
+    pub(super) epochs: usize,
+    pub(super) losses: (f64, f64),
 }
 
 impl Recipe {
@@ -161,7 +133,7 @@ impl Recipe {
         progress: &mut dyn FnMut(&EpochReport) -> ControlFlow<()>,
     ) -> Result<Model, TrainError> {
         let rows = SampleRows::decode(sample, &self.settings.record)?;
-        let split = self.split(&rows)?;
+        let split = Split::new(&rows, self.settings.preset, &self.settings.training)?;
         let mut draft = self.draft(&rows, &split, progress)?;
         let mut scorer = self.scorers.scorer(&self.assemble(&draft, self.metadata(&draft, &rows, sample))?)?;
         let residuals = self.residuals(scorer.as_mut(), &rows, &split)?;
@@ -172,42 +144,6 @@ impl Recipe {
         metadata.calibration = self.calibrate(&metadata, &rows, &split, &residuals)?;
         metadata.golden = golden(&metadata.columns, &rows, &split, &residuals);
         self.assemble(&draft, metadata)
-    }
-
-    fn split(&self, rows: &SampleRows) -> Result<Split, TrainError> {
-        let training = &self.settings.training;
-        let window = training.window;
-        let mut last: Vec<Vec<usize>> = vec![Vec::new(); rows.entities.iter().max().map_or(0, |max| *max as usize + 1)];
-        let mut windows = Vec::with_capacity(rows.len() * window);
-        for (row, entity) in rows.entities.iter().enumerate() {
-            let recent = &mut last[*entity as usize];
-            if recent.len() == window {
-                recent.remove(0);
-            }
-            recent.push(row);
-            if recent.len() == window {
-                windows.extend_from_slice(recent);
-            }
-        }
-        let count = windows.len() / window;
-        if count < MIN_WINDOWS {
-            return Err(TrainError::TooFewRows { windows: count, least: MIN_WINDOWS });
-        }
-        let (fitted, held_back): (Vec<usize>, Vec<usize>) = match self.settings.preset {
-            Preset::Timeseries => {
-                let first_held = count - (count as f64 * training.held_back) as usize;
-                ((0..first_held).collect(), (first_held..count).collect())
-            }
-            Preset::Tabular => {
-                let every = (1.0 / training.held_back).round() as usize;
-                (0..count).partition(|index| index % every != every - 1)
-            }
-        };
-        let validation = match self.settings.preset {
-            Preset::Timeseries => held_back.iter().copied().take(held_back.len().div_ceil(2)).collect(),
-            Preset::Tabular => held_back.clone(),
-        };
-        Ok(Split { rows: windows, window, fitted, validation, held_back })
     }
 
     fn draft(
@@ -293,126 +229,6 @@ impl Recipe {
         draft.origin = GraphOrigin::Strayd { architecture: architecture(network, &draft.networks) };
         Ok(())
     }
-}
-
-/// Making a model file out of what was fitted.
-impl Recipe {
-    fn assemble(&self, draft: &Draft, metadata: Metadata) -> Result<Model, TrainError> {
-        let graph = match &self.foreign {
-            Some(foreign) => foreign.bytes.to_vec(),
-            None => graph::write(&GraphSpec {
-                networks: &draft.networks,
-                columns: &metadata.columns,
-                window: metadata.window,
-                input_clip: self.input_clip(),
-                doc: "Anomaly score by reconstruction error; see the output `score`.",
-                metadata: &[],
-            })
-            .map_err(|error| TrainError::Graph(error.to_string()))?,
-        };
-        Ok(Model::assemble(graph, metadata))
-    }
-
-    fn input_clip(&self) -> Option<(f32, f32)> {
-        match self.settings.training.network.scaling {
-            Scaling::RobustMinMax => Some((-INPUT_CLIP, 1.0 + INPUT_CLIP)),
-            Scaling::Standard => None,
-        }
-    }
-
-    /// Metadata without calibration and golden rows, which need the draft's own scores.
-    fn metadata(&self, draft: &Draft, rows: &SampleRows, sample: &[SampleRecord]) -> Metadata {
-        let settings = &self.settings;
-        let half_life = match settings.judging.residuals {
-            Residuals::Running { half_life } => Some(half_life),
-            Residuals::Raw | Residuals::HeldBack => None,
-        };
-        Metadata {
-            format: FORMAT,
-            program: concat!("strayd ", env!("CARGO_PKG_VERSION")).to_owned(),
-            features: rows.features.clone(),
-            columns: draft.columns.clone(),
-            window: settings.training.window,
-            graph: draft.origin.clone(),
-            scoring: Scoring {
-                smoothing_span: settings.judging.smoothing_span,
-                half_life,
-                incident_quiet_rows: settings.judging.incident_quiet_rows,
-            },
-            calibration: Calibration::unknown(),
-            provenance: Provenance {
-                source: self.source.clone(),
-                ranges: ranges(sample),
-                fitted_rows: 0,
-                held_back_rows: 0,
-                unusable_records: rows.unusable,
-                span: span(&rows.times),
-                seed: settings.training.seed,
-                config_sha256: self.config_sha256.clone(),
-                created: self.created.clone(),
-                training_loss: draft.losses.0,
-                validation_loss: draft.losses.1,
-                epochs: draft.epochs,
-            },
-            golden: Vec::new(),
-        }
-    }
-
-    /// Residuals of all held-back windows, `held_back * columns`, from the scorer that production would use.
-    fn residuals(&self, scorer: &mut dyn Scorer, rows: &SampleRows, split: &Split) -> Result<Vec<f32>, TrainError> {
-        let mut all = Vec::with_capacity(split.held_back.len() * rows.width());
-        let (mut windows, mut residuals) = (Vec::new(), Vec::new());
-        for chunk in split.held_back.chunks(CHUNK) {
-            windows.clear();
-            chunk.iter().for_each(|index| split.append_window(rows, *index, &mut windows));
-            scorer.score(&windows, chunk.len(), &mut residuals)?;
-            all.extend_from_slice(&residuals);
-        }
-        Ok(all)
-    }
-
-    /// Writes mean and variance of the held-back residuals into the columns, where residuals are standardised at all.
-    fn standardise(&self, columns: &mut [Column], residuals: &[f32]) {
-        let width = columns.len();
-        if matches!(self.settings.judging.residuals, Residuals::Raw) {
-            return;
-        }
-        for (c, column) in columns.iter_mut().enumerate() {
-            let of_column = || residuals.iter().skip(c).step_by(width).map(|r| f64::from(*r));
-            let count = of_column().count() as f64;
-            let mean = of_column().sum::<f64>() / count;
-            let variance = of_column().map(|r| (r - mean) * (r - mean)).sum::<f64>() / count;
-            let constant = column.residual_cap.is_finite();
-            column.residual_mean = if constant { 0.0 } else { mean as f32 };
-            column.residual_variance = if constant { CONSTANT_VARIANCE } else { (variance as f32).max(VARIANCE_FLOOR) };
-        }
-    }
-
-    fn calibrate(
-        &self,
-        metadata: &Metadata,
-        rows: &SampleRows,
-        split: &Split,
-        residuals: &[f32],
-    ) -> Result<Calibration, TrainError> {
-        let width = rows.width();
-        // The limit plays no part in scores; whatever is above it is of no interest here.
-        let judge = Judge::new(metadata, f64::INFINITY);
-        let mut entities: Vec<(EntityJudgement, Vec<f64>)> = Vec::new();
-        for (index, residuals) in split.held_back.iter().zip(residuals.chunks_exact(width)) {
-            let newest = split.newest(*index);
-            let entity = rows.entities[newest] as usize;
-            if entities.len() <= entity {
-                entities.resize_with(entity + 1, Default::default);
-            }
-            let (memory, scores) = &mut entities[entity];
-            let imputed = &rows.imputed[newest * width..(newest + 1) * width];
-            scores.push(judge.judge(residuals, imputed, memory).score);
-        }
-        let sequences: Vec<Vec<f64>> = entities.into_iter().map(|(_, scores)| scores).collect();
-        let quiet = self.settings.judging.incident_quiet_rows;
-        Ok(Calibration::fit(&sequences, quiet, rows.interval_seconds())?)
-    }
 
     fn params(&self, inputs: usize, columns: usize, member: usize) -> AutoencoderParams<f32> {
         let network = &self.settings.training.network;
@@ -432,6 +248,13 @@ impl Recipe {
             .learning_rate(network.learning_rate)
             .patience(network.patience)
             .seed(self.settings.training.seed.wrapping_add(member as u64))
+    }
+
+    pub(super) fn input_clip(&self) -> Option<(f32, f32)> {
+        match self.settings.training.network.scaling {
+            Scaling::RobustMinMax => Some((-INPUT_CLIP, 1.0 + INPUT_CLIP)),
+            Scaling::Standard => None,
+        }
     }
 }
 
@@ -471,73 +294,5 @@ fn disconnect(network: &mut Network<f32>, constant: &[usize], width: usize) {
         network.layers[0].weight.row_mut(at).fill(0.0);
         network.layers[last].weight.column_mut(at).fill(0.0);
         network.layers[last].bias[at] = 0.0;
-    }
-}
-
-/// Kind and widths, such as `denoising 152-76-25-4-25-76-152 x 3`.
-fn architecture(settings: &NetworkSettings, networks: &[Network<f32>]) -> String {
-    let layers = &networks[0].layers;
-    let mut widths = vec![layers[0].inputs().to_string()];
-    widths.extend(layers.iter().map(|layer| layer.outputs().to_string()));
-    let kind = serde_json::to_value(settings.kind).ok();
-    let kind = kind.as_ref().and_then(|kind| kind.as_str()).unwrap_or_default();
-    format!("{kind} {} x {}", widths.join("-"), networks.len())
-}
-
-fn golden(columns: &[Column], rows: &SampleRows, split: &Split, residuals: &[f32]) -> Vec<GoldenRow> {
-    let width = columns.len();
-    let every = (split.held_back.len() / GOLDEN_ROWS).max(1);
-    (0..split.held_back.len())
-        .step_by(every)
-        .take(GOLDEN_ROWS)
-        .map(|at| {
-            let mut window = Vec::new();
-            split.append_window(rows, split.held_back[at], &mut window);
-            let errors = residuals[at * width..(at + 1) * width].iter().zip(columns);
-            let sum: f32 = errors.map(|(r, column)| r * r / column.residual_variance).sum();
-            GoldenRow { window, score: sum / width as f32 }
-        })
-        .collect()
-}
-
-fn ranges(sample: &[SampleRecord]) -> Vec<(i32, i64, i64)> {
-    let mut ranges: std::collections::BTreeMap<i32, (i64, i64)> = std::collections::BTreeMap::new();
-    for record in sample {
-        let offset = record.position.offset;
-        let range = ranges.entry(record.position.partition).or_insert((offset, offset));
-        *range = (range.0.min(offset), range.1.max(offset));
-    }
-    ranges.into_iter().map(|(partition, (first, last))| (partition, first, last)).collect()
-}
-
-fn span(times: &[i64]) -> Option<(String, String)> {
-    let (first, last) = (times.iter().min()?, times.iter().max()?);
-    (first < last).then(|| (timestamp::to_rfc3339(*first), timestamp::to_rfc3339(*last)))
-}
-
-impl Split {
-    /// The sample's row that a window ends with.
-    fn newest(&self, index: usize) -> usize {
-        self.rows[(index + 1) * self.window - 1]
-    }
-
-    fn append_window(&self, rows: &SampleRows, index: usize, windows: &mut Vec<f32>) {
-        for row in &self.rows[index * self.window..(index + 1) * self.window] {
-            windows.extend_from_slice(rows.row(*row));
-        }
-    }
-
-    /// The windows as the network sees them: scaled and clipped.
-    fn matrix(&self, rows: &SampleRows, columns: &[Column], clip: Option<(f32, f32)>, of: &[usize]) -> Array2<f32> {
-        let width = columns.len();
-        let mut values = Vec::with_capacity(of.len() * self.window * width);
-        of.iter().for_each(|index| self.append_window(rows, *index, &mut values));
-        let (low, high) = clip.unwrap_or((f32::MIN, f32::MAX));
-        for (at, value) in values.iter_mut().enumerate() {
-            let column = &columns[at % width];
-            *value = ((*value - column.center) / column.scale).clamp(low, high);
-        }
-        Array2::from_shape_vec((of.len(), self.window * width), values)
-            .expect("as many values as rows times columns were written")
     }
 }
