@@ -1,14 +1,13 @@
 //! The tests' Prometheus itself: that it sees what is served, and that promtool's complaints arrive.
 
-#[path = "support/prometheus.rs"]
-mod prometheus;
+mod support;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
 use std::time::Duration;
 
-use prometheus::{Prometheus, check_metrics};
+use support::prometheus::{Prometheus, check_metrics};
 
 const EXPOSITION: &str = "# HELP example_records_total Records seen.\n# TYPE example_records_total counter\n\
                           example_records_total{outcome=\"normal\"} 41\nexample_records_total{outcome=\"late\"} 1\n";

@@ -5,18 +5,16 @@
 //! well. Where there are none, the callers get `None` and a line for the end of the test run; with `REQUIRE_ALL=1` they
 //! panic.
 
-// Each test program includes this file and uses its own part of it.
-#![allow(dead_code)]
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use super::tools::{binary, end};
 
 /// How long Prometheus may take to start, and one of its answers to come.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -190,36 +188,4 @@ fn percent_encoded(text: &str) -> String {
         }
     }
     encoded
-}
-
-/// Ends the process and reaps it; it may have ended before.
-fn end(child: &mut Child) {
-    let _ = child.kill();
-    let _ = child.wait();
-}
-
-/// The binary under `.local/` or on `PATH`. Where there is none, that goes to the test run's last words.
-fn binary(name: &str) -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::iter::once(root.join(".local/prometheus/usr/bin"))
-        .chain(std::env::split_paths(&path))
-        .map(|directory| directory.join(name))
-        .find(|candidate| candidate.is_file());
-    if found.is_none() {
-        leave_out(root, &format!("{}: IT IS NOT HERE, SO ITS TESTS WERE SKIPPED", name.to_uppercase()));
-    }
-    found
-}
-
-/// Says that something is left out, for `scripts/report-left-out` too, because a passing test's own output is not
-/// shown.
-fn leave_out(root: &Path, message: &str) {
-    assert!(std::env::var_os("REQUIRE_ALL").is_none_or(|value| value != "1"), "{message}");
-    eprintln!("{message}");
-    let local = root.join(".local");
-    let note = fs::create_dir_all(&local)
-        .and_then(|()| fs::OpenOptions::new().create(true).append(true).open(local.join("left-out")))
-        .and_then(|mut file| writeln!(file, "{message}"));
-    note.unwrap_or_else(|error| panic!("cannot note in {}: {error}", local.display()));
 }

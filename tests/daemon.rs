@@ -1,0 +1,241 @@
+//! The daemon end to end, as a process, on the embedded broker and on the real Apache Kafka: every test runs on both.
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use support::{
+    broker::{Broker, Kind, kcat},
+    daemon::{Daemon, Stage},
+    records::{INCIDENT_ROWS, Record, stream},
+};
+
+/// Records that the cold start takes.
+const COLD_START: usize = 2_000;
+
+/// Rows at which incidents are planted, in the part that is scored.
+const PLANTED: [usize; 3] = [2_400, 2_701, 3_102];
+
+/// Makes each test twice: on the shared embedded broker, and on the shared Apache Kafka.
+macro_rules! on_both_brokers {
+    ($($name:ident),+ $(,)?) => {
+        mod embedded {
+            $(#[test]
+            fn $name() {
+                super::$name(super::Kind::Embedded);
+            })+
+        }
+        mod apache {
+            $(#[test]
+            fn $name() {
+                super::$name(super::Kind::Apache);
+            })+
+        }
+    };
+}
+
+on_both_brokers!(
+    a_cold_start_trains_scores_and_finds_what_was_planted,
+    bad_records_become_dead_letters_and_stop_nothing,
+    a_restart_scores_at_once_and_goes_on_where_it_was,
+    a_stop_while_collecting_loses_nothing,
+    a_kill_loses_nothing,
+    a_broker_that_goes_away_is_waited_for,
+    outside_clients_feed_it_and_read_it,
+);
+
+/// Entity and event time, which name a record in this stream.
+fn planted(records: &[Record]) -> BTreeSet<(String, String)> {
+    let name = |record: &Record| {
+        let value: serde_json::Value = serde_json::from_str(&record.payload).expect("the stream is JSON");
+        (record.key.clone(), rfc3339(value["time"].as_i64().expect("a time")))
+    };
+    records.iter().filter(|record| record.planted).map(name).collect()
+}
+
+fn rfc3339(seconds: i64) -> String {
+    strayd::record::timestamp::to_rfc3339(seconds * 1_000_000)
+}
+
+fn text(event: &serde_json::Value, key: &str) -> String {
+    event[key].as_str().unwrap_or_else(|| panic!("{key} is no text in {event}")).to_owned()
+}
+
+/// How many of the planted incidents have at least one event that names the planted feature.
+fn incidents_found(events: &[serde_json::Value], records: &[Record]) -> usize {
+    let planted = planted(records);
+    let entities = records.iter().map(|record| &record.key).collect::<BTreeSet<_>>().len();
+    let start = |incident: usize| {
+        (incident..).step_by(entities).take(INCIDENT_ROWS).map(|row| &records[row]).collect::<Vec<_>>()
+    };
+    PLANTED
+        .iter()
+        .filter(|incident| {
+            let rows: BTreeSet<_> = self::planted(&start(**incident).into_iter().cloned().collect::<Vec<_>>());
+            assert!(rows.is_subset(&planted));
+            events.iter().any(|event| {
+                rows.contains(&(text(event, "entity"), text(event, "timestamp")))
+                    && text(event, "top_feature") == "pressure"
+            })
+        })
+        .count()
+}
+
+fn a_cold_start_trains_scores_and_finds_what_was_planted(kind: Kind) {
+    let Some(broker) = Broker::shared(kind) else { return };
+    let stage = Stage::new(&broker, "cold", COLD_START);
+    let records = stream(1, 4_000, 4, &PLANTED);
+    let mut daemon = stage.start();
+    let (code, why) = daemon.wait_for("a page", |daemon| daemon.get("/readyz"));
+    assert_eq!(code, 503, "{why}");
+    stage.feed(&records[..COLD_START / 2]);
+    daemon.wait_for("the countdown", |daemon| {
+        (daemon.sum("strayd_cold_start_rows_remaining") == (COLD_START / 2) as f64).then_some(())
+    });
+    let (code, why) = daemon.get("/readyz").expect("pages are served");
+    assert_eq!((code, why.contains("1000 of 2000 rows collected")), (503, true), "{why}");
+    stage.feed(&records[COLD_START / 2..]);
+    daemon.wait_ready();
+    daemon.wait_records(records.len());
+
+    let events = stage.events(PLANTED.len());
+    assert_eq!(incidents_found(&events, &records), PLANTED.len(), "{events:?}");
+    let outcomes = daemon.metric("strayd_records_total");
+    assert_eq!(outcomes.values().sum::<f64>(), records.len() as f64, "{outcomes:?}");
+    assert_eq!(outcomes["outcome=\"collected\""], COLD_START as f64, "{outcomes:?}");
+    assert_eq!(outcomes["outcome=\"anomalous\""], events.len() as f64, "{outcomes:?}");
+    assert_eq!(daemon.metric("strayd_outputs_total")["kind=\"anomaly\",result=\"acknowledged\""], events.len() as f64);
+    let false_alarms = events.iter().filter(|event| text(event, "top_feature") != "pressure").count();
+    assert!(false_alarms * 10 <= events.len(), "{false_alarms} of {} events blame another feature", events.len());
+
+    let status = daemon.terminate();
+    assert_eq!(status.code(), Some(0), "{}", daemon.log());
+    assert_eq!(stage.committed(), records.len() as i64, "all that ended is committed");
+}
+
+fn bad_records_become_dead_letters_and_stop_nothing(kind: Kind) {
+    let Some(broker) = Broker::shared(kind) else { return };
+    let stage = Stage::new(&broker, "bad", COLD_START);
+    let mut records = stream(2, 3_000, 4, &[]);
+    let large = format!("{{\"load\":1,\"note\":\"{}\"}}", "x".repeat(5_000));
+    let bad = ["{\"load\":", "[1,2]", "{\"time\":1767225600}", "{\"load\":1,\"time\":\"yesterday\"}", &large, ""];
+    for (at, payload) in bad.iter().enumerate() {
+        // Some among the sample, some later.
+        let record = Record { key: "broken".into(), payload: (*payload).into(), planted: false };
+        records.insert(if at % 2 == 0 { 500 + at } else { 2_500 + at }, record);
+    }
+    stage.feed(&records);
+    let mut daemon = stage.start();
+    daemon.wait_records(records.len());
+    let letters = stage.read(&stage.dead_letters(), bad.len());
+    assert_eq!(letters.len(), bad.len(), "{letters:?}");
+    for payload in bad {
+        let letter = letters.iter().find(|letter| letter.payload.as_deref() == Some(payload.as_bytes()));
+        let letter = letter.unwrap_or_else(|| panic!("no dead letter holds {payload:.60}"));
+        assert_eq!(letter.key.as_deref(), Some(&b"broken"[..]));
+        for header in ["strayd.error.reason", "strayd.error.message", "strayd.source.topic", "strayd.source.offset"] {
+            assert!(letter.headers.get(header).is_some_and(|value| !value.is_empty()), "{header} in {letter:?}");
+        }
+        assert_eq!(letter.headers["strayd.source.topic"], stage.input());
+    }
+    assert_eq!(daemon.sum("strayd_dead_letters_total"), bad.len() as f64);
+    assert_eq!(daemon.terminate().code(), Some(0));
+    assert_eq!(stage.committed(), records.len() as i64);
+}
+
+fn a_restart_scores_at_once_and_goes_on_where_it_was(kind: Kind) {
+    let Some(broker) = Broker::shared(kind) else { return };
+    let stage = Stage::new(&broker, "again", COLD_START);
+    let records = stream(3, 4_000, 4, &PLANTED);
+    stage.feed(&records[..2_200]);
+    let mut first = stage.start();
+    first.wait_records(2_200);
+    assert_eq!(first.terminate().code(), Some(0));
+    stage.feed(&records[2_200..]);
+    let mut second = stage.start();
+    second.wait_ready();
+    second.wait_records(records.len() - 2_200);
+    assert!(!second.log().contains("collecting"), "{}", second.log());
+    assert_eq!(second.sum("strayd_records_total"), (records.len() - 2_200) as f64, "nothing is read twice");
+    assert_eq!(incidents_found(&stage.events(PLANTED.len()), &records), PLANTED.len());
+    assert_eq!(second.terminate().code(), Some(0));
+}
+
+fn a_stop_while_collecting_loses_nothing(kind: Kind) {
+    let Some(broker) = Broker::shared(kind) else { return };
+    let stage = Stage::new(&broker, "half", COLD_START);
+    let records = stream(4, 4_000, 4, &PLANTED);
+    stage.feed(&records[..1_200]);
+    let mut first = stage.start();
+    first.wait_for("1,200 rows are collected", |daemon| {
+        (daemon.sum("strayd_cold_start_rows_remaining") == 800.0).then_some(())
+    });
+    assert_eq!(first.terminate().code(), Some(0));
+    assert_eq!(stage.committed(), 0, "a sample that made no model is read again");
+    stage.feed(&records[1_200..]);
+    let mut second = stage.start();
+    second.wait_records(records.len());
+    assert_eq!(second.metric("strayd_records_total")["outcome=\"collected\""], COLD_START as f64);
+    assert_eq!(incidents_found(&stage.events(PLANTED.len()), &records), PLANTED.len());
+}
+
+fn a_kill_loses_nothing(kind: Kind) {
+    let Some(broker) = Broker::shared(kind) else { return };
+    let stage = Stage::new(&broker, "kill", COLD_START);
+    let records = stream(5, 4_000, 4, &PLANTED);
+    stage.feed(&records[..2_600]);
+    let mut first = stage.start();
+    first.wait_records(2_600);
+    first.kill();
+    stage.feed(&records[2_600..]);
+    let mut second = stage.start();
+    second.wait_for("everything is committed", |_| (stage.committed() == records.len() as i64).then_some(()));
+    let events = stage.events(PLANTED.len());
+    assert_eq!(incidents_found(&events, &records), PLANTED.len());
+    // Judged twice by the same model, a record has the same id: whoever reads the topic can tell.
+    let mut ids = std::collections::BTreeMap::new();
+    for event in &events {
+        let place = (text(event, "topic"), event["partition"].to_string(), event["offset"].to_string());
+        assert_eq!(*ids.entry(place).or_insert_with(|| text(event, "id")), text(event, "id"));
+    }
+}
+
+fn a_broker_that_goes_away_is_waited_for(kind: Kind) {
+    // This test takes the broker down, so it has one for itself.
+    let Some(broker) = Broker::own(kind) else { return };
+    let stage = Stage::new(&broker, "away", COLD_START);
+    let records = stream(6, 4_000, 4, &PLANTED);
+    stage.feed(&records[..2_300]);
+    broker.down();
+    let mut daemon = stage.start();
+    daemon.wait_for("both ends say that they are away", |daemon| {
+        let (code, why) = daemon.get("/readyz")?;
+        (code == 503 && why.contains("source:") && why.contains("sink:")).then_some(())
+    });
+    broker.up();
+    daemon.wait_ready();
+    daemon.wait_records(2_300);
+    broker.down();
+    daemon.wait_for("/readyz is 503", |daemon| daemon.get("/readyz").filter(|(code, _)| *code == 503));
+    broker.up();
+    stage.feed(&records[2_300..]);
+    daemon.wait_ready();
+    daemon.wait_for("everything is committed", |_| (stage.committed() == records.len() as i64).then_some(()));
+    assert_eq!(incidents_found(&stage.events(PLANTED.len()), &records), PLANTED.len());
+    assert_eq!(daemon.terminate().code(), Some(0), "{}", daemon.log());
+}
+
+fn outside_clients_feed_it_and_read_it(kind: Kind) {
+    let Some(broker) = Broker::shared(kind) else { return };
+    let stage = Stage::new(&broker, "kcat", COLD_START);
+    let records = stream(7, 4_000, 4, &PLANTED);
+    let lines: Vec<String> = records.iter().map(|record| format!("{}|{}\n", record.key, record.payload)).collect();
+    let Some(_) = kcat(&["-b", &stage.servers, "-t", &stage.input(), "-P", "-K", "|"], &lines.concat()) else { return };
+    let mut daemon: Daemon = stage.start();
+    daemon.wait_records(records.len());
+    assert_eq!(daemon.terminate().code(), Some(0));
+    let read = kcat(&["-b", &stage.servers, "-t", &stage.anomalies(), "-C", "-e", "-q"], "").unwrap_or_default();
+    let events: Vec<serde_json::Value> =
+        read.lines().map(|line| serde_json::from_str(line).expect("an event is JSON")).collect();
+    assert_eq!(incidents_found(&events, &records), PLANTED.len(), "{read}");
+}

@@ -1,0 +1,263 @@
+//! Brokers for the end-to-end tests: the embedded one, and the real Apache Kafka in KRaft mode, one node, from the jars
+//! that `make test-tools` lays under `.local/kafka`.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::{
+    ClientConfig, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer},
+};
+use strayd::kafka::embedded::EmbeddedBroker;
+
+use super::tools::{leave_out, root};
+
+/// How long a broker may take to start, to stop, or to make a topic.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A fixed cluster id: 16 bytes in URL-safe base 64, as Kafka wants it.
+const CLUSTER_ID: &str = "c3RyYXlkLXRlc3RzLS0tLQ";
+
+/// Which broker a test runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// librdkafka's mock cluster, in this process.
+    Embedded,
+    /// Apache Kafka, in a Java process.
+    Apache,
+}
+
+/// A running broker; dropping the last handle ends it.
+#[derive(Clone)]
+pub enum Broker {
+    /// In this process.
+    Embedded(Rc<EmbeddedBroker>),
+    /// In a Java process.
+    Apache(Arc<Apache>),
+}
+
+impl Broker {
+    /// An embedded broker of the test's own, which costs nothing, or the Apache Kafka that the tests of this program
+    /// share, with topics of their own so that they can't meet. `None` where there is no Apache Kafka.
+    pub fn shared(kind: Kind) -> Option<Self> {
+        static APACHE: OnceLock<Option<Arc<Apache>>> = OnceLock::new();
+        match kind {
+            Kind::Embedded => Self::own(kind),
+            Kind::Apache => APACHE.get_or_init(|| Apache::start().map(Arc::new)).clone().map(Self::Apache),
+        }
+    }
+
+    /// One that the test has for itself, because it takes it down.
+    pub fn own(kind: Kind) -> Option<Self> {
+        Some(match kind {
+            Kind::Embedded => Self::Embedded(Rc::new(EmbeddedBroker::start().expect("the embedded broker starts"))),
+            Kind::Apache => Self::Apache(Arc::new(Apache::start()?)),
+        })
+    }
+
+    /// `host:port`.
+    pub fn servers(&self) -> String {
+        match self {
+            Self::Embedded(broker) => broker.bootstrap_servers(),
+            Self::Apache(broker) => broker.servers(),
+        }
+    }
+
+    /// Makes a topic, and waits until it is there.
+    pub fn create_topic(&self, name: &str, partitions: i32) {
+        match self {
+            Self::Embedded(broker) => broker.create_topic(name, partitions).expect("the topic can be made"),
+            Self::Apache(broker) => broker.create_topic(name, partitions),
+        }
+    }
+
+    /// The lines that `kafka:` in a configuration needs beside brokers and topics.
+    pub fn properties(&self) -> String {
+        match self {
+            Self::Embedded(_) => {
+                let pairs = EmbeddedBroker::properties();
+                let lines: Vec<String> = pairs.iter().map(|(key, value)| format!("    {key}: \"{value}\"\n")).collect();
+                format!("  properties:\n{}", lines.concat())
+            }
+            Self::Apache(_) => String::new(),
+        }
+    }
+
+    /// Offsets that a group has committed, one per partition; `None` where it has none.
+    pub fn committed(&self, group: &str, topic: &str, partitions: i32) -> Vec<Option<i64>> {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", self.servers()).set("group.id", group);
+        let consumer: BaseConsumer = config.create().expect("a consumer can be made");
+        let mut list = TopicPartitionList::new();
+        (0..partitions).for_each(|partition| {
+            list.add_partition(topic, partition);
+        });
+        let committed = consumer.committed_offsets(list, PATIENCE).expect("the broker tells the group's offsets");
+        let offset = |offset: Offset| if let Offset::Offset(offset) = offset { Some(offset) } else { None };
+        committed.elements().iter().map(|element| offset(element.offset())).collect()
+    }
+
+    /// Takes it away: connections are cut, new ones refused.
+    pub fn down(&self) {
+        match self {
+            Self::Embedded(broker) => broker.set_down(true).expect("the embedded broker goes down"),
+            Self::Apache(broker) => broker.stop(),
+        }
+    }
+
+    /// Brings it back, on the same port, with what it held.
+    pub fn up(&self) {
+        match self {
+            Self::Embedded(broker) => broker.set_down(false).expect("the embedded broker comes back"),
+            Self::Apache(broker) => broker.launch(),
+        }
+    }
+}
+
+/// Apache Kafka in KRaft mode: broker and controller in one process, on free loopback ports.
+pub struct Apache {
+    directory: tempfile::TempDir,
+    port: u16,
+    running: Mutex<Option<Running>>,
+}
+
+/// A shell that ends the broker when its standard input closes: also when this process is killed.
+struct Running {
+    shell: Child,
+    leash: Option<ChildStdin>,
+}
+
+impl Apache {
+    /// Formats a log directory and starts the broker; `None` where there are no jars.
+    fn start() -> Option<Self> {
+        if !root().join(".local/kafka/libs").is_dir() {
+            leave_out("KAFKA: ITS JARS ARE NOT HERE, SO NO TEST MET A REAL BROKER");
+            return None;
+        }
+        let directory = tempfile::tempdir().expect("a temporary folder can be made");
+        let (port, controller) = free_ports();
+        let log = directory.path().join("log");
+        fs::write(
+            directory.path().join("server.properties"),
+            format!(
+                "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
+                 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+                 advertised.listeners=PLAINTEXT://127.0.0.1:{port}\ncontroller.listener.names=CONTROLLER\n\
+                 log.dirs={}\nauto.create.topics.enable=false\noffsets.topic.replication.factor=1\n\
+                 offsets.topic.num.partitions=1\ntransaction.state.log.replication.factor=1\n\
+                 transaction.state.log.min.isr=1\ngroup.initial.rebalance.delay.ms=0\n",
+                log.display()
+            ),
+        )
+        .expect("the broker's settings can be written");
+        let apache = Self { directory, port, running: Mutex::default() };
+        let format = apache
+            .arguments(Command::new("java"), "kafka.tools.StorageTool", &["format", "-t", CLUSTER_ID, "-c"])
+            .output()
+            .expect("java runs, make test-tools installs it");
+        assert!(format.status.success(), "the log directory can't be formatted: {format:?}");
+        apache.launch();
+        Some(apache)
+    }
+
+    fn servers(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Adds what java needs to run this main class on the broker's settings.
+    fn arguments(&self, mut command: Command, class: &str, arguments: &[&str]) -> Command {
+        command
+            .args(["-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
+            .arg(root().join(".local/kafka/libs/*"))
+            .arg(class)
+            .args(arguments)
+            .arg(self.directory.path().join("server.properties"));
+        command
+    }
+
+    fn launch(&self) {
+        let output: PathBuf = self.directory.path().join("output");
+        let file = || fs::File::create(&output).expect("the broker's output can be kept");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "java \"$@\" & read -r _; kill -9 $! 2>/dev/null; wait $!", "sh"]).stdin(Stdio::piped());
+        let mut shell = self
+            .arguments(shell, "kafka.Kafka", &[])
+            .stdout(file())
+            .stderr(file())
+            .spawn()
+            .expect("java runs, make test-tools installs it");
+        let leash = shell.stdin.take();
+        *self.lock() = Some(Running { shell, leash });
+        let told = || fs::read_to_string(&output).unwrap_or_default();
+        let consumer: BaseConsumer = self.client().create().expect("a consumer can be made");
+        let start = Instant::now();
+        while consumer.fetch_metadata(None, Duration::from_secs(2)).is_err() {
+            assert!(start.elapsed() < PATIENCE, "the broker is not up after {PATIENCE:?}:\n{}", told());
+        }
+    }
+
+    /// Kills it, as a power cut would.
+    fn stop(&self) {
+        if let Some(mut running) = self.lock().take() {
+            drop(running.leash.take());
+            let _ = running.shell.wait();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", self.servers()).set("log_level", "0");
+        config
+    }
+
+    fn create_topic(&self, name: &str, partitions: i32) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("an admin client can be made");
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        let made = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime can be made")
+            .block_on(admin.create_topics([&topic], &options))
+            .expect("the broker answers");
+        made.into_iter().for_each(|result| assert!(result.is_ok(), "{result:?}"));
+    }
+}
+
+impl Drop for Apache {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Two ports that nobody listens on. Another process could take them before the broker does; the kernel hands out
+/// ports in turn, so it would have to be quick.
+fn free_ports() -> (u16, u16) {
+    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    let [first, second] = listeners.map(|listener| listener.local_addr().expect("a bound address").port());
+    (first, second)
+}
+
+/// Runs kcat, an outside client, with this standard input, and gives what it wrote. `None` where there is none.
+pub fn kcat(arguments: &[&str], input: &str) -> Option<String> {
+    let binary = super::tools::binary("kcat")?;
+    let mut child =
+        Command::new(binary).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("kcat starts");
+    child.stdin.take().expect("standard input is piped").write_all(input.as_bytes()).expect("kcat reads its input");
+    let mut output = String::new();
+    child.stdout.take().expect("standard output is piped").read_to_string(&mut output).expect("kcat writes UTF-8");
+    assert!(child.wait().expect("kcat ends").success(), "kcat {arguments:?} failed: {output}");
+    Some(output)
+}

@@ -1,0 +1,10 @@
+//! What several test programs share: outside programs, brokers, and the daemon itself as a child process.
+
+// Each test program includes these files and uses its own part of them.
+#![allow(dead_code)]
+
+pub mod broker;
+pub mod daemon;
+pub mod prometheus;
+pub mod records;
+pub mod tools;
