@@ -1,8 +1,9 @@
 //! From residuals to a score and a verdict.
 //!
 //! A residual is divided by its variance on held-back rows, or by running statistics of its entity that follow slow
-//! drift; the mean over the columns that were not imputed is smoothed per entity and compared with the calibrated limit.
-//! Pure: arrays in, numbers out; every sum runs in column order, so a score never depends on how rows were batched.
+//! drift; the mean over the columns that were not imputed is smoothed per entity and compared with the calibrated limit,
+//! which the row's own score must exceed as well. Pure: arrays in, numbers out; every sum runs in column order, so a
+//! score never depends on how rows were batched.
 
 use crate::model::metadata::{Column, Metadata};
 
@@ -29,7 +30,7 @@ pub struct Judged {
     pub raw_score: f32,
     /// After standardisation by running statistics and smoothing; what is compared with the limit.
     pub score: f64,
-    /// Whether the score is above the limit.
+    /// Whether the score is above the limit, and the row's own score before smoothing is too.
     pub anomalous: bool,
 }
 
@@ -83,7 +84,9 @@ impl Judge {
             None => standardised,
         };
         entity.smoothed = Some(smoothed);
-        Judged { raw_score, score: smoothed, anomalous: smoothed > self.limit }
+        // The row's own score must be above the limit too: after a violent incident the smoothed one takes long to come
+        // down, and the rows of that time are normal.
+        Judged { raw_score, score: smoothed, anomalous: smoothed.min(standardised) > self.limit }
     }
 
     /// Share of each column in the standardised error of a row, in 0..=1; imputed columns have none.
