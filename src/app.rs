@@ -118,7 +118,7 @@ impl App {
         };
         match Model::read(file) {
             Ok(model) => Ok(Start::Model(Arc::new(model))),
-            Err(ModelError::NoMetadata) => self.adopt(file, registry),
+            Err(error) if error.is_foreign() => self.adopt(file, registry),
             Err(error) => Err(error.into()),
         }
     }

@@ -71,7 +71,7 @@ pub fn train(args: &TrainArgs) -> Result<(), Failure> {
     }
     let foreign = match &loaded.settings.model.file {
         Some(file) => match Model::read(file) {
-            Err(ModelError::NoMetadata) => Some(app::foreign(&runtime, file, &loaded.settings)?),
+            Err(error) if error.is_foreign() => Some(app::foreign(&runtime, file, &loaded.settings)?),
             Err(error) => return Err(app::AppError::from(error).into()),
             Ok(_) => None,
         },

@@ -40,12 +40,30 @@ pub enum ModelError {
         /// What the system said.
         cause: std::io::Error,
     },
+    /// The file's content can't be used.
+    #[error("model file {}: {cause}", .path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: Box<ModelError>,
+    },
+    /// The registry's file is not the one that was stored under its name.
+    #[error(
+        "its name says version {stored}, but its content is version {found}: it was altered or torn; restore it, or name another model in the file `current`"
+    )]
+    Altered {
+        /// The version in the file's name.
+        stored: String,
+        /// The version of its content.
+        found: String,
+    },
     /// Not an ONNX file.
     #[error("not a readable ONNX file: {0}")]
     NotOnnx(String),
     /// An ONNX file without strayd's metadata.
     #[error(
-        "the ONNX file has no strayd metadata: it was made by another tool; start `strayd run` or `strayd train` with it as model.file to fit scaler and limit"
+        "it has no strayd metadata: it was made by another tool; start `strayd run` or `strayd train` with it as model.file to fit scaler and limit"
     )]
     NoMetadata,
     /// The metadata document is damaged.
@@ -67,6 +85,21 @@ pub enum ModelError {
         /// The content of the pointer file.
         name: String,
     },
+}
+
+impl ModelError {
+    /// Whether the file is a sound ONNX file that another tool made.
+    pub fn is_foreign(&self) -> bool {
+        match self {
+            Self::NoMetadata => true,
+            Self::Content { cause, .. } => cause.is_foreign(),
+            _ => false,
+        }
+    }
+
+    fn of_file(self, path: &Path) -> Self {
+        Self::Content { path: path.to_path_buf(), cause: Box::new(self) }
+    }
 }
 
 impl Model {
@@ -92,7 +125,8 @@ impl Model {
 
     /// Reads a model file.
     pub fn read(path: &Path) -> Result<Self, ModelError> {
-        Self::from_bytes(fs::read(path).map_err(|cause| ModelError::Io { path: path.to_path_buf(), cause })?)
+        let bytes = fs::read(path).map_err(|cause| ModelError::Io { path: path.to_path_buf(), cause })?;
+        Self::from_bytes(bytes).map_err(|cause| cause.of_file(path))
     }
 
     /// Writes the file so that after a crash there is either the whole new file or the old one.

@@ -25,7 +25,7 @@ impl Registry {
     pub fn current(&self) -> Result<Option<Model>, ModelError> {
         let pointer = self.folder.join(POINTER);
         match fs::read_to_string(&pointer) {
-            Ok(name) => Model::read(&self.named(name.trim())?).map(Some),
+            Ok(name) => stored(&self.named(name.trim())?).map(Some),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.only_model(),
             Err(cause) => Err(ModelError::Io { path: pointer, cause }),
         }
@@ -65,4 +65,17 @@ impl Registry {
             several => Err(ModelError::Ambiguous { path: self.folder.clone(), count: several.len() }),
         }
     }
+}
+
+/// Reads a model that [`Registry::publish`] stored: its name is the version of its content. Files with other names were
+/// put there by hand.
+fn stored(path: &Path) -> Result<Model, ModelError> {
+    let model = Model::read(path)?;
+    let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let is_version = name.len() == model.version.len() && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_version && name != model.version {
+        let altered = ModelError::Altered { stored: name.to_owned(), found: model.version };
+        return Err(altered.of_file(path));
+    }
+    Ok(model)
 }

@@ -1,5 +1,7 @@
 //! Log lines, to standard error.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::{
     EnvFilter,
     filter::{LevelFilter, ParseError},
@@ -60,7 +62,11 @@ pub fn parse_filter(filter: &str) -> Result<EnvFilter, LogError> {
 /// # Errors
 /// A bad filter, or a second call.
 pub fn init(settings: &LogSettings) -> Result<(), LogError> {
-    let lines = tracing_subscriber::fmt().with_env_filter(parse_filter(&settings.level)?).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(parse_filter(&settings.level)?)
+        .with_ansi(colours)
+        .with_writer(std::io::stderr);
     match settings.format {
         LogFormat::Human => lines.finish().try_init()?,
         LogFormat::Json => lines.json().flatten_event(true).finish().try_init()?,
