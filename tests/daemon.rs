@@ -236,3 +236,25 @@ fn outside_clients_feed_it_and_read_it(kind: Kind) {
         read.lines().map(|line| serde_json::from_str(line).expect("an event is JSON")).collect();
     assert_eq!(incidents_found(&events, &records), PLANTED.len(), "{read}");
 }
+
+/// Only a real broker refuses to write into a topic that isn't there.
+#[test]
+fn an_output_topic_that_is_missing_is_waited_for_and_costs_no_event() {
+    let Some(broker) = Broker::shared(Kind::Apache) else { return };
+    let stage = Stage::without_output_topics(&broker, "missing", COLD_START);
+    let records = stream(10, 4_000, 4, &PLANTED);
+    stage.feed(&records);
+    // How long librdkafka itself hopes that the topic appears; its default is 30 s.
+    let hope = r#"kafka.properties={"producer.topic.metadata.propagation.max.ms":"500"}"#;
+    let mut daemon = Daemon::start(&stage.config(), &["--set", hope]);
+    daemon.wait_for("/readyz names the topic", |daemon| {
+        let (code, why) = daemon.get("/readyz")?;
+        (code == 503 && why.contains(&stage.anomalies())).then_some(())
+    });
+    assert!(stage.committed() < records.len() as i64, "an event that nobody took holds its offset back");
+    stage.create_output_topics();
+    daemon.wait_ready();
+    daemon.wait_for("everything is committed", |_| (stage.committed() == records.len() as i64).then_some(()));
+    assert_eq!(incidents_found(&stage.events(PLANTED.len()), &records), PLANTED.len());
+    assert_eq!(daemon.metric("strayd_outputs_total")["kind=\"anomaly\",result=\"refused\""], 0.0);
+}

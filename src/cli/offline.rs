@@ -22,7 +22,7 @@ use crate::{
         self,
         scores::{ScoreRow, ScoresWriter},
     },
-    model::{Model, ModelError},
+    model::Model,
     pipeline::{Discard, Observer, Polled, Source, Unscored, observed::Observed, run::Start},
     record::timestamp,
     telemetry::log,

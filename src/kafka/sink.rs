@@ -1,11 +1,14 @@
 //! The sink: an idempotent producer that never gives up on a broker, and tells how each message ended.
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use rdkafka::{
     ClientContext, Message, Statistics,
     error::{KafkaError as ClientError, RDKafkaErrorCode},
-    message::{Header, Headers, OwnedHeaders, ToBytes},
+    message::{Header, Headers, OwnedHeaders},
     producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext},
 };
 
@@ -23,18 +26,40 @@ const TRUNCATED: &str = "strayd.truncated";
 /// How long one look for room in a full buffer takes.
 const ROOM_WAIT: Duration = Duration::from_millis(50);
 
-/// A dead letter that was refused for its size, to be sent again cut.
-struct Oversized {
+/// Time before a message that the broker refused is sent again.
+const RESEND_WAIT: Duration = Duration::from_secs(1);
+
+/// A message that came back, to be sent again.
+struct Returned {
     position: Position,
+    topic: String,
     key: Option<Vec<u8>>,
-    payload: Vec<u8>,
+    payload: Option<Vec<u8>>,
     headers: OwnedHeaders,
+    error: ClientError,
+    at: Instant,
+}
+
+impl Returned {
+    fn is_too_large(&self) -> bool {
+        self.error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge)
+    }
+
+    /// No second try would end better: the broker will not take these bytes.
+    fn is_hopeless(&self, dead_letter_topic: &str) -> bool {
+        let cut = self.headers.iter().any(|header| header.key == TRUNCATED);
+        let invalid = matches!(
+            self.error.rdkafka_error_code(),
+            Some(RDKafkaErrorCode::InvalidMessage | RDKafkaErrorCode::InvalidRecord)
+        );
+        invalid || (self.is_too_large() && (cut || self.topic != dead_letter_topic))
+    }
 }
 
 #[derive(Default)]
 struct Mail {
     ended: Vec<Delivery>,
-    oversized: Vec<Oversized>,
+    returned: Vec<Returned>,
 }
 
 struct Context {
@@ -44,8 +69,19 @@ struct Context {
 }
 
 impl Context {
-    fn mail(&self) -> std::sync::MutexGuard<'_, Mail> {
-        self.mail.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn mail(&self) -> MutexGuard<'_, Mail> {
+        self.mail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A message came back: either it has ended, or it is kept for another try.
+    fn take_back(&self, returned: Returned) {
+        let mut mail = self.mail();
+        if returned.is_hopeless(&self.dead_letter_topic) {
+            let result = Err(returned.error.to_string());
+            mail.ended.push(Delivery { position: returned.position, result });
+        } else {
+            mail.returned.push(returned);
+        }
     }
 }
 
@@ -63,28 +99,21 @@ impl ProducerContext for Context {
     type DeliveryOpaque = Box<Position>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, position: Box<Position>) {
-        let result = match result {
+        match result {
             Ok(_) => {
                 self.link.up();
-                Ok(())
+                self.mail().ended.push(Delivery { position: *position, result: Ok(()) });
             }
-            Err((error, message)) => {
-                let too_large = error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge);
-                let headers = message.headers().map(|headers| headers.detach()).unwrap_or_default();
-                let cut = headers.iter().any(|header| header.key == TRUNCATED);
-                if too_large && !cut && message.topic() == self.dead_letter_topic {
-                    self.mail().oversized.push(Oversized {
-                        position: *position,
-                        key: message.key().map(<[u8]>::to_vec),
-                        payload: message.payload().unwrap_or_default().to_vec(),
-                        headers,
-                    });
-                    return;
-                }
-                Err(error.to_string())
-            }
-        };
-        self.mail().ended.push(Delivery { position: *position, result });
+            Err((error, message)) => self.take_back(Returned {
+                position: *position,
+                topic: message.topic().to_owned(),
+                key: message.key().map(<[u8]>::to_vec),
+                payload: message.payload().map(<[u8]>::to_vec),
+                headers: message.headers().map(|headers| headers.detach()).unwrap_or_default(),
+                error: error.clone(),
+                at: Instant::now(),
+            }),
+        }
     }
 }
 
@@ -132,65 +161,58 @@ impl KafkaSink {
             record = back;
             match error.rdkafka_error_code() {
                 Some(RDKafkaErrorCode::QueueFull) => self.producer.poll(ROOM_WAIT),
-                Some(RDKafkaErrorCode::MessageSizeTooLarge) => return self.too_large(parcel.topic, record, &error),
                 Some(RDKafkaErrorCode::Fatal) => return Err(SinkError::Fatal(error.to_string())),
                 _ => {
-                    let result = Err(error.to_string());
-                    self.producer.context().mail().ended.push(Delivery { position: parcel.position, result });
+                    // The client itself refuses it, before anything went over the wire.
+                    self.producer.context().take_back(Returned {
+                        position: *record.delivery_opaque,
+                        topic: record.topic.to_owned(),
+                        key: record.key.map(<[u8]>::to_vec),
+                        payload: record.payload.map(<[u8]>::to_vec),
+                        headers: record.headers.unwrap_or_default(),
+                        error,
+                        at: Instant::now(),
+                    });
                     return Ok(());
                 }
             }
         }
     }
 
-    /// The client itself refuses the size, before anything went over the wire.
-    fn too_large(
-        &self,
-        topic: &str,
-        record: BaseRecord<'_, [u8], [u8], Box<Position>>,
-        error: &ClientError,
-    ) -> Result<(), SinkError> {
-        let position = *record.delivery_opaque;
-        let mut mail = self.producer.context().mail();
-        let headers = record.headers.unwrap_or_default();
-        let cut = headers.iter().any(|header| header.key == TRUNCATED);
-        if topic == self.dead_letter_topic && !cut {
-            mail.oversized.push(Oversized {
-                position,
-                key: record.key.map(|key| key.to_bytes().to_vec()),
-                payload: record.payload.unwrap_or_default().to_vec(),
-                headers,
-            });
-        } else {
-            mail.ended.push(Delivery { position, result: Err(error.to_string()) });
+    /// Sends again what came back: what was too large at once and cut, since a dead letter without its tail is better
+    /// than none; the rest after a pause.
+    fn resend(&self) {
+        let due = |returned: &Returned| returned.is_too_large() || returned.at.elapsed() >= RESEND_WAIT;
+        let (due, later) = std::mem::take(&mut self.producer.context().mail().returned).into_iter().partition(due);
+        self.producer.context().mail().returned = later;
+        for returned in due {
+            self.post_again(returned);
         }
-        Ok(())
     }
 
-    /// Sends what was too large again, cut: a dead letter without its tail is better than none.
-    fn resend_cut(&self) {
-        let oversized = std::mem::take(&mut self.producer.context().mail().oversized);
-        for letter in oversized {
-            let bytes = letter.payload.len();
+    fn post_again(&self, mut returned: Returned) {
+        let position = returned.position;
+        if returned.is_too_large() {
+            let payload = returned.payload.get_or_insert_default();
             tracing::error!(
-                partition = letter.position.partition,
-                offset = letter.position.offset,
-                bytes,
+                partition = position.partition,
+                offset = position.offset,
+                bytes = payload.len(),
                 kept = TRUNCATED_BYTES,
                 "the broker takes no dead letter of this size: its payload is cut"
             );
-            let size = bytes.to_string();
-            let parcel = Parcel {
-                topic: &self.dead_letter_topic,
-                position: letter.position,
-                key: letter.key.as_deref(),
-                payload: Some(&letter.payload[..bytes.min(TRUNCATED_BYTES)]),
-                headers: letter.headers.insert(header(TRUNCATED, &size)),
-            };
-            if let Err(error) = self.post(parcel) {
-                let result = Err(error.to_string());
-                self.producer.context().mail().ended.push(Delivery { position: letter.position, result });
-            }
+            returned.headers = returned.headers.insert(header(TRUNCATED, &payload.len().to_string()));
+            payload.truncate(TRUNCATED_BYTES);
+        }
+        let posted = self.post(Parcel {
+            topic: &returned.topic,
+            position,
+            key: returned.key.as_deref(),
+            payload: returned.payload.as_deref(),
+            headers: returned.headers,
+        });
+        if let Err(error) = posted {
+            self.producer.context().mail().ended.push(Delivery { position, result: Err(error.to_string()) });
         }
     }
 }
@@ -225,12 +247,16 @@ impl Sink for KafkaSink {
 
     fn deliveries(&mut self, wait: Duration, visit: &mut dyn FnMut(Delivery)) {
         self.producer.poll(wait);
-        self.resend_cut();
+        self.resend();
         let ended = std::mem::take(&mut self.producer.context().mail().ended);
         ended.into_iter().for_each(visit);
     }
 
     fn health(&self) -> Result<(), String> {
-        self.producer.context().link.state()
+        let context = self.producer.context();
+        match context.mail().returned.first() {
+            Some(Returned { topic, error, .. }) => Err(format!("topic `{topic}`: {error}")),
+            None => context.link.state(),
+        }
     }
 }

@@ -184,10 +184,12 @@ impl Source for KafkaSource {
         let mut events = std::mem::take(&mut self.consumer.context().mail().events);
         let now = self.consumer.context().link.state();
         if self.told.as_ref() != Some(&now) {
-            events.push(match &now {
-                Ok(()) => SourceEvent::Up,
-                Err(why) => SourceEvent::Down(why.clone()),
-            });
+            match &now {
+                Ok(()) => events.push(SourceEvent::Up),
+                // A source that starts is not connected yet, which is no news.
+                Err(_) if self.told.is_none() => {}
+                Err(why) => events.push(SourceEvent::Down(why.clone())),
+            }
             self.told = Some(now);
         }
         events

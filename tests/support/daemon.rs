@@ -36,13 +36,24 @@ pub struct Stage {
 impl Stage {
     /// Makes the topics on the broker and writes a configuration whose cold start takes `rows` records.
     pub fn new(broker: &Broker, name: &str, rows: usize) -> Self {
+        let stage = Self::without_output_topics(broker, name, rows);
+        stage.create_output_topics();
+        stage
+    }
+
+    /// The same, but nobody made the topics that the daemon writes to.
+    pub fn without_output_topics(broker: &Broker, name: &str, rows: usize) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let stage = Self { folder, name: name.to_owned(), servers: broker.servers(), broker: broker.clone() };
         broker.create_topic(&stage.input(), PARTITIONS);
-        broker.create_topic(&stage.anomalies(), 1);
-        broker.create_topic(&stage.dead_letters(), 1);
         stage.write_config(rows);
         stage
+    }
+
+    /// Makes the topics that the daemon writes to.
+    pub fn create_output_topics(&self) {
+        self.broker.create_topic(&self.anomalies(), 1);
+        self.broker.create_topic(&self.dead_letters(), 1);
     }
 
     fn write_config(&self, rows: usize) {
