@@ -9,7 +9,7 @@
 //! 4. [`model`]: the one ONNX file that holds scaling, network, calibration and provenance.
 //! 5. [`train`]: the trainer that makes such a file from rows.
 //! 6. [`pipeline`]: the run loop over the seams, from a source to a sink, the same for every command.
-//! 7. [`kafka`] and [`file`]: the sources and sinks.
+//! 7. [`kafka`] and [`mod@file`]: the sources and sinks.
 //! 8. [`telemetry`] and [`http`]: what an operator sees.
 //!
 //! [`config`] says what may be set, [`app`] puts the parts together, [`demo`] shows them on shipped data.

@@ -61,14 +61,14 @@ fn network(raw: &RawTraining, problems: &mut Problems) {
         let problem = "binary_cross_entropy needs values scaled to 0..1";
         problems.push("training.loss", problem, "training.scaling: robust_min_max, or another loss");
     }
-    if raw.kind == NetworkKind::Denoising {
+    if matches!(raw.kind, None | Some(NetworkKind::Denoising)) {
         let noise = &raw.noise;
         if !(noise.gaussian > 0.0 || noise.masking > 0.0 || noise.swap > 0.0) {
             let expected = "gaussian, masking or swap above 0, or another kind";
             problems.push("training.noise", "kind denoising has nothing to remove", expected);
         }
     }
-    if raw.kind == NetworkKind::Sparse {
+    if raw.kind == Some(NetworkKind::Sparse) {
         if !(raw.sparsity.l1 > 0.0 || raw.sparsity.kl > 0.0) {
             problems.push("training.sparsity", "kind sparse has no penalty", "l1 or kl above 0, or another kind");
         }
@@ -84,7 +84,7 @@ fn network(raw: &RawTraining, problems: &mut Problems) {
 fn code_fits(raw: &RawTraining, features: &FeatureSelection, problems: &mut Problems) {
     let (Some(code), Some(columns)) = (raw.code_size, columns(features)) else { return };
     let input = columns * raw.window;
-    let narrow = matches!(raw.kind, NetworkKind::Undercomplete | NetworkKind::Pca);
+    let narrow = matches!(raw.kind, Some(NetworkKind::Undercomplete | NetworkKind::Pca));
     if narrow && code >= input {
         let problem = format!("{code} is not smaller than the input of {columns} columns * {} rows", raw.window);
         problems.push("training.code_size", problem, format!("less than {input}, or another kind"));

@@ -50,7 +50,6 @@ fn timeseries_training() -> Value {
         "max_rows": 200_000,
         "window": 4,
         "held_back": 0.2,
-        "kind": "denoising",
         "activation": "tanh",
         "loss": "mean_squared_error",
         "noise": { "gaussian": 0.3, "masking": 0.0, "swap": 0.0 },

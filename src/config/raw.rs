@@ -159,7 +159,7 @@ pub struct RawTraining {
     #[schemars(range(min = 0.0, max = 0.9))]
     pub held_back: f64,
     /// Kind of autoencoder.
-    pub kind: NetworkKind,
+    pub kind: Option<NetworkKind>,
     /// Widths of the encoder's hidden layers, from input to code; the decoder mirrors them. If left out, derived from
     /// the width of the input.
     #[schemars(inner(range(min = 1, max = 65536)), length(max = 16))]

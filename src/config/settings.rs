@@ -181,8 +181,9 @@ pub struct TrainingSettings {
 /// Network and optimiser.
 #[derive(Debug, Clone)]
 pub struct NetworkSettings {
-    /// `training.kind`
-    pub kind: NetworkKind,
+    /// `training.kind`; `None` is denoising, or, where a time series gives fewer than 1,000 windows to fit, pca on standard
+    /// scaling with raw residuals: with few rows the linear model measured better.
+    pub kind: Option<NetworkKind>,
     /// `training.hidden`: widths of the encoder's hidden layers from input to code; `None` derives them.
     pub hidden: Option<Vec<usize>>,
     /// `training.code_size`: `None` derives it.

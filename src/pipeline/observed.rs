@@ -13,7 +13,7 @@ use crate::{
     record::Position,
 };
 
-/// A judged record, lent to an [`Observer`].
+/// A judged record, lent to an [`Observer`](super::Observer).
 pub struct Observed<'a> {
     /// Where it stands.
     pub position: Position,

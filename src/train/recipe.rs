@@ -18,7 +18,7 @@ use super::{
     split::Split,
 };
 use crate::{
-    config::settings::{NetworkKind, NetworkSettings, Noise, Scaling, Settings, Sparsity},
+    config::settings::{NetworkKind, NetworkSettings, Noise, Preset, Residuals, Scaling, Settings, Sparsity},
     detect::{LoadError, ScoreError, Scorers, calibrate::CalibrationError, onnx::Ports},
     model::{
         Model,
@@ -28,6 +28,8 @@ use crate::{
 
 /// The network's input is clipped to this many ranges below 0 and above 1; residuals are not.
 const INPUT_CLIP: f32 = 1.0;
+/// Fewer windows than this to be fitted, and a kind left open becomes principal components.
+const FEW_WINDOWS: usize = 1_000;
 /// A graph from another tool, to be given scaler and calibration.
 #[derive(Debug, Clone)]
 pub struct Foreign {
@@ -134,15 +136,42 @@ impl Recipe {
     ) -> Result<Model, TrainError> {
         let rows = SampleRows::decode(sample, &self.settings.record)?;
         let split = Split::new(&rows, self.settings.preset, &self.settings.training)?;
-        let mut draft = self.draft(&rows, &split, progress)?;
-        let mut scorer = self.scorers.scorer(&self.assemble(&draft, self.metadata(&draft, &rows, sample))?)?;
-        let residuals = self.residuals(scorer.as_mut(), &rows, &split)?;
+        self.decided(&rows, &split).train_on(sample, &rows, &split, progress)
+    }
+
+    /// The same with the kind decided where the settings leave it open.
+    fn decided(&self, rows: &SampleRows, split: &Split) -> Self {
+        let mut settings = Settings::clone(&self.settings);
+        let network = &mut settings.training.network;
+        let windows = split.fitted.len();
+        let few = windows < FEW_WINDOWS && settings.preset == Preset::Timeseries && self.foreign.is_none();
+        if network.kind.is_none() && few {
+            network.scaling = Scaling::Standard;
+            settings.judging.residuals = Residuals::Raw;
+            let inputs = rows.width() * settings.training.window;
+            network.code_size.get_or_insert(rows.width().min(inputs / 2).max(1));
+            tracing::info!(windows, "few windows to fit, and no training.kind: taking pca");
+        }
+        network.kind.get_or_insert(if few { NetworkKind::Pca } else { NetworkKind::Denoising });
+        Self { settings: Arc::new(settings), ..self.clone() }
+    }
+
+    fn train_on(
+        &self,
+        sample: &[SampleRecord],
+        rows: &SampleRows,
+        split: &Split,
+        progress: &mut dyn FnMut(&EpochReport) -> ControlFlow<()>,
+    ) -> Result<Model, TrainError> {
+        let mut draft = self.draft(rows, split, progress)?;
+        let mut scorer = self.scorers.scorer(&self.assemble(&draft, self.metadata(&draft, rows, sample))?)?;
+        let residuals = self.residuals(scorer.as_mut(), rows, split)?;
         self.standardise(&mut draft.columns, &residuals);
-        let mut metadata = self.metadata(&draft, &rows, sample);
+        let mut metadata = self.metadata(&draft, rows, sample);
         metadata.provenance.fitted_rows = split.fitted.len();
         metadata.provenance.held_back_rows = split.held_back.len();
-        metadata.calibration = self.calibrate(&metadata, &rows, &split, &residuals)?;
-        metadata.golden = golden(&metadata.columns, &rows, &split, &residuals);
+        metadata.calibration = self.calibrate(&metadata, rows, split, &residuals)?;
+        metadata.golden = golden(&metadata.columns, rows, split, &residuals);
         self.assemble(&draft, metadata)
     }
 
@@ -207,7 +236,7 @@ impl Recipe {
         let constant = constant_columns(&draft.columns);
         for member in 0..network.members {
             let mut cancelled = false;
-            let mut made = if network.kind == NetworkKind::Pca {
+            let mut made = if network.kind == Some(NetworkKind::Pca) {
                 principal_components(fitted, code_size(network, draft.columns.len()))?
             } else {
                 let params = self.params(fitted.ncols(), draft.columns.len(), member).check()?;
@@ -235,14 +264,14 @@ impl Recipe {
         let hidden =
             network.hidden.clone().unwrap_or_else(|| vec![(inputs / 2).clamp(16, 128), (inputs / 6).clamp(8, 32)]);
         // The settings carry noise and penalties for the kinds that know them; the others must not be given any.
-        let corrupts = network.kind == NetworkKind::Denoising;
+        let kind = network.kind.unwrap_or(NetworkKind::Denoising);
         AutoencoderParams::new(inputs, code_size(network, columns))
             .hidden(&hidden)
-            .kind(network.kind)
+            .kind(kind)
             .activation(network.activation)
             .loss(network.loss)
-            .noise(if corrupts { network.noise } else { Noise::default() })
-            .sparsity(if network.kind == NetworkKind::Sparse { network.sparsity } else { Sparsity::default() })
+            .noise(if kind == NetworkKind::Denoising { network.noise } else { Noise::default() })
+            .sparsity(if kind == NetworkKind::Sparse { network.sparsity } else { Sparsity::default() })
             .epochs(network.epochs)
             .batch_size(network.batch_size)
             .learning_rate(network.learning_rate)

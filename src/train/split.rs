@@ -5,13 +5,12 @@ use ndarray::Array2;
 use super::{recipe::TrainError, sample::SampleRows};
 use crate::{
     config::settings::{Preset, TrainingSettings},
+    detect::calibrate::MIN_ROWS,
     model::metadata::Column,
 };
 
 /// Fewest windows that can be split into fitted and held-back ones.
 const MIN_WINDOWS: usize = 50;
-/// Fewest held-back windows that say anything.
-const MIN_HELD_BACK: usize = 5;
 
 /// Where the windows of a sample stand, and which part each belongs to.
 pub(super) struct Split {
@@ -34,15 +33,17 @@ impl Split {
         }
         let mut split =
             Self { rows: windows, window: training.window, fitted: vec![], validation: vec![], held_back: vec![] };
+        // A small sample holds back more than it was told to: with fewer rows there is no limit.
+        let share = training.held_back.max(MIN_ROWS as f64 / count as f64);
         match preset {
             // Entities too short to be split each are split as one.
-            Preset::Timeseries if split.by_time(&owners, training.held_back) < MIN_HELD_BACK => {
-                split.by_time(&vec![0; count], training.held_back);
+            Preset::Timeseries if split.by_time(&owners, share) < MIN_ROWS => {
+                split.by_time(&vec![0; count], share);
             }
             Preset::Timeseries => {}
             Preset::Tabular => {
-                let every = (1.0 / training.held_back).round() as usize;
-                (split.fitted, split.held_back) = (0..count).partition(|index| index % every != every - 1);
+                let quota = |rows: usize| (rows as f64 * share).round() as usize;
+                (split.held_back, split.fitted) = (0..count).partition(|index| quota(index + 1) > quota(*index));
                 split.validation = split.held_back.clone();
             }
         }
@@ -60,7 +61,7 @@ impl Split {
         owners.iter().for_each(|owner| counts[*owner] += 1);
         let mut seen = vec![0_usize; entities];
         for (index, owner) in owners.iter().enumerate() {
-            let held_back = (counts[*owner] as f64 * share) as usize;
+            let held_back = (counts[*owner] as f64 * share).round() as usize;
             let first_held = counts[*owner] - held_back;
             let at = seen[*owner];
             seen[*owner] += 1;
