@@ -161,7 +161,7 @@ pub fn foreign(runtime: &Runtime, file: &std::path::Path, settings: &Settings) -
     let ports =
         runtime.foreign_ports(&bytes).map_err(|cause| AppError::Foreign { file: file.display().to_string(), cause })?;
     let scaler = settings.model.foreign.as_ref().and_then(|given| Some((given.center.clone()?, given.scale.clone()?)));
-    Ok(Foreign { bytes: bytes.into(), ports, scaler })
+    Ok(Foreign { name: file.display().to_string(), bytes: bytes.into(), ports, scaler })
 }
 
 /// Now, RFC 3339, UTC, whole seconds.

@@ -33,6 +33,8 @@ const FEW_WINDOWS: usize = 1_000;
 /// A graph from another tool, to be given scaler and calibration.
 #[derive(Debug, Clone)]
 pub struct Foreign {
+    /// What it is called in errors: its file.
+    pub name: String,
     /// The file as it came.
     pub bytes: Arc<[u8]>,
     /// Its input and output.
@@ -96,10 +98,12 @@ pub enum TrainError {
     },
     /// The foreign graph doesn't fit the rows.
     #[error(
-        "the graph takes {found} values per row, but {columns} columns in windows of {window} rows make {}; set record.features or training.window to fit",
+        "{graph} takes {found} values per row, but {columns} columns in windows of {window} rows make {}; set record.features or training.window to fit",
         .columns * .window
     )]
     ForeignWidth {
+        /// The graph's name.
+        graph: String,
         /// Values that the graph takes.
         found: usize,
         /// Columns of the rows.
@@ -213,7 +217,7 @@ impl Recipe {
     ) -> Result<Vec<ColumnScale>, TrainError> {
         let (columns, window) = (rows.width(), self.settings.training.window);
         if let Some(found) = foreign.ports.input_width.filter(|width| *width != columns * window) {
-            return Err(TrainError::ForeignWidth { found, columns, window });
+            return Err(TrainError::ForeignWidth { graph: foreign.name.clone(), found, columns, window });
         }
         let Some((centers, divisors)) = &foreign.scaler else {
             return Ok(scaling::fit(rows, fitted, self.settings.training.network.scaling));

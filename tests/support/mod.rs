@@ -6,5 +6,6 @@
 pub mod broker;
 pub mod daemon;
 pub mod prometheus;
+pub mod python;
 pub mod records;
 pub mod tools;
