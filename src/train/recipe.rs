@@ -68,13 +68,15 @@ pub enum TrainError {
     Sample(#[from] SampleError),
     /// Too few rows for fitting and holding back.
     #[error(
-        "{windows} usable windows are too few to train on, expected at least {least}; collect more rows (training.rows)"
+        "{windows} usable windows are too few to train on, expected at least {least}; collect more rows (training.rows){unusable}"
     )]
     TooFewRows {
         /// Windows there are.
         windows: usize,
         /// Windows needed.
         least: usize,
+        /// What tells of records that could not be used.
+        unusable: String,
     },
     /// The network can't be fitted.
     #[error("{0}")]

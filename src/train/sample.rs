@@ -12,6 +12,9 @@ use crate::{
     },
 };
 
+/// Characters of a record that an error shows.
+const EXCERPT: usize = 80;
+
 /// One record, kept as it came: which features there are is known only when the sample is whole.
 #[derive(Debug, Clone)]
 pub struct SampleRecord {
@@ -81,6 +84,16 @@ pub enum SampleError {
         /// Error of the first one.
         first: String,
     },
+    /// A feature that no record has.
+    #[error(
+        "`{column}` has no usable value in any of {records} records; check its path in record.features, or leave it out"
+    )]
+    NeverThere {
+        /// The column.
+        column: String,
+        /// Usable records in the sample.
+        records: usize,
+    },
     /// The features can't be told.
     #[error("{0}")]
     Discovery(#[from] DiscoveryError),
@@ -125,7 +138,7 @@ impl SampleRows {
                 }
                 Err(error) => {
                     rows.unusable += 1;
-                    rows.first_error.get_or_insert_with(|| error.to_string());
+                    rows.first_error.get_or_insert_with(|| format!("{error}, in `{}`", excerpt(&record.payload)));
                 }
             }
         }
@@ -133,7 +146,7 @@ impl SampleRows {
             let first = rows.first_error.unwrap_or_else(|| "there are no records".to_owned());
             return Err(SampleError::NoRows { records: records.len(), first });
         }
-        rows.fill_imputed();
+        rows.fill_imputed()?;
         Ok(rows)
     }
 
@@ -171,26 +184,43 @@ impl SampleRows {
         (*median > 0).then(|| *median as f64 / 1e6)
     }
 
+    /// What tells of the records that could not be used, for errors: empty if all could.
+    pub fn unusable_note(&self) -> String {
+        let first = self.first_error.as_deref().unwrap_or_default();
+        if self.unusable == 0 {
+            String::new()
+        } else {
+            format!(" ({} records could not be used; the first one: {first})", self.unusable)
+        }
+    }
+
     /// Puts the median of the values that came in place of those that did not.
-    fn fill_imputed(&mut self) {
+    fn fill_imputed(&mut self) -> Result<(), SampleError> {
         let width = self.width();
-        self.impute = (0..width)
-            .map(|c| {
-                let mut present: Vec<f32> = (0..self.len())
-                    .map(|row| row * width + c)
-                    .filter(|&at| !self.imputed[at])
-                    .map(|at| self.values[at])
-                    .collect();
-                let middle = present.len() / 2;
-                if present.is_empty() { 0.0 } else { *present.select_nth_unstable_by(middle, f32::total_cmp).1 }
-            })
-            .collect();
+        self.impute = (0..width).map(|c| self.median(c)).collect::<Result<_, _>>()?;
         for (at, value) in self.values.iter_mut().enumerate() {
             if self.imputed[at] {
                 *value = self.impute[at % width];
             }
         }
+        Ok(())
     }
+
+    fn median(&self, column: usize) -> Result<f32, SampleError> {
+        let width = self.width();
+        let at = (0..self.len()).map(|row| row * width + column);
+        let mut present: Vec<f32> = at.filter(|&at| !self.imputed[at]).map(|at| self.values[at]).collect();
+        if present.is_empty() {
+            return Err(SampleError::NeverThere { column: self.columns[column].0.clone(), records: self.len() });
+        }
+        let middle = present.len() / 2;
+        Ok(*present.select_nth_unstable_by(middle, f32::total_cmp).1)
+    }
+}
+
+/// The beginning of a payload, as far as it can be read.
+fn excerpt(payload: &[u8]) -> String {
+    String::from_utf8_lossy(payload).chars().take(EXCERPT).collect()
 }
 
 /// The features with everything learned that the configuration left open.

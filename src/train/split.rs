@@ -29,7 +29,8 @@ impl Split {
         let (windows, owners) = windows(rows, training.window);
         let count = owners.len();
         if count < MIN_WINDOWS {
-            return Err(TrainError::TooFewRows { windows: count, least: MIN_WINDOWS });
+            let unusable = rows.unusable_note();
+            return Err(TrainError::TooFewRows { windows: count, least: MIN_WINDOWS, unusable });
         }
         let mut split =
             Self { rows: windows, window: training.window, fitted: vec![], validation: vec![], held_back: vec![] };

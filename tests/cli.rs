@@ -1,0 +1,343 @@
+//! The commands on files, as a user types them: `strayd train`, `strayd score`, `strayd config`, `--help`.
+
+mod support;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use flate2::{Compression, write::GzEncoder};
+use parquet::{
+    data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type},
+    file::{properties::WriterProperties, writer::SerializedFileWriter},
+    schema::parser::parse_message_type,
+};
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use support::tools::root;
+
+/// First line of every `scores.csv`.
+const HEADER: &str =
+    "row,entity,timestamp,raw_score,score,p_value,verdict,top_feature,top_feature_value,top_feature_expected";
+
+/// Rows of the made-up data, of two machines that take turns, and where one of them has a spike in `pressure`.
+const ROWS: usize = 2_400;
+const SPIKE: usize = 2_000;
+
+/// One row as all formats hold it.
+struct Row {
+    time: String,
+    machine: String,
+    values: [Option<f64>; 3],
+    label: i64,
+}
+
+const FEATURES: [&str; 3] = ["load", "pressure", "flow"];
+
+fn rows() -> Vec<Row> {
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(21);
+    (0..ROWS)
+        .map(|row| {
+            let step = row / 2;
+            let load = (step as f64 / 30.0).sin() + 0.05 * random.r#gen::<f64>();
+            let spike = row == SPIKE;
+            let pressure = 3.0 + 0.5 * load + 0.05 * random.r#gen::<f64>() + if spike { 9.0 } else { 0.0 };
+            // One value is missing, in a row of its own.
+            let flow = (row != 1_500).then(|| 8.0 - load + 0.05 * random.r#gen::<f64>());
+            Row {
+                time: strayd::record::timestamp::to_rfc3339((1_767_225_600 + step as i64 * 60) * 1_000_000),
+                machine: format!("m{}", row % 2),
+                values: [Some(load), Some(pressure), flow],
+                label: i64::from(spike),
+            }
+        })
+        .collect()
+}
+
+fn text(value: Option<f64>) -> String {
+    value.map(|value| format!("{value}")).unwrap_or_default()
+}
+
+fn csv(rows: &[Row]) -> String {
+    let line = |row: &Row| {
+        let [load, pressure, flow] = row.values.map(text);
+        format!("{},{},{load},{pressure},{flow},{}\n", row.time, row.machine, row.label)
+    };
+    let head = "timestamp,machine,load,pressure,flow,label\n".to_owned();
+    rows.iter().fold(head, |csv, row| csv + &line(row))
+}
+
+fn json_lines(rows: &[Row]) -> String {
+    let line = |row: &Row| {
+        let [load, pressure, flow] = row.values;
+        let json = |value: Option<f64>| value.map_or("null".to_owned(), |value| value.to_string());
+        format!(
+            "{{\"timestamp\":\"{}\",\"machine\":\"{}\",\"load\":{},\"pressure\":{},\"flow\":{},\"label\":{}}}",
+            row.time,
+            row.machine,
+            json(load),
+            json(pressure),
+            json(flow),
+            row.label
+        )
+    };
+    rows.iter().map(|row| line(row) + "\n").collect()
+}
+
+fn gzip(path: &Path, content: &str) {
+    let mut encoder = GzEncoder::new(File::create(path).expect("the file can be made"), Compression::fast());
+    encoder.write_all(content.as_bytes()).expect("the file can be written");
+    encoder.finish().expect("the file can be written");
+}
+
+fn parquet(path: &Path, rows: &[Row]) {
+    let schema = "message rows { required binary timestamp (UTF8); required binary machine (UTF8); \
+                  optional double load; optional double pressure; optional double flow; required int64 label; }";
+    let schema = Arc::new(parse_message_type(schema).expect("the schema is sound"));
+    let file = File::create(path).expect("the file can be made");
+    let properties = Arc::new(WriterProperties::builder().build());
+    let mut writer = SerializedFileWriter::new(file, schema, properties).expect("the file can be written");
+    let mut group = writer.next_row_group().expect("a row group");
+    for of in [|row: &Row| row.time.clone(), |row: &Row| row.machine.clone()] {
+        let values: Vec<ByteArray> = rows.iter().map(|row| ByteArray::from(of(row).into_bytes())).collect();
+        let mut column = group.next_column().expect("a column").expect("one more column");
+        column.typed::<ByteArrayType>().write_batch(&values, None, None).expect("values");
+        column.close().expect("a column");
+    }
+    for feature in 0..FEATURES.len() {
+        let values: Vec<f64> = rows.iter().filter_map(|row| row.values[feature]).collect();
+        let levels: Vec<i16> = rows.iter().map(|row| i16::from(row.values[feature].is_some())).collect();
+        let mut column = group.next_column().expect("a column").expect("one more column");
+        column.typed::<DoubleType>().write_batch(&values, Some(&levels), None).expect("values");
+        column.close().expect("a column");
+    }
+    let labels: Vec<i64> = rows.iter().map(|row| row.label).collect();
+    let mut column = group.next_column().expect("a column").expect("one more column");
+    column.typed::<Int64Type>().write_batch(&labels, None, None).expect("values");
+    column.close().expect("a column");
+    group.close().expect("the row group");
+    writer.close().expect("the file");
+}
+
+fn strayd(folder: &Path, arguments: &[&str]) -> Output {
+    let runtime = root().join(".local/onnxruntime/lib/libonnxruntime.so");
+    Command::new(env!("CARGO_BIN_EXE_strayd"))
+        .args(arguments)
+        .current_dir(folder)
+        .env("ORT_DYLIB_PATH", std::env::var_os("ORT_DYLIB_PATH").map_or(runtime, Into::into))
+        .env("COLUMNS", "100")
+        .output()
+        .expect("the program starts")
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Runs it and asserts that it succeeds; gives standard output.
+fn succeed(folder: &Path, arguments: &[&str]) -> String {
+    let output = strayd(folder, arguments);
+    assert!(output.status.success(), "strayd {arguments:?}: {}", told(&output));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Trains and scores on one file and gives the scores. Few epochs: what is learned is not the point here.
+fn train_and_score(folder: &Path, file: &str, sets: &[&str]) -> String {
+    let sets: Vec<&str> = ["training.epochs=4"].iter().chain(sets).flat_map(|set| ["--set", set]).collect();
+    let train = [&["train", "--data", file, "--out", "model.onnx"], &sets[..]].concat();
+    succeed(folder, &train);
+    let score = [&["score", "--model", "model.onnx", "--data", file, "--out", "scores.csv"], &sets[..]].concat();
+    succeed(folder, &score);
+    fs::read_to_string(folder.join("scores.csv")).expect("scores were written")
+}
+
+#[test]
+fn the_same_rows_score_the_same_in_every_format() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = rows();
+    fs::write(folder.path().join("rows.csv"), csv(&rows)).unwrap();
+    gzip(&folder.path().join("rows.csv.gz"), &csv(&rows));
+    fs::write(folder.path().join("rows.jsonl"), json_lines(&rows)).unwrap();
+    gzip(&folder.path().join("rows.jsonl.gz"), &json_lines(&rows));
+    parquet(&folder.path().join("rows.parquet"), &rows);
+    let entity = ["record.entity={\"field\":\"machine\"}"];
+    let scores = train_and_score(folder.path(), "rows.csv", &entity);
+    for file in ["rows.csv.gz", "rows.jsonl", "rows.jsonl.gz", "rows.parquet"] {
+        assert!(train_and_score(folder.path(), file, &entity) == scores, "{file} scores other than rows.csv");
+    }
+
+    let lines: Vec<Vec<&str>> = scores.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(lines[0].join(","), HEADER);
+    assert_eq!(lines.len(), 1 + ROWS);
+    for (row, line) in lines[1..].iter().enumerate() {
+        assert_eq!((line[0], line[1]), (row.to_string().as_str(), rows[row].machine.as_str()));
+        let warming_up = row < 6;
+        assert_eq!(line[6] == "warming_up", warming_up, "{line:?}");
+        assert_eq!(line[3..6].iter().all(|field| field.is_empty()), warming_up, "{line:?}");
+    }
+    let spike = &lines[1 + SPIKE];
+    assert_eq!((spike[6], spike[7]), ("anomalous", "pressure"), "{spike:?}");
+    assert!(spike[8].parse::<f64>().unwrap() > 10.0 && spike[9].parse::<f64>().unwrap() < 10.0, "{spike:?}");
+    assert!(spike[5].parse::<f64>().unwrap() < 0.01, "{spike:?}");
+}
+
+#[test]
+fn without_a_time_rows_are_independent_and_labels_are_no_features() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(22);
+    let mut text = "a,b,label,label_series\n".to_owned();
+    for row in 0..400 {
+        let a: f64 = random.r#gen();
+        let b = if row == 399 { 5.0 } else { a + 0.1 * random.r#gen::<f64>() };
+        text += &format!("{a},{b},{},{}\n", i64::from(row == 399), row);
+    }
+    fs::write(folder.path().join("rows.csv"), text).unwrap();
+    let scores = train_and_score(folder.path(), "rows.csv", &["training.members=1"]);
+    let lines: Vec<&str> = scores.lines().collect();
+    assert!(lines[400].starts_with("399,,,") && lines[400].contains(",anomalous,b,5,"), "{}", lines[400]);
+    assert!(lines[1].contains(",normal,"), "a row alone is scored: {}", lines[1]);
+    // A label that is a feature would be blamed somewhere.
+    assert!(!scores.contains(",label"), "{scores:.300}");
+
+    let model = fs::read(folder.path().join("model.onnx")).unwrap();
+    let model = String::from_utf8_lossy(&model).into_owned();
+    assert!(model.contains("\"window\":1") && !model.contains("label_series"));
+    train_and_score(folder.path(), "rows.csv", &["preset=timeseries"]);
+    let model = fs::read(folder.path().join("model.onnx")).unwrap();
+    assert!(String::from_utf8_lossy(&model).contains("\"window\":4"), "the preset is a setting");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_model_and_another_seed_another() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("rows.csv"), csv(&rows())).unwrap();
+    let train = |out: &str, seed: &str| {
+        let seed = format!("training.seed={seed}");
+        let sets = ["--set", &seed, "--set", "training.epochs=2"];
+        succeed(folder.path(), &[&["train", "--data", "rows.csv", "--out", out], &sets[..]].concat());
+        // The document about the model says when it was made; the graph must be the same.
+        let bytes = fs::read(folder.path().join(out)).unwrap();
+        let document = bytes.windows(9).position(|window| window == b"\"format\":").unwrap();
+        bytes[..document].to_vec()
+    };
+    let first = train("a.onnx", "1");
+    assert!(first == train("b.onnx", "1"), "the same seed gives the same weights");
+    assert!(first != train("c.onnx", "2"), "another seed gives other weights");
+}
+
+#[test]
+fn what_can_not_be_used_is_named_with_what_would_be_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("the file can be written");
+    write("rows.csv", &csv(&rows()));
+    write("empty.csv", "");
+    write("head.csv", "timestamp,a,b\n");
+    write("ragged.csv", "timestamp,a,b\n2026-01-01T00:00:00Z,1,2\n2026-01-01T00:01:00Z,1\n");
+    write("words.csv", &format!("a,b\n{}", "x,y\n".repeat(300)));
+    write("few.csv", &format!("a,b\n{}", "1,2\n3,4\n".repeat(5)));
+    write("rows.xlsx", "PK");
+    write("broken.jsonl", "{\"a\":1}\n{\"a\":\n");
+    write("model.onnx", "no model");
+    let train = |data: &'static str| vec!["train", "--data", data, "--out", "new.onnx"];
+    let score =
+        |model: &'static str, out: &'static str| vec!["score", "--model", model, "--data", "rows.csv", "--out", out];
+    for (arguments, words) in [
+        (train("not-there.csv"), vec!["not-there.csv"]),
+        (train("."), vec!["."]),
+        (train("empty.csv"), vec!["empty.csv"]),
+        (train("head.csv"), vec![]),
+        (train("ragged.csv"), vec!["1 records could not be used", "line 3 has 2 cells"]),
+        (train("words.csv"), vec!["numeric"]),
+        (train("few.csv"), vec!["too few", "50"]),
+        (train("rows.xlsx"), vec!["rows.xlsx", ".csv", ".parquet"]),
+        (train("broken.jsonl"), vec!["1 records could not be used"]),
+        (score("model.onnx", "out.csv"), vec!["model.onnx"]),
+        (score("not-there.onnx", "out.csv"), vec!["not-there.onnx"]),
+    ] {
+        let output = strayd(folder.path(), &arguments);
+        let told = told(&output);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {told}");
+        words.iter().for_each(|word| assert!(told.contains(word), "{arguments:?}: `{word}` is missing in {told}"));
+        assert!(!told.contains("panicked"), "{told}");
+        assert!(!folder.path().join("new.onnx").exists() && !folder.path().join("out.csv").exists(), "{arguments:?}");
+    }
+    let output =
+        strayd(folder.path(), &["train", "--data", "rows.csv", "--out", "m.onnx", "--set", "training.epoch=3"]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(told(&output).contains("training.epochs"), "the right name is guessed: {}", told(&output));
+}
+
+#[test]
+fn scores_that_can_not_be_written_are_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("rows.csv"), csv(&rows())).unwrap();
+    train_and_score(folder.path(), "rows.csv", &[]);
+    let output = strayd(
+        folder.path(),
+        &["score", "--model", "model.onnx", "--data", "rows.csv", "--out", "no/such/folder/scores.csv"],
+    );
+    assert_eq!(output.status.code(), Some(1));
+    assert!(told(&output).contains("no/such/folder"), "{}", told(&output));
+}
+
+#[test]
+fn a_row_that_can_not_be_used_keeps_its_place_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rows = rows();
+    fs::write(folder.path().join("train.csv"), csv(&rows)).unwrap();
+    rows[100].values = [None; 3];
+    fs::write(folder.path().join("rows.csv"), csv(&rows)).unwrap();
+    succeed(folder.path(), &["train", "--data", "train.csv", "--out", "model.onnx", "--set", "training.epochs=2"]);
+    succeed(folder.path(), &["score", "--model", "model.onnx", "--data", "rows.csv", "--out", "scores.csv"]);
+    let scores = fs::read_to_string(folder.path().join("scores.csv")).unwrap();
+    let line: Vec<&str> = scores.lines().nth(101).unwrap().split(',').collect();
+    assert_eq!((line[0], line[3], line[5], line[7]), ("100", "", "", ""), "{line:?}");
+    assert!(line[6].contains("missing"), "{line:?}");
+    assert_eq!(scores.lines().count(), 1 + ROWS);
+}
+
+#[test]
+fn shipped_configurations_are_sound_and_fit_the_schema() {
+    let schema: serde_json::Value = serde_json::from_str(&succeed(root(), &["config", "schema"])).unwrap();
+    let validator = jsonschema::validator_for(&schema).expect("the schema is a JSON Schema");
+    let files = fs::read_dir(root().join("config")).unwrap().map(|entry| entry.unwrap().path());
+    let mut checked = 0;
+    for file in files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml")) {
+        let name = file.to_str().unwrap().to_owned();
+        succeed(root(), &["config", "check", "--config", &name]);
+        checked += 1;
+    }
+    assert!(checked >= 2, "config/ holds the default configuration and examples");
+    assert!(validator.is_valid(&serde_json::json!({"preset": "tabular", "training": {"window": 3}})));
+    assert!(!validator.is_valid(&serde_json::json!({"training": {"windw": 3}})));
+}
+
+#[test]
+fn help_tells_of_every_command_as_pinned() {
+    let golden = root().join("tests/golden");
+    let commands: [&[&str]; 9] = [
+        &[],
+        &["demo"],
+        &["run"],
+        &["train"],
+        &["score"],
+        &["config"],
+        &["config", "check"],
+        &["config", "print"],
+        &["config", "schema"],
+    ];
+    for command in commands {
+        let help = succeed(root(), &[command, &["--help"]].concat());
+        let file =
+            golden.join(format!("help{}.txt", command.iter().map(|word| format!("-{word}")).collect::<String>()));
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::create_dir_all(&golden).unwrap();
+            fs::write(&file, &help).unwrap();
+        }
+        let pinned = fs::read_to_string(&file).unwrap_or_default();
+        assert_eq!(help, pinned, "{}: UPDATE_GOLDEN=1 writes it anew", file.display());
+    }
+    assert_eq!(succeed(root(), &["--version"]), format!("strayd {}\n", env!("CARGO_PKG_VERSION")));
+}
