@@ -249,7 +249,7 @@ fn what_can_not_be_used_is_named_with_what_would_be_right() {
         (train("empty.csv"), vec!["empty.csv"]),
         (train("head.csv"), vec![]),
         (train("ragged.csv"), vec!["1 records could not be used", "line 3 has 2 cells"]),
-        (train("words.csv"), vec!["numeric"]),
+        (train("words.csv"), vec!["number", "record.features"]),
         (train("few.csv"), vec!["too few", "50"]),
         (train("rows.xlsx"), vec!["rows.xlsx", ".csv", ".parquet"]),
         (train("broken.jsonl"), vec!["1 records could not be used"]),
