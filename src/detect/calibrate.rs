@@ -17,6 +17,8 @@ const TAIL_SHARE: f64 = 0.02;
 const MIN_TAIL: usize = 10;
 /// Bounds of the tail's shape: held-back samples are too short to tell heavier or lighter tails.
 const SHAPE_BOUNDS: (f64, f64) = (-0.2, 0.5);
+/// Smallest p-value that is told: a tail fitted to some thousands of rows says nothing of rarer events.
+pub const LEAST_P: f64 = 1e-12;
 const SECONDS_PER_DAY: f64 = 86_400.0;
 
 /// What scores of normal rows look like.
@@ -113,10 +115,10 @@ impl Calibration {
     }
 
     /// Probability that a normal row scores at least `score`: empirical below the tail's threshold, extrapolated above,
-    /// never 0. `score` must be finite.
+    /// never below [`LEAST_P`]. `score` must be finite.
     pub fn p_value(&self, score: f64) -> f64 {
         if score > self.row_tail.threshold {
-            return self.row_tail.survival(score).max(f64::MIN_POSITIVE);
+            return self.row_tail.survival(score).max(LEAST_P);
         }
         let below = self.body.partition_point(|point| *point < score);
         let share = 1.0 - below as f64 / self.body.len() as f64;
@@ -234,6 +236,14 @@ mod tests {
             let share = scores.iter().filter(|s| calibration.p_value(**s) <= level).count() as f64 / 5000.0;
             assert!((share - level).abs() < 0.15 * level + 0.002, "{level}: {share}");
         }
+    }
+
+    #[test]
+    fn a_p_value_falls_with_the_score_and_never_below_what_a_sample_can_tell() {
+        let calibration = Calibration::fit(&[exponential(5000)], 0, Some(60.0)).unwrap();
+        let values: Vec<f64> = [0.1, 1.0, 3.0, 6.0, 9.0, 1e3, 1e300].map(|score| calibration.p_value(score)).into();
+        assert!(values.windows(2).all(|pair| pair[0] >= pair[1]), "{values:?}");
+        assert_eq!(values.last(), Some(&LEAST_P));
     }
 
     #[test]
