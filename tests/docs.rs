@@ -89,8 +89,7 @@ fn every_target_and_command_that_a_document_names_exists() {
         for target in ["`make ", "\nmake "].iter().flat_map(|before| words_after(&text, before)) {
             assert!(makefile.contains(&format!("\n{target}: ")), "{document}: `make {target}` is no target");
         }
-        for command in ["`strayd ", "release/strayd "].iter().flat_map(|before| words_after(&text, before))
-        {
+        for command in ["`strayd ", "release/strayd "].iter().flat_map(|before| words_after(&text, before)) {
             let known = command.starts_with('-') || help.contains(&format!("\n  {command} "));
             assert!(known, "{document}: `strayd {command}` is no command");
         }

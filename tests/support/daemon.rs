@@ -237,6 +237,11 @@ impl Daemon {
         });
     }
 
+    /// The process number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGTERM, and how it ended.
     pub fn terminate(&mut self) -> ExitStatus {
         let killed = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill runs");
