@@ -35,6 +35,10 @@ use strayd::{
 };
 use support::{ENTITIES, Goal, cpu_time, median, not_measured, record, records, resident, root, tell};
 
+/// The allocator of the daemon, for its runs inside this program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Records of the throughput topic, and its partitions: the embedded broker keeps 5 MiB in each.
 const RECORDS: usize = 512_000;
 const PARTITIONS: i32 = 128;
@@ -49,6 +53,7 @@ const LATENCY: Duration = Duration::from_secs(8);
 const ODD_EVERY: u64 = 500;
 
 fn main() {
+    // `cargo bench --bench end_to_end -- --throughput` leaves the latency out, for a profiler.
     if std::env::args().any(|argument| argument == "--broker") {
         serve();
         return;
@@ -56,6 +61,9 @@ fn main() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let model = train(folder.path());
     let ceiling = throughput(folder.path(), &model);
+    if std::env::args().any(|argument| argument == "--throughput") {
+        return;
+    }
     for kind in [Kind::Embedded, Kind::Apache] {
         latency(folder.path(), &model, kind, ceiling / 2.0);
     }
@@ -66,10 +74,23 @@ fn serve() {
     let broker = EmbeddedBroker::start().expect("the embedded broker starts");
     println!("{}", broker.bootstrap_servers());
     for line in std::io::stdin().lines().map_while(Result::ok) {
-        let (name, partitions) = line.split_once(' ').expect("a topic and its partitions");
-        broker.create_topic(name, partitions.parse().expect("a number")).expect("the topic can be made");
-        println!("made");
+        let (name, number) = line.split_once(' ').expect("a topic and its partitions");
+        match name {
+            "feed" => feed(&broker.bootstrap_servers()),
+            _ => broker.create_topic(name, number.parse().expect("a number")).expect("the topic can be made"),
+        }
+        println!("done");
     }
+}
+
+/// Fills the input topic. Not in the process that measures, whose memory and profile shall be its clients'.
+fn feed(servers: &str) {
+    let feeder = producer(servers, "50");
+    let texts = records(2, 10_000);
+    for record in 0..RECORDS as u64 {
+        send(&feeder, record % ENTITIES as u64, &texts[record as usize % texts.len()]);
+    }
+    feeder.flush(Duration::from_secs(60)).expect("the broker takes the records");
 }
 
 /// A broker in another process.
@@ -90,7 +111,8 @@ impl Remote {
         Self { child, output, servers: servers.trim().to_owned() }
     }
 
-    fn topic(&mut self, name: &str, partitions: i32) {
+    /// Makes a topic with so many partitions, or feeds.
+    fn ask(&mut self, name: &str, partitions: i32) {
         let input = self.child.stdin.as_mut().expect("standard input is piped");
         writeln!(input, "{name} {partitions}").expect("it reads");
         self.output.read_line(&mut String::new()).expect("it answers");
@@ -155,13 +177,8 @@ fn send(producer: &BaseProducer, entity: u64, payload: &str) {
 /// Rates of raw polling, of strayd and of the Python daemon on the same topic; gives strayd's, records per second.
 fn throughput(folder: &Path, model: &Path) -> f64 {
     let mut remote = Remote::start();
-    remote.topic("in", PARTITIONS);
-    let feeder = producer(&remote.servers, "50");
-    let texts = records(2, 10_000);
-    for record in 0..RECORDS as u64 {
-        send(&feeder, record % ENTITIES as u64, &texts[record as usize % texts.len()]);
-    }
-    feeder.flush(Duration::from_secs(60)).expect("the broker takes the records");
+    remote.ask("in", PARTITIONS);
+    remote.ask("feed", 0);
     let (mut raw, mut own, mut other, mut cpu) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut why = String::new();
     for round in 0..ROUNDS {
@@ -243,8 +260,8 @@ impl Observer for Counter<'_> {
 /// The daemon in this process, from the real source to the real sink: records per second and CPU nanoseconds per record.
 fn run_strayd(folder: &Path, remote: &mut Remote, round: usize) -> (f64, f64) {
     if round == 0 {
-        remote.topic("out", 1);
-        remote.topic("dead", 1);
+        remote.ask("out", 1);
+        remote.ask("dead", 1);
     }
     let file = config(folder, &remote.servers, &format!("bench-{round}"), &EmbeddedBroker::properties());
     let loaded = Settings::load(&Sources { file: Some(file), ..Sources::default() }).expect("the settings are sound");
@@ -333,7 +350,8 @@ fn drive(servers: &str, rate: f64) -> Vec<f64> {
             let _ = feeder.send(record);
             sent += 1;
         }
-        feeder.poll(Duration::from_micros(500));
+        feeder.poll(Duration::ZERO);
+        std::thread::sleep(Duration::from_micros(500));
     }
     feeder.flush(Duration::from_secs(10)).expect("the broker takes the records");
     std::thread::sleep(Duration::from_millis(500));
