@@ -34,8 +34,11 @@ check: deps ## Check format, lints, documentation, licences and scripts
 	scripts/check-licences
 	scripts/check-scripts
 
-bench: deps onnxruntime ## Run the benchmarks (one of them: ARGS="--bench NAME")
-	@$(CARGO) bench --locked --all-features $(ARGS)
+bench: deps onnxruntime test-tools ## Run the benchmarks and print one table (one of them: ARGS="--bench training")
+	@scripts/bench-tools
+	@rm -f .local/bench-rows
+	@$(CARGO) bench --locked --all-features --benches $(ARGS)
+	@scripts/report-bench
 
 docs: deps ## Build the API documentation
 	@$(CARGO) doc --locked --no-deps --all-features
