@@ -24,7 +24,7 @@ build: deps onnxruntime ## Build the release binary
 	@$(CARGO) build --locked --release
 
 test: deps onnxruntime test-tools ## Run all tests (one of them: ARGS="--test boundaries"; REQUIRE_ALL=1: skip none)
-	@status=0; $(CARGO) test --locked --all-features $(ARGS) || status=$$?; \
+	@status=0; $(CARGO) test --locked --no-fail-fast --all-features $(ARGS) || status=$$?; \
 	scripts/report-left-out || status=1; exit $$status
 
 check: deps ## Check format, lints, documentation, licences and scripts

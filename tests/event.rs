@@ -38,7 +38,7 @@ fn is_pinned(file: &str, text: &str) {
 #[test]
 fn the_schema_in_the_repository_is_the_one_of_the_code() {
     let schema = serde_json::to_string_pretty(&json_schema()).unwrap() + "\n";
-    is_pinned("config/anomaly-event.schema.json", &schema);
+    is_pinned("docs/anomaly-event.schema.json", &schema);
 }
 
 #[test]

@@ -118,7 +118,7 @@ impl<'a> AnomalyEvent<'a> {
     }
 }
 
-/// The event's JSON Schema, as kept in `config/anomaly-event.schema.json`.
+/// The event's JSON Schema, as kept in `docs/anomaly-event.schema.json`.
 pub fn json_schema() -> serde_json::Value {
     schemars::schema_for!(AnomalyEvent<'static>).to_value()
 }

@@ -1,0 +1,268 @@
+//! The pipeline on sources, sinks and scorers in memory: every record ends once, offsets move only past what has ended,
+//! and scores don't depend on how rows were batched.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, atomic::AtomicBool};
+use std::time::Instant;
+
+use proptest::prelude::*;
+use strayd::{
+    config::{Settings, Sources},
+    detect::{LoadError, ScoreError, Scorer, Scorers},
+    model::{Model, registry::Registry},
+    pipeline::{
+        Observer, Output, Unscored,
+        observed::Observed,
+        run::{self, Parts, RunError, RunSummary, Start},
+    },
+    record::{DeadLetterReason, Position},
+    telemetry::{Board, Metrics},
+    testing::{CentreScorers, MemorySink, OwnedRecord, SinkBehaviour, VecSource},
+    train::{recipe::Recipe, sample::SampleRecord},
+};
+
+/// Records of the sample that the tests' model is made of.
+const SAMPLE: usize = 400;
+
+fn settings(sets: &[&str]) -> Settings {
+    let fixed = ["training.window=2", "training.kind=pca", "record.entity=nothing", "judging.budget.quantile=0.001"];
+    let set = fixed.iter().chain(sets).map(|set| (*set).to_owned()).collect();
+    let sources = Sources { set, ..Sources::default() };
+    Settings::load(&sources).expect("the settings are sound").settings
+}
+
+/// A row of two fields that wander slowly; far off where `odd`.
+fn payload(row: usize, odd: bool) -> String {
+    let phase = row as f64 * 0.1;
+    let x = phase.sin() + if odd { 60.0 } else { 0.0 };
+    format!("{{\"x\":{x:.5},\"y\":{:.5}}}", phase.cos())
+}
+
+fn sample() -> Vec<SampleRecord> {
+    let record = |row: usize| SampleRecord {
+        position: Position { partition: 0, offset: row as i64 },
+        timestamp_ms: Some(row as i64 * 1000),
+        key: None,
+        payload: payload(row, false).into_bytes().into(),
+    };
+    (0..SAMPLE).map(record).collect()
+}
+
+fn recipe(settings: &Settings) -> Recipe {
+    Recipe {
+        settings: Arc::new(settings.clone()),
+        scorers: Arc::new(CentreScorers),
+        foreign: None,
+        source: "memory".to_owned(),
+        config_sha256: String::new(),
+        created: "2026-01-01T00:00:00Z".to_owned(),
+    }
+}
+
+fn model(settings: &Settings) -> Start {
+    let go_on = &mut |_: &_| std::ops::ControlFlow::Continue(());
+    Start::Model(Arc::new(recipe(settings).train(&sample(), go_on).expect("a model can be made")))
+}
+
+/// What an observer saw: scores by offset, and ends without a score by offset.
+#[derive(Default)]
+struct Seen {
+    scores: BTreeMap<i64, u64>,
+    unscored: BTreeMap<i64, String>,
+    ends: usize,
+}
+
+impl Observer for Seen {
+    fn judged(&mut self, record: &Observed<'_>) {
+        self.ends += 1;
+        self.scores.insert(record.position.offset, record.judged.score.to_bits());
+    }
+
+    fn unscored(&mut self, record: &Unscored<'_>) {
+        self.ends += 1;
+        self.unscored.insert(record.position.offset, record.why.to_owned());
+    }
+}
+
+/// The outside of a run and what it left there.
+struct Outcome {
+    result: Result<RunSummary, RunError>,
+    source: VecSource,
+    sink: MemorySink,
+    seen: Seen,
+}
+
+fn run_on(source: VecSource, sink: MemorySink, start: Start, settings: &Settings, scorers: &dyn Scorers) -> Outcome {
+    let mut outcome = Outcome { result: Ok(RunSummary::default()), source, sink, seen: Seen::default() };
+    let parts = Parts {
+        source: &mut outcome.source,
+        sink: &mut outcome.sink,
+        observer: &mut outcome.seen,
+        progress: &mut |_| {},
+        metrics: &Metrics::new(),
+        board: &Board::new(Instant::now()),
+        stop: &AtomicBool::new(false),
+    };
+    outcome.result = run::run(parts, start, settings, scorers);
+    outcome
+}
+
+/// Scores `records` with a model that is there from the start.
+fn score(records: Vec<OwnedRecord>, behaviour: SinkBehaviour, settings: &Settings) -> Outcome {
+    run_on(VecSource::of_records(records), MemorySink::new(behaviour), model(settings), settings, &CentreScorers)
+}
+
+fn records(payloads: impl IntoIterator<Item = Option<String>>) -> Vec<OwnedRecord> {
+    let record = |(offset, payload): (usize, Option<String>)| OwnedRecord {
+        position: Position { partition: 0, offset: offset as i64 },
+        timestamp_ms: Some(offset as i64 * 1000),
+        key: None,
+        payload: payload.map(String::into_bytes),
+    };
+    payloads.into_iter().enumerate().map(record).collect()
+}
+
+/// What a random stream is made of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Made {
+    Normal,
+    Odd,
+    Torn,
+    Empty,
+    Bare,
+}
+
+fn make(row: usize, made: Made) -> Option<String> {
+    match made {
+        Made::Normal => Some(payload(row, false)),
+        Made::Odd => Some(payload(row, true)),
+        Made::Torn => Some("{\"x\":".to_owned()),
+        Made::Empty => None,
+        Made::Bare => Some("{\"z\":1}".to_owned()),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn every_record_ends_once_and_every_offset_moves(
+        made in prop::collection::vec(
+            prop_oneof![6 => Just(Made::Normal), 1 => Just(Made::Odd), 1 => Just(Made::Torn), 1 => Just(Made::Empty), 1 => Just(Made::Bare)],
+            1..200,
+        ),
+        batch in 1_usize..40,
+    ) {
+        let settings = settings(&[&format!("pipeline.batch_rows={batch}")]);
+        let count = made.len();
+        let stream = records(made.iter().enumerate().map(|(row, made)| make(row, *made)));
+        let Outcome { result, source, sink, seen } = score(stream.clone(), SinkBehaviour::Works, &settings);
+        let summary = result.unwrap();
+        prop_assert_eq!((summary.records, seen.ends), (count as u64, count));
+        prop_assert_eq!(seen.scores.len() + seen.unscored.len(), count, "no record ends twice");
+        prop_assert_eq!(source.committed.get(&0), Some(&(count as i64)));
+        let bad: Vec<i64> = (0..count).filter(|row| !matches!(made[*row], Made::Normal | Made::Odd)).map(|row| row as i64).collect();
+        let mut letters: Vec<i64> = Vec::new();
+        for (position, output) in &sink.outputs {
+            if let Output::DeadLetter { payload, .. } = output {
+                prop_assert_eq!(payload, &stream[position.offset as usize].payload, "raw bytes");
+                letters.push(position.offset);
+            }
+        }
+        letters.sort_unstable();
+        prop_assert_eq!(letters, bad);
+        prop_assert_eq!(summary.anomalies as usize + summary.dead_letters as usize, sink.outputs.len());
+    }
+}
+
+#[test]
+fn scores_are_the_same_to_the_bit_however_rows_are_batched() {
+    let stream = || records((0..500).map(|row| Some(payload(row, row % 90 == 89))));
+    let one = score(stream(), SinkBehaviour::Works, &settings(&["pipeline.batch_rows=1"]));
+    let many = score(stream(), SinkBehaviour::Works, &settings(&["pipeline.batch_rows=64"]));
+    assert_eq!(one.seen.scores.len(), 499, "all but the row that fills the first window");
+    assert_eq!(one.seen.scores, many.seen.scores);
+}
+
+#[test]
+fn no_offset_moves_past_an_output_that_nobody_acknowledged() {
+    let settings = settings(&["pipeline.shutdown_deadline=200ms", "pipeline.batch_rows=8"]);
+    let stream = records((0..100).map(|row| Some(payload(row, row == 50))));
+    let Outcome { result, source, sink, .. } = score(stream, SinkBehaviour::Hangs, &settings);
+    assert!(matches!(result, Err(RunError::Deadline { outputs }) if outputs == sink.outputs.len()), "{result:?}");
+    let first = sink.outputs.iter().map(|(position, _)| position.offset).min().unwrap();
+    assert_eq!(first, 50);
+    assert_eq!(source.finished.iter().map(|next| next.offset).max(), Some(first));
+}
+
+#[test]
+fn what_the_sink_refuses_for_good_is_counted_and_holds_nothing_up() {
+    let stream = records((0..100).map(|row| Some(payload(row, row == 50))));
+    let Outcome { result, source, sink, .. } = score(stream, SinkBehaviour::Refuses, &settings(&[]));
+    let summary = result.unwrap();
+    assert_eq!((summary.anomalies, summary.refused), (0, sink.outputs.len() as u64));
+    assert!(summary.refused > 0);
+    assert_eq!(source.committed.get(&0), Some(&100));
+}
+
+#[test]
+fn a_cold_start_collects_trains_and_scores_and_is_remembered() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(&["training.rows=300"]);
+    let registry = Registry::new(folder.path());
+    let start = Start::ColdStart { recipe: Box::new(recipe(&settings)), registry: registry.clone() };
+    let stream = || VecSource::of_records(records((0..400).map(|row| Some(payload(row, row == 350)))));
+    let cold = run_on(stream(), MemorySink::default(), start, &settings, &CentreScorers);
+    assert!(cold.result.is_ok(), "{:?}", cold.result);
+    assert_eq!(cold.seen.unscored.values().filter(|why| *why == "collected").count(), 300);
+    assert_eq!(cold.seen.scores.len(), 100, "the sample fills the windows, so that the next record is scored");
+    assert!(cold.sink.outputs.iter().any(|(position, _)| position.offset == 350));
+    assert_eq!(cold.source.committed.get(&0), Some(&400));
+
+    let model: Model = registry.current().unwrap().expect("the model is kept");
+    let warm = run_on(stream(), MemorySink::default(), Start::Model(Arc::new(model)), &settings, &CentreScorers);
+    assert_eq!(warm.seen.scores.len(), 399);
+    assert_eq!(warm.seen.scores[&399], cold.seen.scores[&399], "the smoothing has the same past again");
+}
+
+#[test]
+fn a_source_that_ends_before_there_is_a_model_moves_no_offset() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(&["training.rows=300"]);
+    let start = Start::ColdStart { recipe: Box::new(recipe(&settings)), registry: Registry::new(folder.path()) };
+    let source = VecSource::of_records(records((0..299).map(|row| Some(payload(row, false)))));
+    let Outcome { result, source, .. } = run_on(source, MemorySink::default(), start, &settings, &CentreScorers);
+    assert!(matches!(result, Err(RunError::TooShort { have: 299, need: 300 })), "{result:?}");
+    assert!(source.finished.is_empty() && source.committed.is_empty());
+}
+
+/// Scores rows far off as not a number, as a model that diverged would.
+struct Diverging;
+
+impl Scorers for Diverging {
+    fn scorer(&self, model: &Model) -> Result<Box<dyn Scorer>, LoadError> {
+        Ok(Box::new(DivergingScorer(CentreScorers.scorer(model)?)))
+    }
+}
+
+struct DivergingScorer(Box<dyn Scorer>);
+
+impl Scorer for DivergingScorer {
+    fn score(&mut self, windows: &[f32], rows: usize, residuals: &mut Vec<f32>) -> Result<(), ScoreError> {
+        self.0.score(windows, rows, residuals)?;
+        residuals.iter_mut().filter(|residual| residual.abs() > 10.0).for_each(|residual| *residual = f32::NAN);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_score_that_is_no_number_is_a_dead_letter_and_never_an_anomaly_or_a_zero() {
+    let settings = settings(&[]);
+    let source = VecSource::of_records(records((0..100).map(|row| Some(payload(row, row == 50)))));
+    let Outcome { result, sink, seen, .. } =
+        run_on(source, MemorySink::default(), model(&settings), &settings, &Diverging);
+    assert_eq!(result.unwrap().dead_letters, 1);
+    let Output::DeadLetter { reason, position, .. } = &sink.outputs[0].1 else { panic!("{:?}", sink.outputs) };
+    assert_eq!((*reason, position.offset), (DeadLetterReason::NonFiniteScore, 50));
+    assert!(!seen.scores.contains_key(&50));
+}
