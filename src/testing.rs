@@ -150,7 +150,7 @@ impl Sink for MemorySink {
     }
 }
 
-/// Scores by the distance from the column's centre: a model that expects every value to stay where it was.
+/// Scores by the distance from the column's centre, up to its cap: a model that expects every value to stay where it was.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CentreScorers;
 
@@ -171,7 +171,10 @@ impl Scorer for CentreScorer {
         }
         residuals.clear();
         for newest in windows.chunks_exact(window).map(|values| &values[window - width..]) {
-            residuals.extend(newest.iter().zip(&self.0.columns).map(|(x, column)| (x - column.center) / column.scale));
+            residuals.extend(newest.iter().zip(&self.0.columns).map(|(x, column)| {
+                let cap = column.residual_cap.min(f32::MAX);
+                ((x - column.center) / column.scale).clamp(-cap, cap)
+            }));
         }
         Ok(())
     }

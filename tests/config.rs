@@ -235,7 +235,7 @@ fn the_environment_can_set_values_of_every_kind() {
     assert_eq!(settings.training.network.hidden, Some(vec![64, 32]));
     assert_eq!(settings.training.network.loss, Loss::Huber { delta: 0.5 });
     assert_eq!(settings.judging.budget, AlarmBudget::Quantile(0.02), "one budget replaces the other");
-    assert_eq!(settings.judging.residuals, Residuals::HeldBack);
+    assert_eq!(settings.judging.residuals, Some(Residuals::HeldBack));
     assert_eq!(settings.pipeline.batch_wait, Duration::from_millis(7));
     assert_eq!(settings.http.listen, None);
 }
@@ -490,7 +490,7 @@ fn toml_and_json_are_as_good_as_yaml() {
     let json =
         Case::of("json", r#"{"training": {"epochs": 7}, "judging": {"residuals": {"running": {"half_life": 9}}}}"#);
     assert_eq!(format!("{toml:?}"), format!("{:?}", json.load().settings));
-    assert_eq!(toml.judging.residuals, Residuals::Running { half_life: 9.0 });
+    assert_eq!(toml.judging.residuals, Some(Residuals::Running { half_life: 9.0 }));
 }
 
 #[test]

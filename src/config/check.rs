@@ -25,7 +25,7 @@ use crate::{
 pub(super) fn settings(raw: Raw, problems: &mut Problems) -> Settings {
     let kafka = kafka(raw.kafka, problems);
     let record = record(raw.record, problems);
-    let training = check_network::training(raw.training, &record.features, problems);
+    let training = check_network::training(raw.training, (raw.preset, &record.features), problems);
     Settings {
         preset: raw.preset,
         kafka,

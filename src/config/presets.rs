@@ -54,7 +54,6 @@ fn timeseries_training() -> Value {
         "loss": "mean_squared_error",
         "noise": { "gaussian": 0.3, "masking": 0.0, "swap": 0.0 },
         "sparsity": { "l1": 0.001, "kl": 0.0, "target": 0.05 },
-        "scaling": "robust_min_max",
         "members": 1,
         "epochs": 60,
         "batch_size": 128,
@@ -68,7 +67,6 @@ fn timeseries_judging() -> Value {
     json!({
         "budget": { "alarms_per_entity_and_day": 1.0 },
         "smoothing_span": 15,
-        "residuals": { "running": { "half_life": 5000.0 } },
         "incident_quiet_rows": 30,
         "top_features": 5,
     })

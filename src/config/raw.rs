@@ -167,7 +167,7 @@ pub struct RawTraining {
     /// Width of the code (principal components for pca). If left out, derived from the width of the input.
     #[schemars(range(min = 1, max = 65536))]
     pub code_size: Option<usize>,
-    /// Activation of the hidden layers and of the code.
+    /// Activation of the hidden layers. The code is linear, but for a sigmoid where sparsity.kl is above 0.
     pub activation: Activation,
     /// What fitting minimises: mean_squared_error, binary_cross_entropy (values scaled to 0..1), or {huber: {delta}}.
     #[schemars(extend("x-expected" = "mean_squared_error, binary_cross_entropy or {huber: {delta: NUMBER}}"))]
@@ -176,8 +176,9 @@ pub struct RawTraining {
     pub noise: RawNoise,
     /// Penalties of the sparse kind.
     pub sparsity: RawSparsity,
-    /// How columns are scaled before the network: robust ends to 0..1, or mean 0 and standard deviation 1.
-    pub scaling: Scaling,
+    /// How columns are scaled before the network: robust ends to 0..1, or mean 0 and standard deviation 1. If left out,
+    /// robust_min_max, or standard where kind is left out too and few windows make it pca.
+    pub scaling: Option<Scaling>,
     /// Networks with different seeds whose reconstructions are averaged.
     #[schemars(range(min = 1, max = 64))]
     pub members: usize,
@@ -237,9 +238,10 @@ pub struct RawJudging {
     #[schemars(range(min = 1, max = 1_000_000))]
     pub smoothing_span: u32,
     /// How residuals are put on one scale: raw (as they are), held_back (divided by their variance on held-back rows),
-    /// or {running: {half_life}} (the same, following slow drift per entity; half_life in rows).
+    /// or {running: {half_life}} (the same, following slow drift per entity; half_life in rows). If left out, running with a
+    /// half_life of 5000, or raw where training.kind is left out too and few windows make it pca.
     #[schemars(extend("x-expected" = "raw, held_back or {running: {half_life: ROWS}}"))]
-    pub residuals: Residuals,
+    pub residuals: Option<Residuals>,
     /// Rows of an entity without anomaly after which its incident ends.
     #[schemars(range(min = 0, max = 1_000_000))]
     pub incident_quiet_rows: u32,

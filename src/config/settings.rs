@@ -196,8 +196,8 @@ pub struct NetworkSettings {
     pub noise: Noise,
     /// `training.sparsity`: penalty of the sparse kind.
     pub sparsity: Sparsity,
-    /// `training.scaling`
-    pub scaling: Scaling,
+    /// `training.scaling`; `None` is robust min-max, or standard where [`kind`](Self::kind) turns out to be pca by itself.
+    pub scaling: Option<Scaling>,
     /// `training.members`: networks with different seeds whose reconstructions are averaged, >= 1.
     pub members: usize,
     /// `training.epochs`: upper bound.
@@ -293,8 +293,9 @@ pub struct JudgingSettings {
     pub budget: AlarmBudget,
     /// `judging.smoothing_span`: span in rows of the exponential smoothing per entity; 1 is none.
     pub smoothing_span: u32,
-    /// `judging.residuals`: how residuals are put on one scale.
-    pub residuals: Residuals,
+    /// `judging.residuals`: how residuals are put on one scale; `None` is running with a half-life of 5,000 rows, or raw where
+    /// [`kind`](NetworkSettings::kind) turns out to be pca by itself.
+    pub residuals: Option<Residuals>,
     /// `judging.incident_quiet_rows`: an incident ends after this many rows of its entity without anomaly.
     pub incident_quiet_rows: u32,
     /// `judging.top_features`: how many features an event names.

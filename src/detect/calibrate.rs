@@ -16,7 +16,7 @@ const TAIL_SHARE: f64 = 0.02;
 /// A tail needs this many exceedances to be fitted; below it is exponential.
 const MIN_TAIL: usize = 10;
 /// Bounds of the tail's shape: held-back samples are too short to tell heavier or lighter tails.
-const SHAPE_BOUNDS: (f64, f64) = (-0.2, 0.5);
+pub(crate) const SHAPE_BOUNDS: (f64, f64) = (-0.2, 0.5);
 /// Smallest p-value that is told: a tail fitted to some thousands of rows says nothing of rarer events.
 pub const LEAST_P: f64 = 1e-12;
 const SECONDS_PER_DAY: f64 = 86_400.0;
@@ -65,10 +65,14 @@ pub enum CalibrationError {
         least: usize,
     },
     /// A score is NaN or infinite.
-    #[error("the score of held-back row {row} is not finite")]
+    #[error("score {row} of entity {entity} is {score}, expected finite scores")]
     NotFinite {
-        /// Index of the row.
+        /// Index of the entity's sequence, from 0.
+        entity: usize,
+        /// Index in the sequence, from 0.
         row: usize,
+        /// The refused score.
+        score: f64,
     },
     /// A budget per day needs to know how many rows a day has.
     #[error(
@@ -97,8 +101,10 @@ impl Calibration {
         if sorted.len() < MIN_ROWS {
             return Err(CalibrationError::TooFewRows { rows: sorted.len(), least: MIN_ROWS });
         }
-        if let Some(row) = sorted.iter().position(|score| !score.is_finite()) {
-            return Err(CalibrationError::NotFinite { row });
+        for (entity, sequence) in sequences.iter().enumerate() {
+            if let Some((row, &score)) = sequence.iter().enumerate().find(|(_, score)| !score.is_finite()) {
+                return Err(CalibrationError::NotFinite { entity, row, score });
+            }
         }
         sorted.sort_by(f64::total_cmp);
         let rows = sorted.len();
@@ -212,7 +218,7 @@ fn incident_peaks(sequence: &[f64], threshold: f64, quiet_rows: u32) -> Vec<f64>
 }
 
 /// Linear interpolation between the closest ranks of ascending `sorted`, `at` in 0..=1.
-fn quantile(sorted: &[f64], at: f64) -> f64 {
+pub(crate) fn quantile(sorted: &[f64], at: f64) -> f64 {
     let place = at.clamp(0.0, 1.0) * (sorted.len() - 1) as f64;
     let low = place.floor() as usize;
     let high = place.ceil() as usize;
@@ -273,10 +279,11 @@ mod tests {
     }
 
     #[test]
-    fn a_score_that_is_not_finite_is_refused_by_row() {
+    fn a_score_that_is_not_finite_is_refused_by_entity_and_row() {
         let mut scores = exponential(100);
-        scores[17] = f64::NAN;
-        assert_eq!(Calibration::fit(&[scores], 0, None), Err(CalibrationError::NotFinite { row: 17 }));
+        scores[17] = f64::INFINITY;
+        let refused = Calibration::fit(&[exponential(50), scores], 0, None);
+        assert_eq!(refused, Err(CalibrationError::NotFinite { entity: 1, row: 17, score: f64::INFINITY }));
     }
 
     #[test]

@@ -29,8 +29,9 @@ pub struct AnomalyEvent<'a> {
     pub timestamp: String,
     /// The judged score (standardised and smoothed); > limit.
     pub score: f64,
-    /// What the model file's graph gives for the row alone.
-    pub raw_score: f32,
+    /// What the model file's graph gives for the row alone, in double precision: finite where the graph's own 32 bits
+    /// overflow.
+    pub raw_score: f64,
     /// The score above which a row is anomalous.
     pub limit: f64,
     /// Probability that a normal row scores as high, 0..=1.
@@ -60,8 +61,8 @@ pub struct AnomalyEvent<'a> {
 pub struct Verdict {
     /// Judged score.
     pub score: f64,
-    /// The graph's score.
-    pub raw_score: f32,
+    /// The graph's score, in double precision.
+    pub raw_score: f64,
     /// The limit.
     pub limit: f64,
     /// The p-value.

@@ -82,3 +82,44 @@ impl Explainer {
 fn signed_expm1(value: f64) -> f64 {
     value.signum() * value.abs().exp_m1()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::metadata::fixture::metadata;
+
+    fn top(metadata: &Metadata, judged: &JudgedRow<'_>, count: usize) -> Vec<Blame> {
+        Explainer::new(metadata).top(judged, &Judge::new(metadata, 1.0), &EntityJudgement::default(), count)
+    }
+
+    #[test]
+    fn features_are_named_by_their_share_and_those_without_error_are_left_out() {
+        let mut metadata = metadata(4);
+        (metadata.columns[1].scale, metadata.columns[1].center) = (2.0, 10.0);
+        let residuals = [1.0, 3.0, 0.0, 5.0];
+        let judged =
+            JudgedRow { row: &[4.0, 20.0, 7.0, 9.0], residuals: &residuals, imputed: &[false, false, false, true] };
+        let blames = top(&metadata, &judged, 5);
+        let told: Vec<(&str, f64, f64)> = blames.iter().map(|b| (b.name.as_str(), b.value, b.expected)).collect();
+        assert_eq!(told, [("c1", 20.0, 14.0), ("c0", 4.0, 3.0)]);
+        assert!((blames[0].share - 0.9).abs() < 1e-6 && (blames[1].share - 0.1).abs() < 1e-6);
+        assert_eq!(top(&metadata, &judged, 1).len(), 1);
+    }
+
+    #[test]
+    fn of_a_constant_column_its_centre_is_expected_whatever_the_capped_residual_says() {
+        let mut metadata = metadata(1);
+        (metadata.columns[0].center, metadata.columns[0].residual_cap) = (3.0, 1.0);
+        let blames = top(&metadata, &JudgedRow { row: &[50.0], residuals: &[1.0], imputed: &[false] }, 1);
+        assert_eq!((blames[0].value, blames[0].expected, blames[0].share), (50.0, 3.0, 1.0));
+    }
+
+    #[test]
+    fn a_transformed_feature_is_told_in_the_fields_own_unit() {
+        let mut metadata = metadata(1);
+        metadata.features[0].kind = FeatureKind::Numeric { transform: Transform::Log1p };
+        let row = [-(101_f32.ln())];
+        let blames = top(&metadata, &JudgedRow { row: &row, residuals: &[row[0]], imputed: &[false] }, 1);
+        assert!((blames[0].value + 100.0).abs() < 1e-3 && blames[0].expected.abs() < 1e-9, "{blames:?}");
+    }
+}

@@ -2,8 +2,9 @@
 //!
 //! A residual is divided by its variance on held-back rows, or by running statistics of its entity that follow slow
 //! drift; the mean over the columns that were not imputed is smoothed per entity and compared with the calibrated limit,
-//! which the row's own score must exceed as well. Pure: arrays in, numbers out; every sum runs in column order, so a
-//! score never depends on how rows were batched.
+//! which the row's own score must exceed as well. Pure: arrays in, numbers out; every sum runs in column order and in
+//! double precision, so a score never depends on how rows were batched, and the square of the largest residual that a
+//! graph can give is still a number.
 
 use crate::model::metadata::{Column, Metadata};
 
@@ -26,8 +27,9 @@ pub struct EntityJudgement {
 /// Scores of one row.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Judged {
-    /// Mean over all columns of squared residual over held-back variance: what the graph's `score` output says.
-    pub raw_score: f32,
+    /// Mean over all columns of squared residual over held-back variance: what the graph's `score` output says, in double
+    /// precision. The strongest anomalies are finite here where the graph's 32 bits are not.
+    pub raw_score: f64,
     /// After standardisation by running statistics and smoothing; what is compared with the limit.
     pub score: f64,
     /// Whether the score is above the limit, and the row's own score before smoothing is too.
@@ -39,10 +41,12 @@ pub struct Judged {
 pub struct Judge {
     base_mean: Vec<f32>,
     base_variance: Vec<f32>,
-    /// 1 / variance as the graph has it.
-    inverse_variance: Vec<f32>,
     /// Weight of the newest score in the smoothing, 0..=1.
     smoothing: f64,
+    /// What the smoothing of an entity begins with.
+    start: f64,
+    /// Scores above it count by their logarithm, and are remembered as if they were no higher.
+    knee: f64,
     /// Weight of the newest residual in the running statistics; `None` keeps the held-back ones.
     drift: Option<f32>,
     limit: f64,
@@ -52,12 +56,14 @@ impl Judge {
     /// A judge for the model with `metadata` and the limit that its calibration gave for the budget.
     pub fn new(metadata: &Metadata, limit: f64) -> Self {
         let of = |f: fn(&Column) -> f32| metadata.columns.iter().map(f).collect::<Vec<_>>();
+        let scoring = &metadata.scoring;
         Self {
             base_mean: of(|column| column.residual_mean),
             base_variance: of(|column| column.residual_variance),
-            inverse_variance: of(|column| 1.0 / column.residual_variance),
-            smoothing: 2.0 / (f64::from(metadata.scoring.smoothing_span) + 1.0),
-            drift: metadata.scoring.half_life.map(|rows| (1.0 - 0.5_f64.powf(1.0 / rows)) as f32),
+            smoothing: 2.0 / (f64::from(scoring.smoothing_span) + 1.0),
+            start: scoring.smoothing_start,
+            knee: scoring.score_knee,
+            drift: scoring.half_life.map(|rows| (1.0 - 0.5_f64.powf(1.0 / rows)) as f32),
             limit,
         }
     }
@@ -68,25 +74,26 @@ impl Judge {
     }
 
     /// Judges one row: `residuals` and `imputed` have one entry per column. Updates the entity's memory.
-    /// A residual that is not finite gives a score that is not finite, and leaves the memory as it was.
+    ///
+    /// A row of nothing but imputed values says nothing: it is not anomalous, its score is the remembered one, and the
+    /// memory stays as it was. A residual that is not a number gives a score that is none, and leaves the memory alone too.
     pub fn judge(&self, residuals: &[f32], imputed: &[bool], entity: &mut EntityJudgement) -> Judged {
         let raw_score = self.raw_score(residuals);
         if !raw_score.is_finite() {
             return Judged { raw_score, score: f64::NAN, anomalous: false };
         }
-        let standardised = if self.drift.is_some() {
-            self.running_score(residuals, imputed, entity)
-        } else {
-            self.fixed_score(residuals, imputed)
+        let last = entity.smoothed.unwrap_or(self.start);
+        let Some(own) = self.own_score(residuals, imputed, entity) else {
+            return Judged { raw_score, score: last, anomalous: false };
         };
-        let smoothed = match entity.smoothed {
-            Some(last) => last + self.smoothing * (standardised - last),
-            None => standardised,
-        };
-        entity.smoothed = Some(smoothed);
-        // The row's own score must be above the limit too: after a violent incident the smoothed one takes long to come
-        // down, and the rows of that time are normal.
-        Judged { raw_score, score: smoothed, anomalous: smoothed.min(standardised) > self.limit }
+        let own = self.compress(own);
+        let smoothed = last + self.smoothing * (own - last);
+        // The row at hand is told in full, but what is remembered of it ends at the knee: after the most violent row the
+        // score comes down within a span, and no sum can overflow.
+        entity.smoothed = Some(last + self.smoothing * (own.min(self.knee) - last));
+        // The row's own score must be above the limit too: after a violent incident the smoothed one takes a while to
+        // come down, and the rows of that time are normal.
+        Judged { raw_score, score: smoothed, anomalous: smoothed.min(own) > self.limit }
     }
 
     /// Share of each column in the standardised error of a row, in 0..=1; imputed columns have none.
@@ -97,58 +104,219 @@ impl Judge {
             (&entity.mean, &entity.variance)
         };
         let centred = self.drift.is_some();
-        let mut shares: Vec<f32> = (0..residuals.len())
-            .map(|c| {
-                let distance = if centred { residuals[c] - mean[c] } else { residuals[c] };
-                if imputed[c] { 0.0 } else { distance * distance / variance[c] }
+        let errors: Vec<f64> = (0..residuals.len())
+            .map(|c| match (imputed[c], centred) {
+                (true, _) => 0.0,
+                (false, true) => error(residuals[c], mean[c], variance[c]),
+                (false, false) => error(residuals[c], 0.0, variance[c]),
             })
             .collect();
-        let total: f32 = shares.iter().sum();
-        if total > 0.0 {
-            shares.iter_mut().for_each(|share| *share /= total);
+        let total: f64 = errors.iter().sum();
+        let share = |error: f64| if total > 0.0 { (error / total) as f32 } else { 0.0 };
+        errors.into_iter().map(share).collect()
+    }
+
+    /// What the graph's `score` output says of these residuals, before it is rounded to 32 bits.
+    pub fn raw_score(&self, residuals: &[f32]) -> f64 {
+        raw_score(residuals, self.base_variance.iter().copied())
+    }
+
+    /// The row's score by itself, before smoothing; `None` where every column was imputed.
+    fn own_score(&self, residuals: &[f32], imputed: &[bool], entity: &mut EntityJudgement) -> Option<f64> {
+        let present = imputed.iter().filter(|imputed| !**imputed).count();
+        if present == 0 {
+            return None;
         }
-        shares
+        let sum = match self.drift {
+            Some(weight) => self.running_sum(residuals, imputed, weight, entity),
+            None => (0..residuals.len())
+                .filter(|&c| !imputed[c])
+                .map(|c| error(residuals[c], 0.0, self.base_variance[c]))
+                .sum(),
+        };
+        Some(sum / present as f64)
     }
 
-    fn raw_score(&self, residuals: &[f32]) -> f32 {
-        let sum: f32 = residuals.iter().zip(&self.inverse_variance).map(|(r, inverse)| r * r * inverse).sum();
-        sum / residuals.len() as f32
-    }
-
-    fn fixed_score(&self, residuals: &[f32], imputed: &[bool]) -> f64 {
-        let mut sum = 0.0_f32;
-        let mut count = 0_u32;
-        for c in 0..residuals.len() {
-            if !imputed[c] {
-                sum += residuals[c] * residuals[c] * self.inverse_variance[c];
-                count += 1;
-            }
-        }
-        f64::from(sum) / f64::from(count.max(1))
-    }
-
-    fn running_score(&self, residuals: &[f32], imputed: &[bool], entity: &mut EntityJudgement) -> f64 {
-        let weight = self.drift.unwrap_or(0.0);
+    /// Sum of the errors by the entity's running statistics, which then take the row in.
+    fn running_sum(&self, residuals: &[f32], imputed: &[bool], weight: f32, entity: &mut EntityJudgement) -> f64 {
         if entity.mean.is_empty() {
             entity.mean.clone_from(&self.base_mean);
             entity.variance.clone_from(&self.base_variance);
         }
-        let mut sum = 0.0_f32;
-        let mut count = 0_u32;
-        for c in 0..residuals.len() {
-            if imputed[c] {
-                continue;
-            }
+        let mut sum = 0.0;
+        for c in (0..residuals.len()).filter(|&c| !imputed[c]) {
             let variance = entity.variance[c];
-            let distance = residuals[c] - entity.mean[c];
-            sum += distance * distance / variance;
-            count += 1;
+            sum += error(residuals[c], entity.mean[c], variance);
             let bound = UPDATE_CLIP * variance.sqrt();
-            let step = distance.clamp(-bound, bound);
+            let step = (residuals[c] - entity.mean[c]).clamp(-bound, bound);
             entity.mean[c] += weight * step;
             entity.variance[c] =
                 (variance + weight * (step * step - variance)).max(VARIANCE_FLOOR * self.base_variance[c]);
         }
-        f64::from(sum) / f64::from(count.max(1))
+        sum
+    }
+
+    /// Up to the knee a score counts as it is, above it by its logarithm: the order stays, but a few violent rows don't
+    /// outweigh all others.
+    fn compress(&self, score: f64) -> f64 {
+        if score > self.knee { self.knee * (1.0 + (score / self.knee).ln()) } else { score }
+    }
+}
+
+/// Mean over the columns of squared residual over variance, as the graph's `score` output, in double precision.
+pub fn raw_score(residuals: &[f32], variances: impl IntoIterator<Item = f32>) -> f64 {
+    let sum: f64 = residuals.iter().zip(variances).map(|(residual, variance)| error(*residual, 0.0, variance)).sum();
+    sum / residuals.len() as f64
+}
+
+fn error(residual: f32, mean: f32, variance: f32) -> f64 {
+    let distance = f64::from(residual) - f64::from(mean);
+    distance * distance / f64::from(variance)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::metadata::fixture::metadata;
+
+    /// A judge of two columns with variances 4 and 1 and the limit 10.
+    fn judge(change: impl Fn(&mut Metadata)) -> Judge {
+        let mut metadata = metadata(2);
+        metadata.columns[0].residual_variance = 4.0;
+        change(&mut metadata);
+        Judge::new(&metadata, 10.0)
+    }
+
+    fn smoothing(span: u32) -> impl Fn(&mut Metadata) {
+        move |metadata| (metadata.scoring.smoothing_span, metadata.scoring.score_knee) = (span, 50.0)
+    }
+
+    const THERE: [bool; 2] = [false, false];
+
+    fn scores(judge: &Judge, rows: &[[f32; 2]]) -> Vec<Judged> {
+        let mut memory = EntityJudgement::default();
+        rows.iter().map(|row| judge.judge(row, &THERE, &mut memory)).collect()
+    }
+
+    #[test]
+    fn a_score_is_the_mean_of_squared_residual_over_variance_of_the_columns_that_came() {
+        let judge = judge(|_| {});
+        let mut memory = EntityJudgement::default();
+        let all = judge.judge(&[4.0, 6.0], &THERE, &mut memory);
+        assert_eq!((all.raw_score, all.score, all.anomalous), (20.0, 20.0, true));
+        let first = judge.judge(&[4.0, 6.0], &[false, true], &mut memory);
+        assert_eq!((first.raw_score, first.score, first.anomalous), (20.0, 4.0, false));
+    }
+
+    #[test]
+    fn smoothing_begins_with_the_start_so_that_a_first_row_weighs_no_more_than_any_other() {
+        let judge = judge(|metadata| {
+            smoothing(15)(metadata);
+            metadata.scoring.smoothing_start = 1.0;
+        });
+        // Own score 40 above the limit of 10; smoothed 1 + 2 / 16 * 39.
+        let first = scores(&judge, &[[0.0, 80_f32.sqrt()]])[0];
+        assert!((first.score - 5.875).abs() < 1e-4 && !first.anomalous, "{first:?}");
+    }
+
+    #[test]
+    fn a_row_is_anomalous_only_while_its_own_score_is_above_the_limit_too() {
+        let judge = judge(smoothing(3));
+        let told = scores(&judge, &[[0.0, 9.0], [0.0, 9.0], [0.0, 0.1]]);
+        assert!(told[2].score > 10.0, "{told:?}");
+        assert_eq!(told.iter().map(|judged| judged.anomalous).collect::<Vec<_>>(), [true, true, false]);
+    }
+
+    #[test]
+    fn after_the_most_violent_rows_the_score_is_below_the_limit_within_a_span() {
+        let judge = judge(smoothing(15));
+        for violent in [1e3, 1e6, f32::MAX] {
+            for violents in [1, 100] {
+                let mut rows = vec![[violent, violent]; violents];
+                rows.resize(violents + 15, [0.0, 0.0]);
+                let told = scores(&judge, &rows);
+                assert!(told[0].anomalous && told[0].raw_score.is_finite() && told[0].score.is_finite(), "{violent}");
+                assert!(told.last().unwrap().score < 10.0, "{violent}: {:?}", told.last());
+            }
+        }
+    }
+
+    #[test]
+    fn the_order_of_scores_is_that_of_the_residuals_however_large() {
+        let judge = judge(|metadata| metadata.scoring.score_knee = 50.0);
+        let rows = [1.0, 5.0, 9.9, 10.1, 100.0, 1e10, 1e20, 1e38].map(|residual| [0.0, residual]);
+        let told = scores(&judge, &rows);
+        assert!(told.windows(2).all(|pair| pair[0].score < pair[1].score), "{told:?}");
+    }
+
+    #[test]
+    fn any_number_of_violent_rows_leaves_the_score_a_number() {
+        let judge = judge(|metadata| {
+            smoothing(15)(metadata);
+            metadata.scoring.half_life = Some(100.0);
+        });
+        let told = scores(&judge, &vec![[f32::MAX, -f32::MAX]; 1000]);
+        assert!(told.iter().all(|judged| judged.score.is_finite() && judged.raw_score.is_finite()));
+    }
+
+    #[test]
+    fn a_row_of_imputed_values_repeats_the_remembered_score_and_changes_nothing() {
+        let judge = judge(|metadata| {
+            smoothing(15)(metadata);
+            metadata.scoring.half_life = Some(100.0);
+            metadata.scoring.smoothing_start = 1.5;
+        });
+        let mut memory = EntityJudgement::default();
+        let first = judge.judge(&[9.0, 9.0], &[true, true], &mut memory);
+        assert_eq!((first.score, first.anomalous, &memory), (1.5, false, &EntityJudgement::default()));
+        let last = (0..5).map(|_| judge.judge(&[20.0, 9.0], &THERE, &mut memory)).last().unwrap();
+        assert!(last.anomalous);
+        let before = memory.clone();
+        let silent = judge.judge(&[20.0, 9.0], &[true, true], &mut memory);
+        assert_eq!((Some(silent.score), silent.anomalous), (before.smoothed, false));
+        assert_eq!(memory, before);
+    }
+
+    #[test]
+    fn a_residual_that_is_no_number_gives_no_score_and_leaves_the_memory_alone() {
+        let judge = judge(smoothing(15));
+        let mut memory = EntityJudgement::default();
+        judge.judge(&[1.0, 1.0], &THERE, &mut memory);
+        let before = memory.clone();
+        let told = judge.judge(&[f32::NAN, 1.0], &THERE, &mut memory);
+        assert!(told.score.is_nan() && !told.anomalous);
+        assert_eq!(memory, before);
+    }
+
+    #[test]
+    fn running_statistics_follow_a_slow_shift_until_it_is_normal() {
+        let drifting = judge(|metadata| metadata.scoring.half_life = Some(50.0));
+        let rows: Vec<[f32; 2]> = (0..1000).map(|row| [0.0, 2.0 + if row % 2 == 0 { 1.0 } else { -1.0 }]).collect();
+        let (still, moving) = (scores(&judge(|_| {}), &rows), scores(&drifting, &rows));
+        assert_eq!(still[0].score, moving[0].score);
+        assert!(still[999].raw_score == moving[999].raw_score && still[998].score > 4.0);
+        assert!(moving[998].score < 1.0, "{:?}", moving[998]);
+    }
+
+    #[test]
+    fn one_anomaly_hardly_moves_the_running_statistics_and_calm_hours_keep_a_quarter_of_the_variance() {
+        let drifting = judge(|metadata| metadata.scoring.half_life = Some(50.0));
+        let mut memory = EntityJudgement::default();
+        drifting.judge(&[0.0, 1e6], &THERE, &mut memory);
+        assert!(memory.mean[1] < 0.05 && memory.variance[1] < 1.2, "{memory:?}");
+        for _ in 0..2000 {
+            drifting.judge(&[0.0, 0.0], &THERE, &mut memory);
+        }
+        assert_eq!(memory.variance, [1.0, 0.25]);
+    }
+
+    #[test]
+    fn shares_add_up_to_one_leave_imputed_columns_out_and_stand_the_largest_residual() {
+        let judge = judge(|_| {});
+        let memory = EntityJudgement::default();
+        assert_eq!(judge.shares(&[2.0, 3.0], &THERE, &memory), [0.1, 0.9]);
+        assert_eq!(judge.shares(&[2.0, 3.0], &[false, true], &memory), [1.0, 0.0]);
+        assert_eq!(judge.shares(&[0.0, 0.0], &THERE, &memory), [0.0, 0.0]);
+        assert_eq!(judge.shares(&[f32::MAX, f32::MAX], &THERE, &memory), [0.2, 0.8]);
     }
 }

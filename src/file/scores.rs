@@ -35,7 +35,7 @@ pub struct ScoreRow {
     /// Event time, RFC 3339.
     pub timestamp: Option<String>,
     /// The model's score before smoothing.
-    pub raw_score: Option<f32>,
+    pub raw_score: Option<f64>,
     /// The judged score.
     pub score: Option<f64>,
     /// Chance of such a score on normal rows.
@@ -145,7 +145,7 @@ impl ScoresWriter {
             &row.row.to_string(),
             &row.entity,
             row.timestamp.as_deref().unwrap_or(""),
-            &row.raw_score.map(single).unwrap_or_default(),
+            &row.raw_score.map(double).unwrap_or_default(),
             &row.score.map(double).unwrap_or_default(),
             &row.p_value.map(double).unwrap_or_default(),
             &row.verdict,
@@ -176,17 +176,7 @@ impl Drop for ScoresWriter {
     }
 }
 
-/// The shortest text that reads back as the same single-precision number; empty where it is not finite.
-fn single(value: f32) -> String {
-    let plain = value == 0.0 || (1e-5..1e16).contains(&value.abs());
-    match value {
-        value if !value.is_finite() => String::new(),
-        value if plain => value.to_string(),
-        value => format!("{value:e}"),
-    }
-}
-
-/// The same for double precision.
+/// The shortest text that reads back as the same number; empty where it is not finite.
 fn double(value: f64) -> String {
     let plain = value == 0.0 || (1e-5..1e16).contains(&value.abs());
     match value {
@@ -229,7 +219,7 @@ mod tests {
             top: Some(("m03".to_owned(), 0.91, -0.0)),
         };
         let broken = ScoreRow {
-            raw_score: Some(f32::NAN),
+            raw_score: Some(f64::NAN),
             score: Some(f64::INFINITY),
             p_value: Some(f64::NAN),
             top: Some(("x".to_owned(), f64::NAN, f64::NEG_INFINITY)),
@@ -306,10 +296,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn numbers_read_back_to_the_bit(bits in any::<u64>(), short in any::<u32>()) {
-            let (wide, narrow) = (f64::from_bits(bits), f32::from_bits(short));
+        fn numbers_read_back_to_the_bit(bits in any::<u64>()) {
+            let wide = f64::from_bits(bits);
             prop_assert_eq!(double(wide).parse::<f64>().ok().map(f64::to_bits), wide.is_finite().then_some(bits));
-            prop_assert_eq!(single(narrow).parse::<f32>().ok().map(f32::to_bits), narrow.is_finite().then_some(short));
         }
 
         #[test]

@@ -102,6 +102,11 @@ impl GraphOrigin {
 pub struct Scoring {
     /// Span in rows of the exponential smoothing per entity; 1 is none.
     pub smoothing_span: u32,
+    /// What the smoothing of an entity begins with: the median unsmoothed score of held-back rows, so that an entity's
+    /// first row weighs no more than any other.
+    pub smoothing_start: f64,
+    /// A row's score above it counts as knee * (1 + ln(score / knee)), and is remembered by the smoothing as the knee, > 0.
+    pub score_knee: f64,
     /// Half-life in rows of the running residual statistics; `None` keeps the held-back ones.
     pub half_life: Option<f64>,
     /// An incident ends after this many rows of its entity without anomaly.
@@ -120,6 +125,8 @@ pub struct Provenance {
     pub fitted_rows: usize,
     /// Rows held back for early stopping and calibration.
     pub held_back_rows: usize,
+    /// Held-back rows left out of the calibration: the network gives them no finite score, or one that is far off.
+    pub left_out_rows: usize,
     /// Records kept out of training because they could not be used.
     pub unusable_records: usize,
     /// Event time of the first and last row, RFC 3339.
@@ -146,4 +153,75 @@ pub struct GoldenRow {
     pub window: Vec<f32>,
     /// The graph's raw score.
     pub score: f32,
+}
+
+/// Metadata for tests of what is computed with it.
+#[cfg(test)]
+pub(crate) mod fixture {
+    use super::{Column, FORMAT, GoldenRow, GraphOrigin, Metadata, Provenance, Scoring};
+    use crate::{
+        detect::calibrate::Calibration,
+        record::features::{FeatureKind, FeatureSetting, Transform},
+    };
+
+    /// Sound metadata of `columns` numeric columns in windows of one row: centre 0, scale 1, residual mean 0 and variance
+    /// 1, no smoothing and no drift.
+    pub(crate) fn metadata(columns: usize) -> Metadata {
+        let name = |index: usize| format!("c{index}");
+        let feature = |index: usize| FeatureSetting {
+            name: name(index),
+            path: name(index).parse().unwrap(),
+            kind: FeatureKind::Numeric { transform: Transform::None },
+        };
+        let scores: Vec<f64> = (0..100).map(f64::from).collect();
+        Metadata {
+            format: FORMAT,
+            program: "a test".to_owned(),
+            features: (0..columns).map(feature).collect(),
+            columns: (0..columns).map(|index| column(&name(index), index)).collect(),
+            window: 1,
+            graph: GraphOrigin::Strayd { architecture: "pca 2-1-2 x 1".to_owned() },
+            scoring: Scoring {
+                smoothing_span: 1,
+                smoothing_start: 0.0,
+                score_knee: 1e50,
+                half_life: None,
+                incident_quiet_rows: 0,
+            },
+            calibration: Calibration::fit(&[scores], 0, Some(60.0)).unwrap(),
+            provenance: provenance(),
+            golden: vec![GoldenRow { window: vec![0.0; columns], score: 0.0 }],
+        }
+    }
+
+    fn column(name: &str, feature: usize) -> Column {
+        Column {
+            name: name.to_owned(),
+            feature,
+            impute: 0.0,
+            center: 0.0,
+            scale: 1.0,
+            residual_cap: f32::INFINITY,
+            residual_mean: 0.0,
+            residual_variance: 1.0,
+        }
+    }
+
+    fn provenance() -> Provenance {
+        Provenance {
+            source: "nowhere".to_owned(),
+            ranges: Vec::new(),
+            fitted_rows: 100,
+            held_back_rows: 100,
+            left_out_rows: 0,
+            unusable_records: 0,
+            span: None,
+            seed: 1,
+            config_sha256: String::new(),
+            created: String::new(),
+            training_loss: 0.0,
+            validation_loss: 0.0,
+            epochs: 1,
+        }
+    }
 }

@@ -28,6 +28,7 @@ mod backprop;
 mod corruption;
 mod error;
 mod fit;
+mod held_back;
 mod loss;
 mod network;
 mod params;

@@ -124,7 +124,7 @@ impl<F: Float> AutoencoderParams<F> {
         self
     }
 
-    /// Adam's step size, > 0.
+    /// Adam's step size, > 0 and at most 1.
     pub fn learning_rate(mut self, rate: f64) -> Self {
         self.0.learning_rate = rate;
         self
@@ -204,7 +204,7 @@ impl<F: Float> AutoencoderValidParams<F> {
         at_least_one("batch size", self.batch_size)?;
         at_least_one("patience", self.patience)?;
         let rate = self.learning_rate;
-        require(rate > 0.0 && rate < 1.0, "learning rate", rate, "a number between 0 and 1, such as 0.001")?;
+        require(rate > 0.0 && rate <= 1.0, "learning rate", rate, "a number above 0, at most 1, such as 0.001")?;
         let share = self.validation_share;
         require(share > 0.0 && share < 1.0, "validation share", share, "a number between 0 and 1, such as 0.2")
     }

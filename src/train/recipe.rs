@@ -11,14 +11,15 @@ use ndarray::ArrayView2;
 
 use super::{
     AutoencoderError, AutoencoderParams, EpochReport, Network,
-    assemble::{architecture, golden},
+    assemble::architecture,
+    held_back::HeldBack,
     principal_components,
     sample::{SampleError, SampleRecord, SampleRows},
     scaling::{self, ColumnScale},
     split::Split,
 };
 use crate::{
-    config::settings::{NetworkKind, NetworkSettings, Noise, Preset, Residuals, Scaling, Settings, Sparsity},
+    config::settings::{Loss, NetworkKind, Noise, Preset, Residuals, Scaling, Settings, Sparsity},
     detect::{LoadError, ScoreError, Scorers, calibrate::CalibrationError, onnx::Ports},
     model::{
         Model,
@@ -28,6 +29,11 @@ use crate::{
 
 /// The network's input is clipped to this many ranges below 0 and above 1; residuals are not.
 const INPUT_CLIP: f32 = 1.0;
+/// The same for standard scaling, in standard deviations: far beyond what a fitted row holds, and small enough that no sum
+/// inside the network overflows.
+const STANDARD_CLIP: f32 = 100.0;
+/// Half-life in rows of the running residual statistics, where `judging.residuals` is left out.
+const HALF_LIFE: f64 = 5_000.0;
 /// Fewer windows than this to be fitted, and a kind left open becomes principal components.
 const FEW_WINDOWS: usize = 1_000;
 /// A graph from another tool, to be given scaler and calibration.
@@ -87,6 +93,32 @@ pub enum TrainError {
     /// The draft model can't score.
     #[error("{0}")]
     Score(#[from] ScoreError),
+    /// No held-back row has a score.
+    #[error(
+        "the network gives none of {rows} held-back rows a finite score; the first one is record {offset} of partition {partition}: its values are too large or not what the network was made for"
+    )]
+    Unscorable {
+        /// Held-back rows.
+        rows: usize,
+        /// Partition of the first one.
+        partition: i32,
+        /// Its offset.
+        offset: i64,
+    },
+    /// A code that lets everything through.
+    #[error(
+        "a {kind} code of {code} values can't squeeze {inputs} values (columns that vary times rows of the window): it would rebuild every row, and none would stand out; {cure}"
+    )]
+    WideCode {
+        /// The network's kind.
+        kind: &'static str,
+        /// Values of the code.
+        code: usize,
+        /// Values of the network's input that vary.
+        inputs: usize,
+        /// What would be right.
+        cure: String,
+    },
     /// No limit.
     #[error("{0}")]
     Calibration(#[from] CalibrationError),
@@ -151,14 +183,18 @@ impl Recipe {
         let network = &mut settings.training.network;
         let windows = split.fitted.len();
         let few = windows < FEW_WINDOWS && settings.preset == Preset::Timeseries && self.foreign.is_none();
-        if network.kind.is_none() && few {
-            network.scaling = Scaling::Standard;
-            settings.judging.residuals = Residuals::Raw;
-            let inputs = rows.width() * settings.training.window;
-            network.code_size.get_or_insert(rows.width().min(inputs / 2).max(1));
+        let newest: Vec<usize> = split.fitted.iter().map(|index| split.newest(*index)).collect();
+        let varying = scaling::varying(rows, &newest);
+        let inputs = varying * settings.training.window;
+        // Principal components know no other loss, and a single value has none but itself.
+        if network.kind.is_none() && few && network.loss == Loss::MeanSquaredError && inputs > 1 {
+            network.kind = Some(NetworkKind::Pca);
+            network.scaling.get_or_insert(Scaling::Standard);
+            settings.judging.residuals.get_or_insert(Residuals::Raw);
+            network.code_size.get_or_insert(varying.min(inputs / 2));
             tracing::info!(windows, "few windows to fit, and no training.kind: taking pca");
         }
-        network.kind.get_or_insert(if few { NetworkKind::Pca } else { NetworkKind::Denoising });
+        network.kind.get_or_insert(NetworkKind::Denoising);
         Self { settings: Arc::new(settings), ..self.clone() }
     }
 
@@ -169,15 +205,12 @@ impl Recipe {
         split: &Split,
         progress: &mut dyn FnMut(&EpochReport) -> ControlFlow<()>,
     ) -> Result<Model, TrainError> {
-        let mut draft = self.draft(rows, split, progress)?;
-        let mut scorer = self.scorers.scorer(&self.assemble(&draft, self.metadata(&draft, rows, sample))?)?;
-        let residuals = self.residuals(scorer.as_mut(), rows, split)?;
-        self.standardise(&mut draft.columns, &residuals);
+        let draft = self.draft(rows, split, progress)?;
         let mut metadata = self.metadata(&draft, rows, sample);
         metadata.provenance.fitted_rows = split.fitted.len();
         metadata.provenance.held_back_rows = split.held_back.len();
-        metadata.calibration = self.calibrate(&metadata, rows, split, &residuals)?;
-        metadata.golden = golden(&metadata.columns, rows, split, &residuals);
+        let mut scorer = self.scorers.scorer(&self.assemble(&draft, metadata.clone())?)?;
+        HeldBack::score(scorer.as_mut(), rows, split)?.describe(&mut metadata, self.residuals())?;
         self.assemble(&draft, metadata)
     }
 
@@ -190,7 +223,7 @@ impl Recipe {
         let newest: Vec<usize> = split.fitted.iter().map(|index| split.newest(*index)).collect();
         let scales = match &self.foreign {
             Some(foreign) => self.foreign_scales(foreign, rows, &newest)?,
-            None => scaling::fit(rows, &newest, self.settings.training.network.scaling),
+            None => scaling::fit(rows, &newest, self.scaling()),
         };
         let columns = columns(rows, &scales);
         if let Some(foreign) = &self.foreign {
@@ -198,6 +231,7 @@ impl Recipe {
             let origin = GraphOrigin::Foreign { input, output };
             return Ok(Draft { columns, networks: Vec::new(), origin, epochs: 0, losses: (0.0, 0.0) });
         }
+        let code_size = self.code_size(&columns)?;
         let fitted = split.matrix(rows, &columns, self.input_clip(), &split.fitted);
         let validation = split.matrix(rows, &columns, self.input_clip(), &split.validation);
         let mut draft = Draft {
@@ -207,7 +241,7 @@ impl Recipe {
             epochs: 0,
             losses: (0.0, 0.0),
         };
-        self.fit_members(&mut draft, fitted.view(), validation.view(), progress)?;
+        self.fit_members(&mut draft, code_size, (fitted.view(), validation.view()), progress)?;
         Ok(draft)
     }
 
@@ -222,7 +256,7 @@ impl Recipe {
             return Err(TrainError::ForeignWidth { graph: foreign.name.clone(), found, columns, window });
         }
         let Some((centers, divisors)) = &foreign.scaler else {
-            return Ok(scaling::fit(rows, fitted, self.settings.training.network.scaling));
+            return Ok(scaling::fit(rows, fitted, self.scaling()));
         };
         if centers.len() != columns || divisors.len() != columns {
             return Err(TrainError::ForeignScaler { given: centers.len().min(divisors.len()), columns });
@@ -234,8 +268,8 @@ impl Recipe {
     fn fit_members(
         &self,
         draft: &mut Draft,
-        fitted: ArrayView2<'_, f32>,
-        validation: ArrayView2<'_, f32>,
+        code_size: usize,
+        (fitted, validation): (ArrayView2<'_, f32>, ArrayView2<'_, f32>),
         progress: &mut dyn FnMut(&EpochReport) -> ControlFlow<()>,
     ) -> Result<(), TrainError> {
         let network = &self.settings.training.network;
@@ -243,9 +277,9 @@ impl Recipe {
         for member in 0..network.members {
             let mut cancelled = false;
             let mut made = if network.kind == Some(NetworkKind::Pca) {
-                principal_components(fitted, code_size(network, draft.columns.len()))?
+                principal_components(fitted, code_size)?
             } else {
-                let params = self.params(fitted.ncols(), draft.columns.len(), member).check()?;
+                let params = self.params(fitted.ncols(), code_size, member).check()?;
                 let fit = params.fit_with_validation(fitted, validation, &mut |report| {
                     let flow = progress(report);
                     cancelled |= flow.is_break();
@@ -265,13 +299,13 @@ impl Recipe {
         Ok(())
     }
 
-    fn params(&self, inputs: usize, columns: usize, member: usize) -> AutoencoderParams<f32> {
+    fn params(&self, inputs: usize, code_size: usize, member: usize) -> AutoencoderParams<f32> {
         let network = &self.settings.training.network;
         let hidden =
             network.hidden.clone().unwrap_or_else(|| vec![(inputs / 2).clamp(16, 128), (inputs / 6).clamp(8, 32)]);
         // The settings carry noise and penalties for the kinds that know them; the others must not be given any.
         let kind = network.kind.unwrap_or(NetworkKind::Denoising);
-        AutoencoderParams::new(inputs, code_size(network, columns))
+        AutoencoderParams::new(inputs, code_size)
             .hidden(&hidden)
             .kind(kind)
             .activation(network.activation)
@@ -286,16 +320,48 @@ impl Recipe {
     }
 
     pub(super) fn input_clip(&self) -> Option<(f32, f32)> {
-        match self.settings.training.network.scaling {
-            Scaling::RobustMinMax => Some((-INPUT_CLIP, 1.0 + INPUT_CLIP)),
-            Scaling::Standard => None,
+        match (self.settings.training.network.loss, self.scaling()) {
+            // Cross-entropy is defined for targets in 0..=1 only.
+            (Loss::BinaryCrossEntropy, _) => Some((0.0, 1.0)),
+            (_, Scaling::RobustMinMax) => Some((-INPUT_CLIP, 1.0 + INPUT_CLIP)),
+            (_, Scaling::Standard) => Some((-STANDARD_CLIP, STANDARD_CLIP)),
         }
     }
-}
 
-/// The configured code size, or an eighth of the row's columns between 2 and 4: small codes measured best.
-fn code_size(network: &NetworkSettings, columns: usize) -> usize {
-    network.code_size.unwrap_or((columns / 8).clamp(2, 4))
+    fn scaling(&self) -> Scaling {
+        self.settings.training.network.scaling.unwrap_or(Scaling::RobustMinMax)
+    }
+
+    pub(super) fn residuals(&self) -> Residuals {
+        self.settings.judging.residuals.unwrap_or(Residuals::Running { half_life: HALF_LIFE })
+    }
+
+    /// The configured code size, or an eighth of the row's columns between 2 and 4, as small codes measured best, and
+    /// smaller than the input. Constant columns are no input.
+    ///
+    /// # Errors
+    /// A code of the pca or undercomplete kind is as wide as the input or wider, or there is no smaller one.
+    fn code_size(&self, columns: &[Column]) -> Result<usize, TrainError> {
+        let network = &self.settings.training.network;
+        let varying = columns.len() - constant_columns(columns).len();
+        let inputs = varying * self.settings.training.window;
+        let derived = (columns.len() / 8).clamp(2, 4).min(inputs.saturating_sub(1)).max(1);
+        let code = network.code_size.unwrap_or(derived);
+        let kind = match network.kind {
+            Some(NetworkKind::Pca) => "pca",
+            Some(NetworkKind::Undercomplete) => "undercomplete",
+            Some(NetworkKind::Denoising | NetworkKind::Sparse) | None => return Ok(code),
+        };
+        // Where nothing varied there is nothing to rebuild: any change will be one of a constant column.
+        if code < inputs || varying == 0 {
+            return Ok(code);
+        }
+        let cure = match inputs {
+            1 => "raise training.window, or set training.kind to denoising".to_owned(),
+            _ => format!("set training.code_size below {inputs}, or raise training.window"),
+        };
+        Err(TrainError::WideCode { kind, code, inputs, cure })
+    }
 }
 
 fn columns(rows: &SampleRows, scales: &[ColumnScale]) -> Vec<Column> {

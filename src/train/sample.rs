@@ -67,6 +67,8 @@ pub struct SampleRows {
     pub entities: Vec<u32>,
     /// Event time of each row, microseconds since the epoch.
     pub times: Vec<i64>,
+    /// Where each row's record stands in its source.
+    pub positions: Vec<Position>,
     /// Records that could not be used, and why the first one could not.
     pub unusable: usize,
     /// Error of the first unusable record.
@@ -115,6 +117,7 @@ impl SampleRows {
             imputed: Vec::with_capacity(records.len() * width),
             entities: Vec::with_capacity(records.len()),
             times: Vec::with_capacity(records.len()),
+            positions: Vec::with_capacity(records.len()),
             impute: Vec::new(),
             unusable: 0,
             first_error: None,
@@ -135,6 +138,7 @@ impl SampleRows {
                     rows.imputed.extend_from_slice(&imputed);
                     rows.entities.push(entity);
                     rows.times.push(decoded.time_us);
+                    rows.positions.push(record.position);
                 }
                 Err(error) => {
                     rows.unusable += 1;
@@ -247,6 +251,34 @@ fn freeze(records: &[SampleRecord], settings: &RecordSettings) -> Result<Vec<Fea
                 feature.kind = FeatureKind::Numeric { transform: *transform };
             }
             Ok(features)
+        }
+    }
+}
+
+/// Rows for tests of what is made of them.
+#[cfg(test)]
+pub(super) mod fixture {
+    use super::SampleRows;
+    use crate::{
+        model::metadata::fixture::metadata,
+        record::{Position, features::columns_of},
+    };
+
+    /// Rows of these values, all there, a minute apart, dealt to `entities` entities by turns.
+    pub(in crate::train) fn rows(values: &[Vec<f32>], entities: u32) -> SampleRows {
+        let width = values[0].len();
+        let features = metadata(width).features;
+        SampleRows {
+            columns: columns_of(&features),
+            features,
+            values: values.concat(),
+            imputed: vec![false; values.len() * width],
+            impute: vec![0.0; width],
+            entities: (0..values.len()).map(|row| row as u32 % entities).collect(),
+            times: (0..values.len()).map(|row| row as i64 * 60_000_000).collect(),
+            positions: (0..values.len()).map(|row| Position { partition: 0, offset: row as i64 }).collect(),
+            unusable: 0,
+            first_error: None,
         }
     }
 }

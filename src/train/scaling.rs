@@ -5,6 +5,8 @@ use crate::config::settings::Scaling;
 
 /// Quantiles that are taken as a column's ends, so that a few wild rows don't set the scale.
 const ENDS: (f64, f64) = (0.005, 0.995);
+/// Values further than this many ranges between the ends from the nearer end are cut before mean and standard deviation.
+const WILD: f64 = 30.0;
 /// A change of a column that was constant counts as a full range from this share of its value on.
 const CONSTANT_STEP: f32 = 1e-4;
 /// Smallest divisor of a column that was constant zero.
@@ -33,32 +35,43 @@ pub fn fit(sample: &SampleRows, rows: &[usize], scaling: Scaling) -> Vec<ColumnS
                 .map(|at| sample.values[at])
                 .collect();
             values.sort_by(f32::total_cmp);
-            fit_column(&values, scaling)
+            // A column that no row to be fitted has: what stands for its missing values is all that is known of it.
+            let known = if values.is_empty() { std::slice::from_ref(&sample.impute[c]) } else { &values[..] };
+            fit_column(known, scaling)
         })
         .collect()
 }
 
-/// Fits one column on its ascending values.
-fn fit_column(sorted: &[f32], scaling: Scaling) -> ColumnScale {
-    let (Some(&lowest), Some(&highest)) = (sorted.first(), sorted.last()) else {
-        return ColumnScale { center: 0.0, scale: 1.0, constant: true };
+/// How many columns hold more than one value in `rows` (indices into the sample); imputed values don't count.
+pub fn varying(sample: &SampleRows, rows: &[usize]) -> usize {
+    let width = sample.width();
+    let varies = |c: &usize| {
+        let mut present = rows.iter().map(|row| row * width + c).filter(|&at| !sample.imputed[at]);
+        let first = present.next().map(|at| sample.values[at]);
+        present.any(|at| Some(sample.values[at]) != first)
     };
+    (0..width).filter(varies).count()
+}
+
+/// Fits one column on its ascending values, at least one.
+fn fit_column(sorted: &[f32], scaling: Scaling) -> ColumnScale {
+    let (lowest, highest) = (sorted[0], sorted[sorted.len() - 1]);
     if lowest == highest {
         let scale = (lowest.abs() * CONSTANT_STEP).max(CONSTANT_FLOOR);
         return ColumnScale { center: lowest, scale, constant: true };
     }
+    let at = |q: f64| sorted[(q * (sorted.len() - 1) as f64).round() as usize];
+    let (low, high) = (at(ENDS.0), at(ENDS.1));
+    // A column that hardly ever moves has equal quantiles: its whole range is its scale then.
+    let (low, high) = if high > low { (low, high) } else { (lowest, highest) };
     match scaling {
-        Scaling::RobustMinMax => {
-            let at = |q: f64| sorted[(q * (sorted.len() - 1) as f64).round() as usize];
-            let (low, high) = (at(ENDS.0), at(ENDS.1));
-            // A column that hardly ever moves has equal quantiles: its whole range is its scale then.
-            let (low, high) = if high > low { (low, high) } else { (lowest, highest) };
-            ColumnScale { center: low, scale: positive(high - low, low), constant: false }
-        }
+        Scaling::RobustMinMax => ColumnScale { center: low, scale: positive(high - low, low), constant: false },
         Scaling::Standard => {
             let count = sorted.len() as f64;
-            let mean = sorted.iter().map(|v| f64::from(*v)).sum::<f64>() / count;
-            let variance = sorted.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / count;
+            let reach = WILD * (f64::from(high) - f64::from(low));
+            let cut = |value: &f32| f64::from(*value).clamp(f64::from(low) - reach, f64::from(high) + reach);
+            let mean = sorted.iter().map(cut).sum::<f64>() / count;
+            let variance = sorted.iter().map(|value| (cut(value) - mean).powi(2)).sum::<f64>() / count;
             ColumnScale { center: mean as f32, scale: positive(variance.sqrt() as f32, mean as f32), constant: false }
         }
     }
@@ -72,6 +85,7 @@ fn positive(scale: f32, beside: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::sample::fixture::rows;
 
     #[test]
     fn a_constant_column_has_a_positive_divisor_and_any_real_change_is_a_full_range() {
@@ -87,8 +101,20 @@ mod tests {
     fn wild_rows_do_not_set_the_scale() {
         let mut values: Vec<f32> = (0..1000).map(|i| i as f32 / 1000.0).collect();
         values[999] = 1e9;
-        let fitted = fit_column(&values, Scaling::RobustMinMax);
-        assert!(fitted.scale < 1.1, "{}", fitted.scale);
+        for scaling in [Scaling::RobustMinMax, Scaling::Standard] {
+            let fitted = fit_column(&values, scaling);
+            assert!(fitted.scale < 1.1, "{scaling:?}: {}", fitted.scale);
+        }
+    }
+
+    #[test]
+    fn a_column_that_no_fitted_row_has_is_centred_on_what_stands_for_it() {
+        let mut sample = rows(&vec![vec![0.0, 1.0]; 20], 1);
+        sample.impute[0] = 7.5;
+        sample.imputed.iter_mut().step_by(2).for_each(|mark| *mark = true);
+        let fitted = fit(&sample, &[1, 2, 3], Scaling::RobustMinMax);
+        assert!((fitted[0].center, fitted[0].constant) == (7.5, true) && fitted[0].scale > 0.0);
+        assert_eq!(varying(&sample, &[1, 2, 3]), 0);
     }
 
     #[test]

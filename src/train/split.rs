@@ -51,8 +51,9 @@ impl Split {
         Ok(split)
     }
 
-    /// Early stopping watches the older half of what is held back, so that the newer half was seen by nothing. Gives
-    /// how many are held back.
+    /// Early stopping watches the older half of what is held back. Residual statistics and limit stand on both halves:
+    /// to have chosen one of some dozens of epochs by the older one favours it little, and half as many rows would say
+    /// less of the rare scores that set a limit. Gives how many are held back.
     fn by_time(&mut self, owners: &[usize], share: f64) -> usize {
         for part in [&mut self.fitted, &mut self.validation, &mut self.held_back] {
             part.clear();
@@ -89,7 +90,7 @@ impl Split {
         }
     }
 
-    /// The windows as the network sees them: scaled and clipped.
+    /// The windows as the network sees them: scaled and clipped; constant columns, which it is cut from, hold 0.
     pub(super) fn matrix(
         &self,
         rows: &SampleRows,
@@ -103,7 +104,8 @@ impl Split {
         let (low, high) = clip.unwrap_or((f32::MIN, f32::MAX));
         for (at, value) in values.iter_mut().enumerate() {
             let column = &columns[at % width];
-            *value = ((*value - column.center) / column.scale).clamp(low, high);
+            let varies = column.residual_cap.is_infinite();
+            *value = if varies { ((*value - column.center) / column.scale).clamp(low, high) } else { 0.0 };
         }
         Array2::from_shape_vec((of.len(), self.window * width), values)
             .expect("as many values as rows times columns were written")
@@ -127,4 +129,79 @@ fn windows(rows: &SampleRows, window: usize) -> (Vec<usize>, Vec<usize>) {
         }
     }
     (windows, owners)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::Settings, model::metadata::fixture::metadata, train::sample::fixture::rows};
+
+    /// `count` rows of one column that holds the row's number.
+    fn numbered(count: usize, entities: u32) -> SampleRows {
+        rows(&(0..count).map(|row| vec![row as f32]).collect::<Vec<_>>(), entities)
+    }
+
+    fn split(rows: &SampleRows, preset: Preset, window: usize) -> Split {
+        let mut training = Settings::defaults(preset).training;
+        (training.window, training.held_back) = (window, 0.25);
+        Split::new(rows, preset, &training).unwrap()
+    }
+
+    #[test]
+    fn of_each_entity_the_newest_windows_are_held_back_and_the_older_half_of_them_stops_fitting() {
+        let rows = numbered(400, 2);
+        let split = split(&rows, Preset::Timeseries, 3);
+        // 198 windows per entity, of which 50 are held back.
+        assert_eq!((split.fitted.len(), split.held_back.len(), split.validation.len()), (296, 100, 50));
+        for entity in 0..2 {
+            let of = |part: &[usize]| -> Vec<usize> {
+                part.iter().map(|index| split.newest(*index)).filter(|row| rows.entities[*row] == entity).collect()
+            };
+            let (fitted, held_back, validation) = (of(&split.fitted), of(&split.held_back), of(&split.validation));
+            assert!(fitted.iter().max() < held_back.iter().min());
+            assert_eq!(validation, held_back[..25]);
+        }
+    }
+
+    #[test]
+    fn a_window_holds_rows_of_one_entity_oldest_first() {
+        let rows = numbered(300, 3);
+        let split = split(&rows, Preset::Timeseries, 2);
+        let mut window = Vec::new();
+        split.append_window(&rows, 0, &mut window);
+        assert_eq!(window, [0.0, 3.0]);
+        assert_eq!(split.newest(0), 3);
+    }
+
+    #[test]
+    fn of_independent_rows_every_nth_is_held_back_so_that_a_sorted_file_does_no_harm() {
+        let split = split(&numbered(400, 1), Preset::Tabular, 1);
+        assert_eq!((split.fitted.len(), split.held_back.len()), (300, 100));
+        assert!(split.held_back.windows(2).all(|pair| pair[1] - pair[0] == 4));
+        assert!(split.fitted.iter().all(|index| !split.held_back.contains(index)));
+    }
+
+    #[test]
+    fn entities_too_short_to_be_split_each_are_split_as_one() {
+        let split = split(&numbered(100, 50), Preset::Timeseries, 1);
+        assert!(split.held_back.len() >= MIN_ROWS && split.fitted.len() + split.held_back.len() == 100);
+    }
+
+    #[test]
+    fn too_few_windows_are_refused_with_their_number() {
+        let training = Settings::defaults(Preset::Timeseries).training;
+        let refused = Split::new(&numbered(52, 1), Preset::Timeseries, &training).err().unwrap().to_string();
+        assert!(refused.contains("49 usable windows") && refused.contains("at least 50"), "{refused}");
+    }
+
+    #[test]
+    fn the_matrix_is_scaled_and_clipped_and_holds_zero_where_a_column_was_constant() {
+        let rows = rows(&(0..60).map(|row| vec![row as f32, 7.0 + row as f32]).collect::<Vec<_>>(), 1);
+        let split = split(&rows, Preset::Timeseries, 1);
+        let mut columns = metadata(2).columns;
+        (columns[0].center, columns[0].scale) = (10.0, 5.0);
+        (columns[1].center, columns[1].scale, columns[1].residual_cap) = (7.0, 1e-6, 1.0);
+        let matrix = split.matrix(&rows, &columns, Some((-1.0, 2.0)), &[0, 12, 40]);
+        assert_eq!(matrix, ndarray::array![[-1.0, 0.0], [0.4, 0.0], [2.0, 0.0]]);
+    }
 }
