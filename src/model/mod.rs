@@ -1,5 +1,6 @@
 //! The model: one ONNX file with the whole scoring graph, and everything else in its metadata.
 
+mod check;
 pub mod graph;
 pub mod metadata;
 pub mod proto;
@@ -12,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-use metadata::{FORMAT, Metadata};
+use metadata::Metadata;
 use sha2::{Digest, Sha256};
 
 /// Key of the metadata document in the ONNX file.
@@ -118,7 +119,7 @@ impl Model {
             .ok_or(ModelError::NoMetadata)?;
         let metadata: Metadata =
             serde_json::from_str(&document).map_err(|error| ModelError::BadMetadata(error.to_string()))?;
-        check(&metadata).map_err(ModelError::BadMetadata)?;
+        check::metadata(&metadata).map_err(ModelError::BadMetadata)?;
         let version = version_of(&bytes);
         Ok(Self { bytes: bytes.into(), metadata, version })
     }
@@ -137,45 +138,6 @@ impl Model {
 
 fn version_of(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// What must hold before anything is computed with the metadata.
-fn check(metadata: &Metadata) -> Result<(), String> {
-    if metadata.format != FORMAT {
-        return Err(format!("format {} is unknown to this program, expected {FORMAT}", metadata.format));
-    }
-    if metadata.columns.is_empty() || metadata.window == 0 {
-        return Err("the row has no columns or the window no rows".to_owned());
-    }
-    for column in &metadata.columns {
-        let sound = column.scale > 0.0
-            && column.scale.is_finite()
-            && column.residual_variance > 0.0
-            && column.residual_variance.is_finite()
-            && column.residual_mean.is_finite()
-            && column.residual_cap > 0.0
-            && column.center.is_finite()
-            && column.impute.is_finite()
-            && column.feature < metadata.features.len();
-        if !sound {
-            return Err(format!("column `{}` holds a number out of range", column.name));
-        }
-    }
-    let width = metadata.columns.len() * metadata.window;
-    if metadata.golden.iter().any(|golden| golden.window.len() != width) {
-        return Err(format!("a golden row hasn't {width} values"));
-    }
-    let body = &metadata.calibration.body;
-    if body.len() < 2
-        || body.windows(2).any(|pair| !matches!(pair[0].partial_cmp(&pair[1]), Some(order) if order.is_le()))
-    {
-        return Err("the calibration's quantile points don't ascend".to_owned());
-    }
-    let half_life_sound = metadata.scoring.half_life.is_none_or(|rows| rows > 0.0 && rows.is_finite());
-    if metadata.scoring.smoothing_span == 0 || !half_life_sound {
-        return Err("smoothing span and half-life must be positive".to_owned());
-    }
-    Ok(())
 }
 
 /// Writes beside the target, syncs, renames, and syncs the folder.
