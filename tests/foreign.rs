@@ -97,6 +97,8 @@ fn an_unsound_graph_is_refused_with_its_name_and_what_would_be_right() {
     for (graph, words) in [
         ("wide.onnx", &["5 values", "3 columns"][..]),
         ("double.onnx", &["float32"]),
+        ("one-row.onnx", &["exactly 1 rows", "dynamic batch axis"]),
+        ("three-axes.onnx", &["[-1, 1, 3]", "[batch, values]"]),
         ("two-inputs.onnx", &["2 inputs"]),
         ("two-outputs.onnx", &["2 outputs"]),
         ("truncated.onnx", &[]),
@@ -111,6 +113,28 @@ fn an_unsound_graph_is_refused_with_its_name_and_what_would_be_right() {
         words.iter().for_each(|word| assert!(told.contains(word), "{graph}: `{word}` is missing in {told}"));
         assert!(!told.contains("panicked"), "{graph}: {told}");
     }
+}
+
+#[test]
+fn a_column_that_was_constant_moves_no_other_ones_reconstruction_and_its_change_is_found() {
+    let Some(workshop) = workshop() else { return };
+    let folder = workshop.path();
+    for (name, from) in [("train.csv", ROWS), ("test.csv", 60)] {
+        let text = fs::read_to_string(folder.join(name)).unwrap();
+        let still = text.lines().enumerate().map(|(row, line)| match (row, line.rsplit_once(',')) {
+            (1.., Some((others, _))) => format!("{others},{}\n", if row > from { 2000.0 } else { 1013.0 }),
+            _ => format!("{line}\n"),
+        });
+        fs::write(folder.join(name), still.collect::<String>()).unwrap();
+    }
+    let output = adopt(folder, "sound.onnx", false);
+    assert!(output.status.success(), "{}", told(&output));
+    let output = strayd(folder, &["score", "--model", "adopted.onnx", "--data", "test.csv", "--out", "scores.csv"]);
+    assert!(output.status.success(), "{}", told(&output));
+    let scores = fs::read_to_string(folder.join("scores.csv")).unwrap();
+    let changed: Vec<&str> = scores.lines().skip(66).collect();
+    let found = changed.iter().filter(|line| line.contains(",anomalous,pressure,2000,1013")).count();
+    assert!(found > 25, "{found} of {}: {:?}", changed.len(), changed[0]);
 }
 
 #[test]

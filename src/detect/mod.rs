@@ -56,6 +56,26 @@ pub enum LoadError {
         /// Its type.
         found: String,
     },
+    /// An input or output has another rank.
+    #[error(
+        "`{name}` has the shape {found:?}, expected [batch, values]: rows of a window follow each other in one axis; put a reshape into the graph"
+    )]
+    Rank {
+        /// Name of the input or output.
+        name: String,
+        /// Its shape, -1 where it is open.
+        found: Vec<i64>,
+    },
+    /// An input or output takes batches of one size only.
+    #[error(
+        "`{name}` takes or gives batches of exactly {rows} rows, expected any number; export the model with a dynamic batch axis (in PyTorch dynamic_axes or dynamic_shapes)"
+    )]
+    FixedBatch {
+        /// Name of the input or output.
+        name: String,
+        /// Rows of a batch.
+        rows: i64,
+    },
     /// An input or output has another width than the rows.
     #[error(
         "`{name}` takes or gives {found} values per row, expected {expected} (columns of the features times rows of the window)"

@@ -5,7 +5,7 @@ use ort::{
     value::{TensorElementType, TensorRef, ValueType},
 };
 
-use super::{LoadError, ScoreError, Scorer, Scorers, runtime::Runtime};
+use super::{LoadError, ScoreError, Scorer, Scorers, judge::raw_score, runtime::Runtime};
 use crate::model::{
     Model,
     metadata::{Column, GraphOrigin, Metadata},
@@ -57,13 +57,22 @@ impl Runtime {
     }
 }
 
-/// Values per row of a float tensor `[batch, ...]`.
+/// Values per row of a float tensor `[batch, values]`, `None` where the graph leaves them open.
+///
+/// # Errors
+/// Another type or rank, or a batch of a fixed size.
 fn width(name: &str, dtype: &ValueType) -> Result<Option<usize>, LoadError> {
     let ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } = dtype else {
         return Err(LoadError::Type { name: name.to_owned(), found: dtype.to_string() });
     };
-    let per_row = shape.iter().skip(1).try_fold(1_usize, |product, &size| Some(product * usize::try_from(size).ok()?));
-    if shape.len() < 2 { Err(LoadError::Type { name: name.to_owned(), found: dtype.to_string() }) } else { Ok(per_row) }
+    let &[batch, values] = &shape[..] else {
+        return Err(LoadError::Rank { name: name.to_owned(), found: shape.to_vec() });
+    };
+    // A size that is open, named or not, is below 0.
+    if batch >= 0 {
+        return Err(LoadError::FixedBatch { name: name.to_owned(), rows: batch });
+    }
+    Ok(usize::try_from(values).ok())
 }
 
 impl Scorers for Runtime {
@@ -121,9 +130,7 @@ impl OnnxScorer {
         for (index, golden) in metadata.golden.iter().enumerate() {
             self.score(&golden.window, 1, &mut residuals)
                 .map_err(|error| LoadError::Broken { cause: error.to_string() })?;
-            let sum: f32 =
-                residuals.iter().zip(&self.columns).map(|(r, column)| r * r / column.residual_variance).sum();
-            let got = sum / residuals.len() as f32;
+            let got = raw_score(&residuals, self.columns.iter().map(|column| column.residual_variance)) as f32;
             let close = (got - golden.score).abs() <= GOLDEN_TOLERANCE * golden.score.abs().max(1e-3);
             if !close {
                 return Err(LoadError::Golden { index, got, expected: golden.score });
@@ -150,9 +157,11 @@ impl Scorer for OnnxScorer {
         let fed = match &mut self.scaled {
             Some(scaled) => {
                 scaled.clear();
+                // A column that was constant tells such a graph nothing, and its scale is tiny: whatever it does later must
+                // not move the reconstruction of the others.
                 scaled.extend(windows.iter().enumerate().map(|(i, value)| {
                     let column = &self.columns[i % row];
-                    (value - column.center) / column.scale
+                    if column.residual_cap.is_finite() { 0.0 } else { scaled_value(column, *value) }
                 }));
                 scaled.as_slice()
             }
@@ -177,9 +186,40 @@ impl Scorer for OnnxScorer {
         if per_row * rows != values.len() || (per_row != row && per_row != width) {
             return Err(ScoreError::Shape { rows, got: values.len(), expected: rows * row });
         }
-        for (window, rebuilt) in fed.chunks_exact(width).zip(values.chunks_exact(per_row)) {
-            residuals.extend(window[width - row..].iter().zip(&rebuilt[per_row - row..]).map(|(x, y)| x - y));
+        for (window, rebuilt) in windows.chunks_exact(width).zip(values.chunks_exact(per_row)) {
+            let newest = window[width - row..].iter().zip(&rebuilt[per_row - row..]).zip(&self.columns);
+            residuals.extend(newest.map(|((value, rebuilt), column)| foreign_residual(column, *value, *rebuilt)));
         }
         Ok(())
+    }
+}
+
+fn scaled_value(column: &Column, value: f32) -> f32 {
+    (value - column.center) / column.scale
+}
+
+/// Scaled distance of a value from what a foreign graph rebuilt; of a constant column from its centre, as nothing else was
+/// ever expected. What overflows counts as the largest number, as it does in our own graphs.
+fn foreign_residual(column: &Column, value: f32, rebuilt: f32) -> f32 {
+    let expected = if column.residual_cap.is_finite() { 0.0 } else { rebuilt };
+    let cap = column.residual_cap.min(f32::MAX);
+    (scaled_value(column, value) - expected).clamp(-cap, cap)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::metadata::fixture::metadata;
+
+    #[test]
+    fn a_foreign_residual_is_the_scaled_distance_and_of_a_constant_column_the_capped_one_from_its_centre() {
+        let mut column = metadata(1).columns.remove(0);
+        (column.center, column.scale) = (10.0, 2.0);
+        assert_eq!(foreign_residual(&column, 16.0, 1.0), 2.0);
+        column.scale = f32::MIN_POSITIVE;
+        assert_eq!(foreign_residual(&column, 1e30, 1.0), f32::MAX);
+        column.residual_cap = 1.0;
+        assert_eq!(foreign_residual(&column, 10.0, 0.7), 0.0);
+        assert_eq!(foreign_residual(&column, -1e30, 0.7), -1.0);
     }
 }

@@ -14,7 +14,7 @@ folder = pathlib.Path(sys.argv[1])
 DIRECTION = np.full((3, 1), 1 / np.sqrt(3), dtype=np.float32)
 
 
-def save(name, dtype=TensorProto.FLOAT, width=3, inputs=1, outputs=1):
+def save(name, dtype=TensorProto.FLOAT, width=3, inputs=1, outputs=1, lead=("N",)):
     kind = np.float64 if dtype == TensorProto.DOUBLE else np.float32
     direction = np.resize(DIRECTION, (width, 1)).astype(kind)
     weights = [numpy_helper.from_array(direction, "encoder"), numpy_helper.from_array(direction.T.copy(), "decoder")]
@@ -22,8 +22,8 @@ def save(name, dtype=TensorProto.FLOAT, width=3, inputs=1, outputs=1):
         helper.make_node("MatMul", ["serving_default_x:0", "encoder"], ["code"]),
         helper.make_node("MatMul", ["code", "decoder"], ["StatefulPartitionedCall:0"]),
     ]
-    given = [helper.make_tensor_value_info("serving_default_x:0", dtype, ["N", width])]
-    made = [helper.make_tensor_value_info("StatefulPartitionedCall:0", dtype, ["N", width])]
+    given = [helper.make_tensor_value_info("serving_default_x:0", dtype, [*lead, width])]
+    made = [helper.make_tensor_value_info("StatefulPartitionedCall:0", dtype, [*lead, width])]
     if inputs == 2:
         given.append(helper.make_tensor_value_info("mask", dtype, ["N", width]))
     if outputs == 2:
@@ -37,6 +37,9 @@ def save(name, dtype=TensorProto.FLOAT, width=3, inputs=1, outputs=1):
 save("sound.onnx")
 save("wide.onnx", width=5)
 save("double.onnx", dtype=TensorProto.DOUBLE)
+# PyTorch exports the batch of its example unless it is told that the axis is dynamic.
+save("one-row.onnx", lead=(1,))
+save("three-axes.onnx", lead=("N", 1))
 save("two-inputs.onnx", inputs=2)
 save("two-outputs.onnx", outputs=2)
 sound = (folder / "sound.onnx").read_bytes()
