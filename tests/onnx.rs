@@ -7,11 +7,12 @@ use std::fs;
 use std::path::Path;
 
 use linfa::ParamGuard;
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView1, ArrayView2};
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use strayd::{
     config::settings::{Activation, Loss, NetworkKind, Noise, Sparsity},
+    detect::judge::raw_score,
     model::{
         graph::{self, GraphOutputs, GraphSpec},
         metadata::Column,
@@ -52,7 +53,7 @@ fn columns(count: usize, random: &mut Xoshiro256PlusPlus) -> Vec<Column> {
 fn scaled_rows(rows: usize, width: usize, random: &mut Xoshiro256PlusPlus) -> Array2<f32> {
     let phases: Vec<f32> = (0..rows).map(|_| random.gen_range(0.0..6.0)).collect();
     Array2::from_shape_fn((rows, width), |(row, column)| {
-        0.5 + 0.4 * (phases[row] + column as f32).sin() + random.gen_range(-0.05..0.05)
+        (0.5 + 0.4 * (phases[row] + column as f32).sin() + random.gen_range(-0.05..0.05)).clamp(0.0, 1.0)
     })
 }
 
@@ -80,7 +81,10 @@ fn cases() -> Vec<Case> {
             networks: (0..members).map(|seed| fitted(make(base(seed)), rows.view())).collect(),
             columns: columns(count, &mut random),
             window,
-            input_clip: (window > 1).then_some((-1.0, 2.0)),
+            input_clip: match name {
+                "cross-entropy" => Some((0.0, 1.0)),
+                _ => (window > 1).then_some((-1.0, 2.0)),
+            },
         });
     };
     let noise = |gaussian, masking, swap| Noise { gaussian, masking, swap };
@@ -99,6 +103,7 @@ fn cases() -> Vec<Case> {
         1,
     );
     add("huber", 1, 8, &|params| params.loss(Loss::Huber { delta: 0.1 }), 1);
+    add("cross-entropy", 5, 2, &|params| params.loss(Loss::BinaryCrossEntropy), 1);
     for activation in [Activation::Identity, Activation::Relu, Activation::Tanh, Activation::Sigmoid] {
         add(&format!("{activation:?}").to_lowercase(), 38, 4, &|params| params.activation(activation), 1);
     }
@@ -153,6 +158,10 @@ fn write_case(folder: &Path, case: &Case, random: &mut Xoshiro256PlusPlus) {
     write_f32(&folder.join("window.f32"), &windows);
     write_f32(&folder.join("scale.f32"), case.columns.iter().map(|column| &column.scale));
     write_f32(&folder.join("score.f32"), &score);
+    // The daemon sums the residuals itself: both must say the same.
+    let variances = || case.columns.iter().map(|column| column.residual_variance);
+    let summed = |row: ArrayView1<'_, f32>| raw_score(&row.to_vec(), variances()) as f32;
+    write_f32(&folder.join("raw_score.f32"), &residual.rows().into_iter().map(summed).collect::<Vec<f32>>());
     for (name, values) in
         [("reconstruction", &reconstruction), ("error", &error), ("latent", &latent), ("residual", &residual)]
     {

@@ -1,7 +1,7 @@
 """check.py FOLDER: checks every case that the Rust test wrote there.
 
-A case is a folder with model.onnx, window.f32 (raw little-endian rows), scale.f32 (of the columns) and, for each output, NAME.f32 with what the
-trainer's own forward pass gives. Onnx's checker (with shape inference) and onnxruntime must agree with them.
+A case is a folder with model.onnx, window.f32 (raw little-endian rows), scale.f32 (of the columns), for each output, NAME.f32 with what the
+trainer's own forward pass gives, and raw_score.f32 with the daemon's own sum of residuals. Onnx's checker (with shape inference) and onnxruntime must agree with them.
 """
 
 import json
@@ -35,6 +35,10 @@ def check(case):
         distance = np.abs(got - expected) / np.maximum(unit, np.abs(expected))
         worst = max(worst, float(distance.max()))
         assert distance.max() <= TOLERANCE, f"{case.name}: {name} is {distance.max():.2e} off"
+    (score,) = session.run(["score"], {"window": fed})
+    summed = np.fromfile(case / "raw_score.f32", dtype="<f4")
+    distance = np.abs(score - summed) / np.maximum(1.0, np.abs(summed))
+    assert distance.max() <= TOLERANCE, f"{case.name}: the daemon's sum is {distance.max():.2e} off the graph's score"
     properties = session.get_modelmeta().custom_metadata_map
     assert properties.get("strayd-test") == case.name, properties
     return worst
