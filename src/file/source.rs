@@ -128,7 +128,11 @@ impl Source for FileSource {
     }
 
     /// Files keep no offsets: nothing to do.
-    fn commit(&mut self, _: bool) -> Result<(), SourceError> {
+    fn commit(&mut self) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    fn commit_last(&mut self, _: Duration) -> Result<(), SourceError> {
         Ok(())
     }
 }

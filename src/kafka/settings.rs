@@ -57,6 +57,8 @@ pub(super) fn producer(settings: &KafkaSettings) -> Result<ClientConfig, KafkaEr
     config
         .set("enable.idempotence", "true")
         .set("linger.ms", "5")
+        // What is too large is the broker's to say: a dead letter may be as large as the record that it holds.
+        .set("message.max.bytes", "1000000000")
         // For ever: a broker that is away costs time, never an anomaly. What waits is bounded by the pipeline.
         .set("message.timeout.ms", "0");
     overlay(&mut config, settings, Side::Producer)?;
