@@ -4,6 +4,7 @@
 //! consumer, because it holds references to its partitions and librdkafka's destructor waits for them for ever.
 
 pub mod embedded;
+mod commit;
 mod link;
 mod settings;
 pub mod sink;

@@ -14,7 +14,7 @@ use rdkafka::{
 };
 
 use super::{
-    KafkaError,
+    KafkaError, commit,
     link::{Link, Refusal, is_missing_topic, refuses},
     settings,
 };
@@ -233,7 +233,7 @@ impl KafkaSource {
         let sent = self.consumer.context().take_finished().and_then(|list| match list {
             Some(list) => {
                 self.mail().committing = true;
-                self.consumer.commit(&list, CommitMode::Async)
+                commit::in_background(&self.consumer, &list)
             }
             None => Ok(()),
         });
