@@ -3,8 +3,8 @@
 //! A rule for everyone who changes something here: a `TopicPartitionList` that a consumer gave must be dropped before that
 //! consumer, because it holds references to its partitions and librdkafka's destructor waits for them for ever.
 
-pub mod embedded;
 mod commit;
+pub mod embedded;
 mod link;
 mod settings;
 pub mod sink;

@@ -5,6 +5,7 @@
 
 pub mod broker;
 pub mod daemon;
+pub mod incidents;
 pub mod prometheus;
 pub mod python;
 pub mod records;
