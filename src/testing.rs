@@ -41,6 +41,8 @@ pub struct VecSource {
     pub committed: std::collections::BTreeMap<i32, i64>,
     /// Polls seen while paused.
     pub polls_while_paused: u64,
+    /// Times that it was paused.
+    pub pauses: u64,
 }
 
 impl VecSource {
@@ -112,6 +114,7 @@ impl Source for VecSource {
 
     fn pause(&mut self, paused: bool) -> Result<(), SourceError> {
         self.paused = paused;
+        self.pauses += u64::from(paused);
         Ok(())
     }
 
