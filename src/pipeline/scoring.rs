@@ -337,7 +337,7 @@ impl Scoring {
     }
 
     fn unscored<'a>(&'a self, raw: &RawRecord<'_>, why: &'a str) -> Unscored<'a> {
-        Unscored { position: raw.position, entity: &self.decoded.entity, time_us: Some(self.decoded.time_us), why }
+        Unscored { position: raw.position, entity: &self.decoded.entity, time_us: self.decoded.known_time_us(), why }
     }
 
     fn clear(&mut self) {

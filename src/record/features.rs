@@ -397,7 +397,7 @@ mod tests {
 
     fn record(time_us: i64, slots: &[(f64, SlotState)]) -> DecodedRecord {
         let (values, states) = slots.iter().copied().unzip();
-        DecodedRecord { values, states, entity: String::new(), time_us }
+        DecodedRecord { values, states, entity: String::new(), time_us, timed: true }
     }
 
     /// Encodes with imputed values -1, -2, ... and returns row and mask.

@@ -44,16 +44,27 @@ impl JsonDecoder {
     ///
     /// # Errors
     /// [`RecordError::Empty`], [`RecordError::TooLarge`], [`RecordError::Undecodable`], [`RecordError::NoEntity`] or
-    /// [`RecordError::BadTimestamp`], looked for in this order. What `out` holds after an error is of no use.
+    /// [`RecordError::BadTimestamp`], looked for in this order. After an error `out` holds the entity and the event time
+    /// as far as they could be told of this record, and nothing else of use.
     pub fn decode(&mut self, raw: &RawRecord<'_>, out: &mut DecodedRecord) -> Result<(), RecordError> {
+        // Whoever writes down a record that fails must not find the last one's.
+        out.entity.clear();
+        (out.time_us, out.timed) = (0, false);
         let payload = raw.payload.ok_or(RecordError::Empty)?;
         if payload.len() > self.schema.max_bytes {
             return Err(RecordError::TooLarge { bytes: payload.len(), limit: self.schema.max_bytes });
         }
-        self.read(utf8(payload)?, out)?;
-        self.take_entity(raw, out)?;
-        out.time_us = self.time(raw)?;
-        Ok(())
+        if let Err(fault) = utf8(payload).and_then(|text| self.read(text, out)) {
+            // What was read before the fault may be half of a name.
+            out.entity.clear();
+            return Err(fault);
+        }
+        let named = self.take_entity(raw, out);
+        let time = self.time(raw);
+        if let Ok(time_us) = time {
+            (out.time_us, out.timed) = (time_us, true);
+        }
+        named.and(time.map(drop))
     }
 
     fn read(&mut self, text: &str, out: &mut DecodedRecord) -> Result<(), RecordError> {

@@ -286,6 +286,31 @@ fn nothing_of_a_record_shows_in_the_next() {
     assert_eq!((values, states), (out.values.as_ptr(), out.states.as_ptr()));
 }
 
+#[test]
+fn a_record_that_fails_shows_nothing_of_the_last_one_and_what_could_be_told_of_it() {
+    let field = TimestampField { path: FieldPath::key("ts"), format: TimestampFormat::Auto };
+    let entity = EntityFrom::Field(FieldPath::key("id"));
+    let settings = RecordSettings { entity, timestamp: Some(field), max_bytes: 40, ..settings() };
+    let mut decoder = JsonDecoder::new(Schema::new(&[feature("a", NUMERIC)], &settings));
+    let mut out = DecodedRecord::default();
+    let long = "x".repeat(41);
+    let cases: [(Option<&[u8]>, &str, Option<i64>); 7] = [
+        (None, "", None),
+        (Some(long.as_bytes()), "", None),
+        (Some(b"{\"id\":\"b\xff\"}"), "", None),
+        (Some(br#"{"id":"b","ts":2"#), "", None),
+        (Some(br#"{"id":"b","ts":"soon"}"#), "b", None),
+        (Some(br#"{"id":"b"}"#), "b", None),
+        (Some(br#"{"id":[],"ts":2}"#), "", Some(2_000_000)),
+    ];
+    for (payload, entity, time_us) in cases {
+        decoder.decode(&raw(br#"{"id":"a","ts":1}"#), &mut out).unwrap();
+        assert_eq!((out.entity.as_str(), out.known_time_us()), ("a", Some(1_000_000)));
+        decoder.decode(&RawRecord { payload, ..raw(b"") }, &mut out).unwrap_err();
+        assert_eq!((out.entity.as_str(), out.known_time_us()), (entity, time_us), "{payload:?}");
+    }
+}
+
 /// The schema of the property tests: every kind of slot, nested, in an array, shared, entity and time.
 fn rich() -> JsonDecoder {
     let mut features =
