@@ -485,6 +485,39 @@ fn the_fingerprint_moves_with_training_and_not_with_brokers() {
 }
 
 #[test]
+fn what_follows_from_the_data_stands_below_all_that_is_written_and_above_the_defaults() {
+    let derived = || {
+        let mut case = Case::yaml("");
+        case.sources.derived =
+            Some(json!({"preset": "timeseries", "record": {"timestamp": {"field": "ts"}, "exclude": ["label"]}}));
+        case
+    };
+    let by_environment = derived().env("STRAYD__PRESET", "tabular").load().settings;
+    assert_eq!((by_environment.preset, by_environment.training.window), (Preset::Tabular, 1));
+    let mut tabular = derived();
+    tabular.sources.derived = Some(json!({"preset": "tabular"}));
+    assert_eq!(tabular.load().settings.training.window, 1);
+    assert_eq!(tabular.set("preset=timeseries").load().settings.training.window, 4);
+    // The user never wrote the exclusion that a list of features makes pointless.
+    let listed = derived().set("record.features=load").load().settings;
+    assert!(matches!(listed.record.features, FeatureSelection::Listed(listed) if listed.len() == 1));
+    let all = derived().set("record.features=all_numeric").load().settings;
+    assert!(matches!(all.record.features, FeatureSelection::AllNumeric { exclude, .. } if exclude.len() == 1));
+    let line = derived().set("record.features=load").set("record.exclude=a").line();
+    assert!(line.starts_with("record.exclude: has no effect"), "{line}");
+    let format = derived().set("record.timestamp.format=seconds").load().settings.record.timestamp.unwrap();
+    assert_eq!((format.path.to_string().as_str(), format.format), ("ts", TimestampFormat::Seconds));
+}
+
+#[test]
+fn a_budget_that_somebody_wrote_is_told_from_a_default() {
+    assert!(!Case::yaml("judging: {smoothing_span: 3}").load().budget_is_written);
+    assert!(Case::yaml("judging: {budget: {quantile: 0.1}}").load().budget_is_written);
+    assert!(Case::yaml("").env("STRAYD__JUDGING__BUDGET__QUANTILE", "0.1").load().budget_is_written);
+    assert!(Case::yaml("").set("judging.budget.alarms_per_entity_and_day=2").load().budget_is_written);
+}
+
+#[test]
 fn toml_and_json_are_as_good_as_yaml() {
     let toml = Case::of("toml", "[training]\nepochs = 7\n[judging.residuals.running]\nhalf_life = 9\n").load().settings;
     let json =

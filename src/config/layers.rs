@@ -87,6 +87,22 @@ pub(super) fn command_line(pairs: &[String], problems: &mut Problems) -> Value {
     layer_of(entries.into_iter(), problems)
 }
 
+/// The layer of what follows from the data, without what the `written` ones make pointless: paths to leave out say
+/// nothing beside a list of features.
+pub(super) fn derived(derived: Option<&Value>, written: &[Value]) -> Option<Value> {
+    let mut layer = derived?.clone();
+    let features = written.iter().rev().find_map(|layer| layer.pointer("/record/features"));
+    if features.is_some_and(Value::is_array) {
+        remove(&mut layer, "/record/exclude");
+    }
+    Some(layer)
+}
+
+/// Whether any of the layers says something at the place.
+pub(super) fn any_names(layers: &[Value], pointer: &str) -> bool {
+    layers.iter().any(|layer| layer.pointer(pointer).is_some())
+}
+
 /// One value written as text.
 struct Entry {
     key: String,

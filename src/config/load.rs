@@ -22,6 +22,8 @@ pub struct Sources {
     pub environment: Vec<(String, String)>,
     /// `key=value` pairs from the command line.
     pub set: Vec<String>,
+    /// What follows from the data, in the file's shape: above the defaults and below all that somebody wrote.
+    pub derived: Option<Value>,
 }
 
 impl Sources {
@@ -32,7 +34,7 @@ impl Sources {
             // that.
             (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
         });
-        Self { file, environment: variables.collect(), set }
+        Self { file, environment: variables.collect(), set, derived: None }
     }
 }
 
@@ -45,6 +47,8 @@ pub struct Loaded {
     pub merged: Value,
     /// SHA-256 (hexadecimal) of all that shapes a model: `record`, `training` and `judging`.
     pub training_sha256: String,
+    /// Whether somebody wrote `judging.budget`, so that nothing else may take its place.
+    pub budget_is_written: bool,
 }
 
 impl Settings {
@@ -60,6 +64,8 @@ impl Settings {
         }
         written.push(layers::environment(&sources.environment, &mut problems));
         written.push(layers::command_line(&sources.set, &mut problems));
+        let budget_is_written = layers::any_names(&written, "/judging/budget");
+        written.splice(..0, layers::derived(sources.derived.as_ref(), &written));
         let defaults = presets::defaults(layers::preset(&written));
         let mut merged = layers::merge(defaults.clone(), written, &mut problems)?;
         shape::check_ranges(&merged, &mut problems);
@@ -69,7 +75,7 @@ impl Settings {
             Some(settings) if problems.is_empty() => {
                 let training_sha256 = training_sha256(&merged);
                 hide_secrets(&mut merged);
-                Ok(Loaded { settings, merged, training_sha256 })
+                Ok(Loaded { settings, merged, training_sha256, budget_is_written })
             }
             _ => Err(problems.into()),
         }

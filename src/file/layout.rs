@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{FileError, FileReader};
 use crate::{
@@ -59,6 +59,20 @@ pub struct Derived {
     pub exclude: Vec<FieldPath>,
     /// Rows with an event time follow each other, rows without one are independent.
     pub preset: Preset,
+}
+
+impl Derived {
+    /// The same in the shape of a configuration file.
+    pub fn layer(&self) -> Value {
+        let mut record = serde_json::Map::new();
+        if let Some(path) = &self.timestamp {
+            record.insert("timestamp".to_owned(), json!({ "field": path }));
+        }
+        if !self.exclude.is_empty() {
+            record.insert("exclude".to_owned(), json!(self.exclude));
+        }
+        json!({ "preset": self.preset, "record": record })
+    }
 }
 
 /// Derives settings from the columns of files that are read as one. Fails where a file can't be read, or where the
