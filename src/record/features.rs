@@ -60,6 +60,11 @@ impl FeatureKind {
         !matches!(self, Self::HourOfDay | Self::DayOfWeek)
     }
 
+    /// Whether it hangs on the event time.
+    pub fn needs_time(&self) -> bool {
+        matches!(self, Self::Counter | Self::HourOfDay | Self::DayOfWeek)
+    }
+
     /// Number of columns.
     pub fn width(&self) -> usize {
         match self {
