@@ -389,6 +389,10 @@ fn values_that_clash_are_told() {
             "kafka: {properties: {group.protocol: consumer, session.timeout.ms: 6000}}",
             "kafka.properties.session.timeout.ms",
         ),
+        (
+            "kafka: {properties: {consumer.group.protocol: consumer, consumer.session.timeout.ms: 6000}}",
+            "kafka.properties.consumer.session.timeout.ms",
+        ),
         ("kafka: {properties: {sasl.password: a}, secrets: {sasl.password: b}}", "kafka.secrets.sasl.password"),
         ("model: {foreign: {center: [1]}}", "model.foreign.scale"),
         ("model: {foreign: {center: [1, 2], scale: [1]}}", "model.foreign.scale"),
@@ -465,6 +469,62 @@ fn problems_never_show_a_property() {
     let lines = Case::yaml("kafka: {properties: {sasl.password: [hunter2]}}").lines();
     assert_eq!(lines.len(), 1, "{lines:#?}");
     assert!(lines[0].starts_with("kafka.properties") && !lines[0].contains("hunter2"), "{lines:#?}");
+    for set in [
+        "kafka.properties=sasl.password=hunter2",
+        "kafka.properties=[\"hunter2\"]",
+        "kafka.properties={\"sasl.password\": hunter2}",
+        "kafka.properties.sasl.password hunter2",
+        "kafka.properties.acks=hunter2",
+        "kafka.secrets=hunter2",
+        "kafka.secrets.sasl.password=[\"hunter2\"]",
+    ] {
+        let text = Settings::load_with_clients(&Case::yaml("").set(set).sources).unwrap_err().to_string();
+        assert!(!text.contains("hunter2") && text.contains("kafka") | text.contains("--set"), "{set}: {text}");
+    }
+    let case = Case::yaml("").env("STRAYD__KAFKA__PROPERTIES", "sasl.password=hunter2");
+    assert!(!case.problems().to_string().contains("hunter2"));
+    let broken = Case::of("toml", "[kafka.properties]\n\"sasl.password\" = hunter2\n");
+    let text = Settings::load(&broken.sources).unwrap_err().to_string();
+    assert!(text.contains("malformed") && text.contains("line 2") && !text.contains("hunter2"), "{text}");
+    let broken = Case::yaml("kafka: {properties: {sasl.password: hunter2");
+    let text = Settings::load(&broken.sources).unwrap_err().to_string();
+    assert!(text.contains("malformed") && !text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn what_librdkafka_would_refuse_is_told_with_all_other_problems() {
+    let text = "
+kafka:
+  properties: {group.id: other, lingr.ms: 5, acks: some}
+  secrets: {sasl.password: /nonexistent/password, ssl.key.password: ''}
+training: {epochs: 0}
+";
+    let keys = |sources: &Sources| match Settings::load_with_clients(sources) {
+        Err(ConfigError::Problems(problems)) => problems.0.into_iter().map(|problem| problem.key).collect::<Vec<_>>(),
+        other => panic!("expected problems, got {other:?}"),
+    };
+    let expected = [
+        "training.epochs",
+        "kafka.secrets.ssl.key.password",
+        "kafka.properties.acks",
+        "kafka.properties.group.id",
+        "kafka.properties.lingr.ms",
+    ];
+    let found = keys(&Case::yaml(text).sources);
+    expected.iter().for_each(|key| assert!(found.contains(&(*key).to_owned()), "{key} is missing in {found:?}"));
+    // Files of secrets lie where the daemon runs: only what connects to Kafka needs them.
+    let secret = Case::yaml("kafka: {secrets: {sasl.password: /nonexistent/password}}");
+    assert!(Settings::load(&secret.sources).is_ok());
+    assert_eq!(keys(&secret.sources), ["kafka.secrets.sasl.password"]);
+}
+
+#[test]
+fn an_empty_name_of_a_file_is_refused() {
+    for key in ["model.file", "model.registry", "runtime.library"] {
+        let variable = format!("STRAYD__{}", key.to_uppercase().replace('.', "__"));
+        let line = Case::yaml("").env(&variable, "").line();
+        assert!(line.starts_with(&format!("{key}: is empty, expected ")), "{line}");
+    }
 }
 
 #[test]

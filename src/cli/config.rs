@@ -35,7 +35,7 @@ pub fn run(command: ConfigCommand, sources: &Sources, out: &mut dyn Write) -> u8
 /// # Errors
 /// `out` can't be written.
 pub fn check(sources: &Sources, out: &mut dyn Write) -> io::Result<u8> {
-    let loaded = match Settings::load(sources) {
+    let loaded = match Settings::load_with_clients(sources) {
         Ok(loaded) => loaded,
         Err(error) => return refuse(&error, out),
     };

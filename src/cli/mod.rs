@@ -73,7 +73,7 @@ impl ConfigArgs {
 
     /// What `strayd run` needs.
     pub(crate) fn load_for_run(&self) -> Result<Loaded, ConfigError> {
-        let loaded = Settings::load(&self.sources())?;
+        let loaded = Settings::load_with_clients(&self.sources())?;
         loaded.settings.require_kafka()?;
         Ok(loaded)
     }

@@ -39,10 +39,15 @@ pub(super) fn file(path: &Path, problems: &mut Problems) -> Result<Value, Config
     Ok(layer)
 }
 
-/// The YAML parser refuses what is not finite, but doesn't say where it stands.
+/// What the parser says, without the excerpt of the file that TOML's adds: a secret may stand in it. YAML's refuses what
+/// is not finite, but doesn't say where it stands.
 fn explain(cause: &str, text: &str) -> String {
+    let is_excerpt =
+        |line: &&str| line.trim_start_matches(|c: char| c.is_whitespace() || c.is_ascii_digit()).starts_with('|');
+    let told: Vec<&str> = cause.lines().filter(|line| !is_excerpt(line) && !line.trim().is_empty()).collect();
+    let cause = told.join(": ");
     if !cause.contains("floating point") {
-        return cause.to_owned();
+        return cause;
     }
     let infinite = |line: &str| {
         let words = line.split(|c: char| c.is_whitespace() || ",:[]{}".contains(c)).map(str::to_lowercase);
@@ -81,6 +86,7 @@ pub(super) fn command_line(pairs: &[String], problems: &mut Problems) -> Value {
                 text: text.to_owned(),
                 origin: format!("--set {}", key.trim()),
             }),
+            None if shape::is_private(pair.trim_start()) => problems.push("--set", "a pair has no `=`", "key=value"),
             None => problems.push("--set", format!("`{pair}` has no `=`"), "key=value"),
         }
     }
