@@ -303,6 +303,26 @@ fn several_files_are_read_as_one_and_a_configuration_file_goes_before_the_data()
 }
 
 #[test]
+fn names_that_look_like_numbers_are_kept_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = (0..600).fold("id,mode,x\n".to_owned(), |text, row| {
+        text + &format!("{},0{},{}\n", ["007", "7", "1e2"][row % 3], 1 + row % 2, row % 5)
+    });
+    fs::write(folder.path().join("rows.csv"), text + "\n7,01,2\n").unwrap();
+    let features = "record.features=[\"x\",{\"path\":\"mode\",\"kind\":\"categorical\"}]";
+    let scores = train_and_score(folder.path(), "rows.csv", &["record.entity={\"field\":\"id\"}", features]);
+    let entity = |row: usize| scores.lines().nth(1 + row).unwrap().split(',').nth(1).unwrap().to_owned();
+    assert_eq!([0, 1, 2].map(entity), ["007", "7", "1e2"]);
+    assert!(
+        document(folder.path()).contains(r#""vocabulary":["01","02"]"#),
+        "categories are learned as they are written"
+    );
+    let blank: Vec<&str> = scores.lines().nth(601).unwrap().split(',').collect();
+    assert_eq!((blank[0], blank[6]), ("600", "undecodable"), "the blank line keeps its place");
+    assert!(scores.lines().nth(602).unwrap().starts_with("601,7,"), "and so does what follows it");
+}
+
+#[test]
 fn the_same_seed_gives_the_same_model_and_another_seed_another() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("rows.csv"), csv(&rows())).unwrap();

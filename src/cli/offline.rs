@@ -14,7 +14,7 @@ use crate::{
     app::{self, App, Ends},
     config::{
         Loaded, Problems, Settings,
-        settings::{AlarmBudget, FeatureSelection, Preset},
+        settings::{AlarmBudget, EntityFrom, FeatureSelection, Preset, RecordSettings},
     },
     demo::display::TrainingProgress,
     detect::runtime::Runtime,
@@ -24,7 +24,11 @@ use crate::{
     },
     model::Model,
     pipeline::{Discard, Observer, Polled, Source, Unscored, observed::Observed, run::Start},
-    record::{features::FeatureSetting, timestamp},
+    record::{
+        features::{FeatureKind, FeatureSetting},
+        path::FieldPath,
+        timestamp,
+    },
     telemetry::log,
     train::{recipe::Recipe, sample::SampleRecord},
 };
@@ -120,8 +124,25 @@ fn require_time(features: &[FeatureSetting], settings: &Settings) -> Result<(), 
     if problems.is_empty() { Ok(()) } else { Err(Failure::config(&problems)) }
 }
 
+/// Where names stand, of entities and of categories, unless the field is a number for something else too.
+fn names_in(features: &[FeatureSetting], record: &RecordSettings) -> Vec<FieldPath> {
+    let is_name = |feature: &&FeatureSetting| matches!(feature.kind, FeatureKind::Categorical { .. });
+    let mut names: Vec<FieldPath> = features.iter().filter(is_name).map(|feature| feature.path.clone()).collect();
+    if let EntityFrom::Field(path) = &record.entity {
+        names.push(path.clone());
+    }
+    let others = features.iter().filter(|feature| !is_name(feature)).map(|feature| &feature.path);
+    let numbers: Vec<&FieldPath> = others.chain(record.timestamp.iter().map(|field| &field.path)).collect();
+    names.retain(|name| !numbers.contains(&name));
+    names
+}
+
 fn read_sample(args: &TrainArgs, loaded: &Loaded) -> Result<(Vec<SampleRecord>, usize), Failure> {
-    let mut source = file::FileSource::open(args.data.clone())?;
+    let features = match &loaded.settings.record.features {
+        FeatureSelection::Listed(features) => &features[..],
+        FeatureSelection::AllNumeric { .. } => &[],
+    };
+    let mut source = file::FileSource::open(args.data.clone())?.keep_text(names_in(features, &loaded.settings.record));
     let most = loaded.settings.training.max_rows;
     let mut sample = std::collections::VecDeque::new();
     let mut seen = 0;
@@ -186,7 +207,8 @@ pub fn score(args: &ScoreArgs) -> Result<(), Failure> {
     }
     let timed = loaded.settings.record.timestamp.is_some();
     let app = App::build(&loaded)?;
-    let mut source = file::FileSource::open(args.data.clone())?;
+    let names = names_in(&model.metadata.features, &loaded.settings.record);
+    let mut source = file::FileSource::open(args.data.clone())?.keep_text(names);
     let writer = ScoresWriter::create(&args.out)?;
     let mut scores = Scores { writer, timed, failed: None };
     let mut sink = Discard::default();

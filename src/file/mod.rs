@@ -12,6 +12,7 @@
 //! other undecodable record, and the numbering of the rows stays whole. [`FileError`] is for files that can't be read
 //! at all.
 
+mod blank_lines;
 pub mod csv;
 pub mod json_lines;
 pub mod layout;
@@ -30,6 +31,8 @@ use std::{
 use flate2::read::MultiGzDecoder;
 
 use self::{csv::CsvRows, json_lines::JsonLines, layout::Census, parquet::ParquetRows};
+use crate::record::path::FieldPath;
+
 pub use self::{
     layout::{ColumnInfo, Derived, Layout, derive},
     scores::{ScoreRow, ScoresWriter},
@@ -218,6 +221,15 @@ impl FileReader {
 
     fn over(rows: Rows) -> Self {
         Self { rows, peeked: VecDeque::new() }
+    }
+
+    /// Says that the columns at these paths hold names of entities or categories, of which CSV can't tell whether they
+    /// are numbers; in the other kinds of file a text is a text.
+    pub fn keep_text(&mut self, paths: &[FieldPath]) {
+        if let Rows::Csv(rows) = &mut self.rows {
+            let names: Vec<&str> = paths.iter().filter_map(FieldPath::name).collect();
+            rows.keep_text(&names);
+        }
     }
 
     /// Replaces `payload` by the next row as a record; `false` at the end, with `payload` empty.

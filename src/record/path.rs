@@ -47,6 +47,14 @@ impl FieldPath {
         self.segments.iter().map(|segment| &**segment)
     }
 
+    /// The plain name where there is but one segment, such as a column of a CSV file.
+    pub fn name(&self) -> Option<&str> {
+        match &*self.segments {
+            [name] => Some(name),
+            _ => None,
+        }
+    }
+
     /// Whether `self` is `other` or stands above it.
     pub fn contains(&self, other: &Self) -> bool {
         other.segments.starts_with(&self.segments)
