@@ -429,6 +429,17 @@ record:
 }
 
 #[test]
+fn a_feature_is_called_by_its_plain_name() {
+    let names = |text: &str| {
+        let record = Case::yaml(text).load().settings.record;
+        let FeatureSelection::Listed(listed) = record.features else { panic!("{:?}", record.features) };
+        listed.into_iter().map(|feature| feature.name).collect::<Vec<_>>()
+    };
+    assert_eq!(names(r"record: {features: ['pressure\.bar', a.b]}"), ["pressure.bar", "a.b"]);
+    assert_eq!(names(r"record: {features: ['a\.b', a.b]}"), [r"a\.b", "a.b"]);
+}
+
+#[test]
 fn the_scaler_of_a_foreign_model_is_read() {
     let foreign = load_shipped("byo-model.yaml").settings.model.foreign.unwrap();
     assert_eq!(foreign.center, Some(vec![21.0, 45.0, 1013.0]));

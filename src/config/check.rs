@@ -157,17 +157,31 @@ fn listed_features(listed: Vec<RawFeature>, problems: &mut Problems) -> Vec<Feat
     if listed.is_empty() {
         problems.push("record.features", "the list is empty", "at least one feature, or all_numeric");
     }
+    let nested: BTreeSet<String> = listed.iter().filter_map(nested_path).collect();
     let mut names = BTreeSet::new();
     let mut features = Vec::new();
     for (index, entry) in listed.into_iter().enumerate() {
         let key = format!("record.features[{index}]");
-        let Some(feature) = feature(entry, &key, problems) else { continue };
+        let named = matches!(&entry, RawFeature::Full(RawFeatureObject { name: Some(_), .. }));
+        let Some(mut feature) = feature(entry, &key, problems) else { continue };
+        if !named {
+            feature.name = feature.path.label(|name| nested.contains(name));
+        }
         if !names.insert(feature.name.clone()) {
             problems.push(&key, format!("the name `{}` is taken", feature.name), "a name of its own");
         }
         features.push(feature);
     }
     features
+}
+
+/// The text of a path of several segments, which no shorter path may take for its name.
+fn nested_path(entry: &RawFeature) -> Option<String> {
+    let path = match entry {
+        RawFeature::Path(path) => path,
+        RawFeature::Full(written) => written.path.as_ref()?,
+    };
+    path.name().is_none().then(|| path.to_string())
 }
 
 fn feature(entry: RawFeature, key: &str, problems: &mut Problems) -> Option<FeatureSetting> {
