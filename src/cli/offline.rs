@@ -92,14 +92,14 @@ pub fn train(args: &TrainArgs) -> Result<(), Failure> {
         config_sha256: loaded.training_sha256.clone(),
         created: app::now(),
     };
-    let epochs = loaded.settings.training.network.epochs;
-    let mut bar = TrainingProgress::new(epochs, std::io::stderr().is_terminal(), Box::new(std::io::stderr()));
-    let model = recipe.train(&sample, &mut |report| {
+    let mut bar = TrainingProgress::new(std::io::stderr().is_terminal(), Box::new(std::io::stderr()));
+    let trained = recipe.train(&sample, &mut |report| {
         // A terminal that can't be written to is no reason to stop training.
-        let _ = bar.epoch(report.epoch, report.training_loss, report.validation_loss);
+        let _ = bar.epoch(report);
         ControlFlow::Continue(())
-    })?;
-    let _ = bar.finish(model.metadata.provenance.epochs);
+    });
+    let _ = bar.finish();
+    let model = trained?;
     model.write(&args.out).map_err(app::AppError::from)?;
     tell(&model, args, &loaded);
     Ok(())
