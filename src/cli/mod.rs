@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 pub use failure::Failure;
 
 use crate::{
-    config::{ConfigError, Loaded, Settings, Sources, settings::Preset},
+    config::{ConfigError, Loaded, Settings, Sources},
     file,
 };
 
@@ -73,7 +73,7 @@ impl ConfigArgs {
 
     /// What `strayd run` needs.
     pub(crate) fn load_for_run(&self) -> Result<Loaded, ConfigError> {
-        let loaded = Settings::load(&self.sources())?;
+        let loaded = Settings::load_with_clients(&self.sources())?;
         loaded.settings.require_kafka()?;
         Ok(loaded)
     }
@@ -82,25 +82,9 @@ impl ConfigArgs {
     pub(crate) fn load_for_files(&self, files: &[PathBuf]) -> Result<Loaded, Failure> {
         let mut sources = self.sources();
         if self.config.is_none() {
-            let derived = file::derive(files)?;
-            let mut below = vec![format!("preset={}", preset_word(derived.preset))];
-            below.extend(
-                derived.timestamp.map(|path| format!("record.timestamp={}", serde_json::json!({ "field": path }))),
-            );
-            if !derived.exclude.is_empty() {
-                below.push(format!("record.exclude={}", serde_json::json!(derived.exclude)));
-            }
-            below.append(&mut sources.set);
-            sources.set = below;
+            sources.derived = Some(file::derive(files)?.layer());
         }
         Ok(Settings::load(&sources)?)
-    }
-}
-
-fn preset_word(preset: Preset) -> &'static str {
-    match preset {
-        Preset::Timeseries => "timeseries",
-        Preset::Tabular => "tabular",
     }
 }
 

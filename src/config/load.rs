@@ -12,6 +12,7 @@ use super::{
     settings::{Preset, Settings},
     shape,
 };
+use crate::kafka;
 
 /// Where values come from. The environment is an argument, so that tests need not touch the process's own.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +23,8 @@ pub struct Sources {
     pub environment: Vec<(String, String)>,
     /// `key=value` pairs from the command line.
     pub set: Vec<String>,
+    /// What follows from the data, in the file's shape: above the defaults and below all that somebody wrote.
+    pub derived: Option<Value>,
 }
 
 impl Sources {
@@ -32,7 +35,7 @@ impl Sources {
             // that.
             (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
         });
-        Self { file, environment: variables.collect(), set }
+        Self { file, environment: variables.collect(), set, derived: None }
     }
 }
 
@@ -45,6 +48,8 @@ pub struct Loaded {
     pub merged: Value,
     /// SHA-256 (hexadecimal) of all that shapes a model: `record`, `training` and `judging`.
     pub training_sha256: String,
+    /// Whether somebody wrote `judging.budget`, so that nothing else may take its place.
+    pub budget_is_written: bool,
 }
 
 impl Settings {
@@ -54,25 +59,25 @@ impl Settings {
     /// A file that can't be read or parsed; or all problems with keys and values at once.
     pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
         let mut problems = Problems::default();
-        let mut written = Vec::new();
-        if let Some(path) = &sources.file {
-            written.push(layers::file(path, &mut problems)?);
+        let (settings, merged) = read(sources, &mut problems)?;
+        finish(settings, merged, problems)
+    }
+
+    /// The same for a run against Kafka: secrets are read, and both clients are made (but not connected), so that what
+    /// is wrong with them is told together with everything else.
+    ///
+    /// # Errors
+    /// The same, and what librdkafka or the system says about `kafka.properties` and `kafka.secrets`.
+    pub fn load_with_clients(sources: &Sources) -> Result<Loaded, ConfigError> {
+        let mut problems = Problems::default();
+        let (settings, merged) = read(sources, &mut problems)?;
+        // A key that was refused above would only be refused once more.
+        let kafka = settings.iter().filter(|_| !problems.0.iter().any(|known| known.key.starts_with("kafka.")));
+        let found: Vec<_> = kafka.flat_map(|settings| kafka::check_clients(&settings.kafka)).collect();
+        for found in found {
+            problems.push(found.key, found.problem, found.expected);
         }
-        written.push(layers::environment(&sources.environment, &mut problems));
-        written.push(layers::command_line(&sources.set, &mut problems));
-        let defaults = presets::defaults(layers::preset(&written));
-        let mut merged = layers::merge(defaults.clone(), written, &mut problems)?;
-        shape::check_ranges(&merged, &mut problems);
-        let raw = shape::typed(merged.clone(), &defaults, &mut problems);
-        let settings = raw.map(|raw| check::settings(raw, &mut problems));
-        match settings {
-            Some(settings) if problems.is_empty() => {
-                let training_sha256 = training_sha256(&merged);
-                hide_secrets(&mut merged);
-                Ok(Loaded { settings, merged, training_sha256 })
-            }
-            _ => Err(problems.into()),
-        }
+        finish(settings, merged, problems)
     }
 
     /// The settings of a preset where nothing is written.
@@ -98,6 +103,41 @@ impl Settings {
             problems.push("kafka.input_topic", "is not set", "the name of a topic");
         }
         if problems.is_empty() { Ok(()) } else { Err(problems.into()) }
+    }
+}
+
+/// All layers, merged.
+struct Merged {
+    value: Value,
+    budget_is_written: bool,
+}
+
+/// `None` for settings that can't even be read past their problems.
+fn read(sources: &Sources, problems: &mut Problems) -> Result<(Option<Settings>, Merged), ConfigError> {
+    let mut written = Vec::new();
+    if let Some(path) = &sources.file {
+        written.push(layers::file(path, problems)?);
+    }
+    written.push(layers::environment(&sources.environment, problems));
+    written.push(layers::command_line(&sources.set, problems));
+    let budget_is_written = layers::any_names(&written, "/judging/budget");
+    written.splice(..0, layers::derived(sources.derived.as_ref(), &written));
+    let defaults = presets::defaults(layers::preset(&written));
+    let value = layers::merge(defaults.clone(), written, problems)?;
+    shape::check_ranges(&value, problems);
+    let raw = shape::typed(value.clone(), &defaults, problems);
+    Ok((raw.map(|raw| check::settings(raw, problems)), Merged { value, budget_is_written }))
+}
+
+fn finish(settings: Option<Settings>, merged: Merged, problems: Problems) -> Result<Loaded, ConfigError> {
+    match settings {
+        Some(settings) if problems.is_empty() => {
+            let Merged { value: mut merged, budget_is_written } = merged;
+            let training_sha256 = training_sha256(&merged);
+            hide_secrets(&mut merged);
+            Ok(Loaded { settings, merged, training_sha256, budget_is_written })
+        }
+        _ => Err(problems.into()),
     }
 }
 

@@ -10,6 +10,8 @@ mod settings;
 pub mod sink;
 pub mod source;
 
+pub use settings::{KafkaProblem, check, check_clients};
+
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum KafkaError {
@@ -50,7 +52,7 @@ impl From<rdkafka::error::KafkaError> for KafkaError {
     fn from(error: rdkafka::error::KafkaError) -> Self {
         match error {
             rdkafka::error::KafkaError::ClientConfig(_, what, key, value) => {
-                Self::Refused(format!("kafka.properties.{key}: {what} (value `{value}`)"))
+                Self::Refused(format!("kafka.properties.{key}: {}", settings::hidden(&what, &value)))
             }
             rdkafka::error::KafkaError::ClientCreation(what) => Self::Refused(what),
             other => Self::Broker(other.to_string()),

@@ -346,7 +346,7 @@ impl Scoring {
     }
 
     fn unscored<'a>(&'a self, raw: &RawRecord<'_>, why: &'a str) -> Unscored<'a> {
-        Unscored { position: raw.position, entity: &self.decoded.entity, time_us: Some(self.decoded.time_us), why }
+        Unscored { position: raw.position, entity: &self.decoded.entity, time_us: self.decoded.known_time_us(), why }
     }
 
     /// Takes the rows of these partitions out of the open batch, as if they had not come.
