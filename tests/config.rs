@@ -517,6 +517,7 @@ training: {epochs: 0}
     let expected = [
         "training.epochs",
         "kafka.secrets.ssl.key.password",
+        "kafka.secrets.sasl.password",
         "kafka.properties.acks",
         "kafka.properties.group.id",
         "kafka.properties.lingr.ms",
@@ -616,4 +617,8 @@ fn run_needs_brokers_and_a_topic() {
         "kafka.brokers: is not set, expected host:port, comma separated\n\
          kafka.input_topic: is not set, expected the name of a topic"
     );
+    let case = Case::yaml("{training: {epochs: 0}, kafka: {brokers: nowhere}}");
+    let text = Settings::load_for_run(&case.sources).unwrap_err().to_string();
+    let keys: Vec<&str> = text.lines().filter_map(|line| line.split(':').next()).collect();
+    assert_eq!(keys, ["training.epochs", "kafka.brokers", "kafka.input_topic"], "all at once");
 }

@@ -73,9 +73,7 @@ impl ConfigArgs {
 
     /// What `strayd run` needs.
     pub(crate) fn load_for_run(&self) -> Result<Loaded, ConfigError> {
-        let loaded = Settings::load_with_clients(&self.sources())?;
-        loaded.settings.require_kafka()?;
-        Ok(loaded)
+        Settings::load_for_run(&self.sources())
     }
 
     /// For commands on files: without a configuration file, what the data say stands below what is set otherwise.

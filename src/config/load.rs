@@ -12,7 +12,7 @@ use super::{
     settings::{Preset, Settings},
     shape,
 };
-use crate::kafka;
+use crate::kafka::{self, KafkaProblem};
 
 /// Where values come from. The environment is an argument, so that tests need not touch the process's own.
 #[derive(Debug, Clone, Default)]
@@ -71,13 +71,47 @@ impl Settings {
     pub fn load_with_clients(sources: &Sources) -> Result<Loaded, ConfigError> {
         let mut problems = Problems::default();
         let (settings, merged) = read(sources, &mut problems)?;
-        // A key that was refused above would only be refused once more.
-        let kafka = settings.iter().filter(|_| !problems.0.iter().any(|known| known.key.starts_with("kafka.")));
-        let found: Vec<_> = kafka.flat_map(|settings| kafka::check_clients(&settings.kafka)).collect();
-        for found in found {
-            problems.push(found.key, found.problem, found.expected);
+        settings.iter().for_each(|settings| settings.check_clients(&mut problems));
+        finish(settings, merged, problems)
+    }
+
+    /// The same for `strayd run`, which also needs brokers and an input topic.
+    ///
+    /// # Errors
+    /// The same, and one problem for each of the two that is not set.
+    pub fn load_for_run(sources: &Sources) -> Result<Loaded, ConfigError> {
+        let mut problems = Problems::default();
+        let (settings, merged) = read(sources, &mut problems)?;
+        if let Some(settings) = &settings {
+            settings.check_clients(&mut problems);
+            settings.check_kafka(&mut problems);
         }
         finish(settings, merged, problems)
+    }
+
+    fn check_clients(&self, problems: &mut Problems) {
+        let mut add = |found: Vec<KafkaProblem>| {
+            for found in found {
+                if !problems.concerns(&found.key) {
+                    problems.push(found.key, found.problem, found.expected);
+                }
+            }
+            problems.0.iter().any(|known| known.key.starts_with("kafka."))
+        };
+        // A client would only refuse once more what was refused before.
+        let is_wrong = add(kafka::check_secrets(&self.kafka));
+        if !is_wrong {
+            add(kafka::check_clients(&self.kafka));
+        }
+    }
+
+    fn check_kafka(&self, problems: &mut Problems) {
+        if self.kafka.brokers.is_empty() && !problems.concerns("kafka.brokers") {
+            problems.push("kafka.brokers", "is not set", "host:port, comma separated");
+        }
+        if self.kafka.input_topic.is_empty() && !problems.concerns("kafka.input_topic") {
+            problems.push("kafka.input_topic", "is not set", "the name of a topic");
+        }
     }
 
     /// The settings of a preset where nothing is written.
@@ -96,12 +130,7 @@ impl Settings {
     /// One problem for each that is not set.
     pub fn require_kafka(&self) -> Result<(), ConfigError> {
         let mut problems = Problems::default();
-        if self.kafka.brokers.is_empty() {
-            problems.push("kafka.brokers", "is not set", "host:port, comma separated");
-        }
-        if self.kafka.input_topic.is_empty() {
-            problems.push("kafka.input_topic", "is not set", "the name of a topic");
-        }
+        self.check_kafka(&mut problems);
         if problems.is_empty() { Ok(()) } else { Err(problems.into()) }
     }
 }

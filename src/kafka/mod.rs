@@ -10,7 +10,7 @@ mod settings;
 pub mod sink;
 pub mod source;
 
-pub use settings::{KafkaProblem, check, check_clients};
+pub use settings::{KafkaProblem, check, check_clients, check_secrets};
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]

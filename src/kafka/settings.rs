@@ -117,19 +117,20 @@ fn check_key(table: &str, key: &str, value: Option<&str>) -> Option<KafkaProblem
     None
 }
 
-/// What is told only when both clients are made: secrets that can't be read, files that are not there, settings that
-/// contradict each other. Nothing is sent to any broker.
-pub fn check_clients(settings: &KafkaSettings) -> Vec<KafkaProblem> {
+/// Every secret that can't be read.
+pub fn check_secrets(settings: &KafkaSettings) -> Vec<KafkaProblem> {
     let unreadable = settings.secrets.iter().filter_map(|(key, file)| {
         let cause = std::fs::read_to_string(file).err()?;
         // Not its name: who mistakes the table for that of the values writes the secret here.
         let problem = format!("the file that it names can't be read: {cause}");
         Some(KafkaProblem { key: format!("kafka.secrets.{key}"), problem, expected: "a file with the secret" })
     });
-    let unreadable: Vec<KafkaProblem> = unreadable.collect();
-    if !unreadable.is_empty() {
-        return unreadable;
-    }
+    unreadable.collect()
+}
+
+/// What is told only when both clients are made: files that are not there, settings that contradict each other. Nothing
+/// is sent to any broker.
+pub fn check_clients(settings: &KafkaSettings) -> Vec<KafkaProblem> {
     let consumer = consumer(settings).and_then(|config| {
         made(&config, |config| config.create_with_context::<_, BaseConsumer>(DefaultConsumerContext).map(drop))
     });
@@ -283,7 +284,7 @@ mod tests {
         let mut missing = settings(&[]);
         missing.secrets.insert("sasl.password".into(), "/nonexistent/one".into());
         missing.secrets.insert("ssl.key.password".into(), "/nonexistent/other".into());
-        let problems = check_clients(&missing);
+        let problems = check_secrets(&missing);
         assert_eq!(problems.len(), 2, "{problems:?}");
         assert!(problems[0].problem.starts_with("the file that it names can't be read: No such"), "{problems:?}");
         assert!(!format!("{problems:?}").contains("nonexistent"), "{problems:?}");

@@ -297,7 +297,7 @@ fn a_record_that_fails_shows_nothing_of_the_last_one_and_what_could_be_told_of_i
     let mut decoder = JsonDecoder::new(Schema::new(&[feature("a", NUMERIC)], &settings));
     let mut out = DecodedRecord::default();
     let long = "x".repeat(41);
-    let cases: [(Option<&[u8]>, &str, Option<i64>); 7] = [
+    for (payload, entity, time_us) in [
         (None, "", None),
         (Some(long.as_bytes()), "", None),
         (Some(b"{\"id\":\"b\xff\"}"), "", None),
@@ -305,8 +305,7 @@ fn a_record_that_fails_shows_nothing_of_the_last_one_and_what_could_be_told_of_i
         (Some(br#"{"id":"b","ts":"soon"}"#), "b", None),
         (Some(br#"{"id":"b"}"#), "b", None),
         (Some(br#"{"id":[],"ts":2}"#), "", Some(2_000_000)),
-    ];
-    for (payload, entity, time_us) in cases {
+    ] {
         decoder.decode(&raw(br#"{"id":"a","ts":1}"#), &mut out).unwrap();
         assert_eq!((out.entity.as_str(), out.known_time_us()), ("a", Some(1_000_000)));
         decoder.decode(&RawRecord { payload, ..raw(b"") }, &mut out).unwrap_err();
@@ -473,10 +472,10 @@ proptest! {
         let mut bytes = document.into_bytes();
         let at = at.index(bytes.len());
         bytes.splice(at..(at + cut).min(bytes.len()), junk.bytes());
-        if let Ok(text) = std::str::from_utf8(&bytes) {
-            if let Some(got) = by_scanner(&mut rich(), text) {
-                prop_assert_eq!(Ok(got), by_serde(&mut rich(), text), "{}", text);
-            }
+        if let Ok(text) = std::str::from_utf8(&bytes)
+            && let Some(got) = by_scanner(&mut rich(), text)
+        {
+            prop_assert_eq!(Ok(got), by_serde(&mut rich(), text), "{}", text);
         }
     }
 
