@@ -213,6 +213,9 @@ fn without_a_time_rows_are_independent_and_labels_are_no_features() {
     train_and_score(folder.path(), "rows.csv", &["preset=timeseries"]);
     let model = fs::read(folder.path().join("model.onnx")).unwrap();
     assert!(String::from_utf8_lossy(&model).contains("\"window\":4"), "the preset is a setting");
+    train_and_score(folder.path(), "rows.csv", &["record.exclude=[\"a\"]", "training.window=2"]);
+    let model = String::from_utf8_lossy(&fs::read(folder.path().join("model.onnx")).unwrap()).into_owned();
+    assert!(!model.contains("\"label"), "labels stay out whatever else is left out");
 }
 
 /// The document about the model in its file.

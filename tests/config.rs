@@ -448,7 +448,7 @@ fn the_scaler_of_a_foreign_model_is_read() {
 
 #[test]
 fn the_transform_belongs_to_all_numeric_fields() {
-    let record = load_shipped("mentions.yaml").settings.record;
+    let record = Case::yaml("record: {transform: log1p, exclude: [label]}").load().settings.record;
     let exclude = vec!["label".parse().unwrap()];
     assert_eq!(record.features, FeatureSelection::AllNumeric { exclude, transform: Transform::Log1p });
 }

@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 pub use failure::Failure;
 
 use crate::{
-    config::{ConfigError, Loaded, Settings, Sources},
+    config::{ConfigError, Loaded, Settings, Sources, settings::FeatureSelection},
     file,
 };
 
@@ -79,10 +79,18 @@ impl ConfigArgs {
     /// For commands on files: without a configuration file, what the data say stands below what is set otherwise.
     pub(crate) fn load_for_files(&self, files: &[PathBuf]) -> Result<Loaded, Failure> {
         let mut sources = self.sources();
-        if self.config.is_none() {
-            sources.derived = Some(file::derive(files)?.layer());
+        if self.config.is_some() {
+            return Ok(Settings::load(&sources)?);
         }
-        Ok(Settings::load(&sources)?)
+        let derived = file::derive(files)?;
+        sources.derived = Some(derived.layer());
+        let mut loaded = Settings::load(&sources)?;
+        // Whatever else is to be left out, a label is never learned.
+        if let FeatureSelection::AllNumeric { exclude, .. } = &mut loaded.settings.record.features {
+            let labels = derived.exclude.into_iter().filter(|label| !exclude.contains(label)).collect::<Vec<_>>();
+            exclude.extend(labels);
+        }
+        Ok(loaded)
     }
 }
 

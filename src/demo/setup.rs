@@ -47,7 +47,6 @@ fn refuse_foreign(options: &Options, file: &Path, models: &Path) -> Result<(), F
 }
 
 fn yaml(options: &Options, rows: usize, brokers: &str) -> String {
-    let transform = if options.data.is_counts() { "log1p" } else { "none" };
     let mut text = format!(
         "{FIRST_LINE}, and by the next one again. For a real broker: copy it and change what is marked.\n\
          preset: timeseries\n\
@@ -62,7 +61,7 @@ fn yaml(options: &Options, rows: usize, brokers: &str) -> String {
     let models = options.folder.join("models");
     let _ = write!(
         text,
-        "record:\n  entity: key\n  timestamp: {{field: timestamp}}\n  transform: {transform}\n\
+        "record:\n  entity: key\n  timestamp: {{field: timestamp}}\n\
          training:\n  rows: {rows}\n\
          model:\n  registry: {models} {MARK} a folder of its own: the demo's model lies here\n\
          http:\n  listen: 127.0.0.1:0 {MARK} 0.0.0.0:9464: port 0 is any free one\n\
