@@ -9,7 +9,7 @@ ARGS ?=
 export ORT_DYLIB_PATH ?= $(CURDIR)/.local/onnxruntime/lib/libonnxruntime.so
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run build test check bench docs deps onnxruntime test-tools clean
+.PHONY: help demo run build test check bench quality docs deps onnxruntime test-tools clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ bench: deps onnxruntime test-tools ## Run the benchmarks and print one table (on
 	@rm -f .local/bench-rows
 	@$(CARGO) bench --locked --all-features --benches $(ARGS)
 	@scripts/report-bench
+
+quality: build test-tools ## Measure detection quality on labelled files (ARGS="FOLDER... -- --set KEY=VALUE")
+	@.local/venv/bin/python scripts/measure-quality $(ARGS)
 
 docs: deps ## Build the API documentation
 	@$(CARGO) doc --locked --no-deps --all-features

@@ -111,10 +111,10 @@ impl App {
     pub fn start(&self) -> Result<Start, AppError> {
         let registry = Registry::new(&self.settings.model.registry);
         let Some(file) = &self.settings.model.file else {
-            return Ok(match registry.current()? {
-                Some(model) => Start::Model(Arc::new(model)),
+            return match registry.current()? {
+                Some(model) => Ok(Start::Model(Arc::new(model))),
                 None => self.cold_start(None, registry),
-            });
+            };
         };
         match Model::read(file) {
             Ok(model) => Ok(Start::Model(Arc::new(model))),
@@ -129,13 +129,14 @@ impl App {
         let adopted = registry.current()?.filter(|model| {
             matches!(model.metadata.graph, GraphOrigin::Foreign { .. }) && model.bytes.starts_with(&foreign.bytes)
         });
-        Ok(match adopted {
-            Some(model) => Start::Model(Arc::new(model)),
+        match adopted {
+            Some(model) => Ok(Start::Model(Arc::new(model))),
             None => self.cold_start(Some(foreign), registry),
-        })
+        }
     }
 
-    fn cold_start(&self, foreign: Option<Foreign>, registry: Registry) -> Start {
+    fn cold_start(&self, foreign: Option<Foreign>, registry: Registry) -> Result<Start, AppError> {
+        registry.probe()?;
         let recipe = Recipe {
             settings: Arc::clone(&self.settings),
             scorers: Arc::new(self.runtime.clone()),
@@ -144,7 +145,7 @@ impl App {
             config_sha256: self.config_sha256.clone(),
             created: now(),
         };
-        Start::ColdStart { recipe: Box::new(recipe), registry }
+        Ok(Start::ColdStart { recipe: Box::new(recipe), registry })
     }
 
     /// Runs until the source ends or `stop` is set.

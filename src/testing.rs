@@ -22,10 +22,17 @@ pub struct OwnedRecord {
     pub payload: Option<Vec<u8>>,
 }
 
+/// What a [`VecSource`] does next.
+#[derive(Debug)]
+enum Step {
+    Lend(OwnedRecord),
+    Tell(SourceEvent),
+}
+
 /// Lends records from memory and keeps the books that Kafka would keep.
 #[derive(Debug, Default)]
 pub struct VecSource {
-    records: VecDeque<OwnedRecord>,
+    steps: VecDeque<Step>,
     events: Vec<SourceEvent>,
     paused: bool,
     /// Positions that the pipeline called finished, in order.
@@ -34,28 +41,38 @@ pub struct VecSource {
     pub committed: std::collections::BTreeMap<i32, i64>,
     /// Polls seen while paused.
     pub polls_while_paused: u64,
+    /// Times that it was paused.
+    pub pauses: u64,
 }
 
 impl VecSource {
     /// Payloads become records of partition 0, one second apart.
     pub fn of_payloads(payloads: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Self {
-        let records = payloads.into_iter().enumerate().map(|(offset, payload)| OwnedRecord {
+        Self::of_records(payloads.into_iter().enumerate().map(|(offset, payload)| OwnedRecord {
             position: Position { partition: 0, offset: offset as i64 },
             timestamp_ms: Some(offset as i64 * 1000),
             key: None,
             payload: Some(payload.into()),
-        });
-        Self { records: records.collect(), ..Self::default() }
+        }))
     }
 
     /// These records.
     pub fn of_records(records: impl IntoIterator<Item = OwnedRecord>) -> Self {
-        Self { records: records.into_iter().collect(), ..Self::default() }
+        Self::default().then_records(records)
     }
 
-    /// Tells this event before the next records.
-    pub fn tell(&mut self, event: SourceEvent) {
-        self.events.push(event);
+    /// These records after what comes so far.
+    #[must_use]
+    pub fn then_records(mut self, records: impl IntoIterator<Item = OwnedRecord>) -> Self {
+        self.steps.extend(records.into_iter().map(Step::Lend));
+        self
+    }
+
+    /// This event after what comes so far.
+    #[must_use]
+    pub fn then_event(mut self, event: SourceEvent) -> Self {
+        self.steps.push_back(Step::Tell(event));
+        self
     }
 }
 
@@ -65,16 +82,25 @@ impl Source for VecSource {
             self.polls_while_paused += 1;
             return Ok(Polled::Idle);
         }
-        let take = max.min(self.records.len());
-        for record in self.records.drain(..take) {
-            visit(RawRecord {
-                position: record.position,
-                timestamp_ms: record.timestamp_ms,
-                key: record.key.as_deref(),
-                payload: record.payload.as_deref(),
-            });
+        let mut lent = 0;
+        while lent < max {
+            match self.steps.pop_front() {
+                Some(Step::Lend(record)) => visit(RawRecord {
+                    position: record.position,
+                    timestamp_ms: record.timestamp_ms,
+                    key: record.key.as_deref(),
+                    payload: record.payload.as_deref(),
+                }),
+                // As with Kafka, an event ends a poll.
+                Some(Step::Tell(event)) => {
+                    self.events.push(event);
+                    return Ok(if lent == 0 { Polled::Idle } else { Polled::Records(lent) });
+                }
+                None => break,
+            }
+            lent += 1;
         }
-        Ok(if take == 0 { Polled::End } else { Polled::Records(take) })
+        Ok(if lent == 0 { Polled::End } else { Polled::Records(lent) })
     }
 
     fn events(&mut self) -> Vec<SourceEvent> {
@@ -88,12 +114,17 @@ impl Source for VecSource {
 
     fn pause(&mut self, paused: bool) -> Result<(), SourceError> {
         self.paused = paused;
+        self.pauses += u64::from(paused);
         Ok(())
     }
 
-    fn commit(&mut self, _: bool) -> Result<(), SourceError> {
+    fn commit(&mut self) -> Result<(), SourceError> {
         self.committed.extend(self.finished.iter().map(|next| (next.partition, next.offset)));
         Ok(())
+    }
+
+    fn commit_last(&mut self, _: Duration) -> Result<(), SourceError> {
+        self.commit()
     }
 }
 
@@ -103,10 +134,14 @@ pub enum SinkBehaviour {
     /// Acknowledges at the next look.
     #[default]
     Works,
+    /// Acknowledges a few outputs a look.
+    Slow,
     /// Takes everything and never acknowledges, like a broker that is away.
     Hangs,
     /// Refuses everything for good.
     Refuses,
+    /// Takes everything and then can't go on, like a producer that was fenced.
+    Breaks,
 }
 
 /// Keeps outputs in memory.
@@ -133,19 +168,24 @@ impl Sink for MemorySink {
         Ok(())
     }
 
-    fn deliveries(&mut self, _: Duration, visit: &mut dyn FnMut(Delivery)) {
+    fn deliveries(&mut self, _: Duration, visit: &mut dyn FnMut(Delivery)) -> Result<(), SinkError> {
         let result = match self.behaviour {
-            SinkBehaviour::Works => Ok(()),
+            SinkBehaviour::Works | SinkBehaviour::Slow => Ok(()),
             SinkBehaviour::Refuses => Err("refused".to_owned()),
-            SinkBehaviour::Hangs => return,
+            SinkBehaviour::Hangs => return Ok(()),
+            SinkBehaviour::Breaks => return Err(SinkError::Fatal("broken for good".to_owned())),
         };
-        self.waiting.drain(..).for_each(|position| visit(Delivery { position, result: result.clone() }));
+        let few = if self.behaviour == SinkBehaviour::Slow { 7 } else { usize::MAX };
+        self.waiting
+            .drain(..few.min(self.waiting.len()))
+            .for_each(|position| visit(Delivery { position, result: result.clone() }));
+        Ok(())
     }
 
     fn health(&self) -> Result<(), String> {
         match self.behaviour {
-            SinkBehaviour::Hangs => Err("nobody answers".to_owned()),
-            SinkBehaviour::Works | SinkBehaviour::Refuses => Ok(()),
+            SinkBehaviour::Hangs | SinkBehaviour::Breaks => Err("nobody answers".to_owned()),
+            SinkBehaviour::Works | SinkBehaviour::Slow | SinkBehaviour::Refuses => Ok(()),
         }
     }
 }

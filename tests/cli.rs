@@ -122,12 +122,18 @@ fn parquet(path: &Path, rows: &[Row]) {
 }
 
 fn strayd(folder: &Path, arguments: &[&str]) -> Output {
+    strayd_in(&[], folder, arguments)
+}
+
+/// The same with environment variables.
+fn strayd_in(environment: &[(&str, &str)], folder: &Path, arguments: &[&str]) -> Output {
     let runtime = root().join(".local/onnxruntime/lib/libonnxruntime.so");
     Command::new(env!("CARGO_BIN_EXE_strayd"))
         .args(arguments)
         .current_dir(folder)
         .env("ORT_DYLIB_PATH", std::env::var_os("ORT_DYLIB_PATH").map_or(runtime, Into::into))
         .env("COLUMNS", "100")
+        .envs(environment.iter().copied())
         .output()
         .expect("the program starts")
 }
@@ -207,6 +213,116 @@ fn without_a_time_rows_are_independent_and_labels_are_no_features() {
     train_and_score(folder.path(), "rows.csv", &["preset=timeseries"]);
     let model = fs::read(folder.path().join("model.onnx")).unwrap();
     assert!(String::from_utf8_lossy(&model).contains("\"window\":4"), "the preset is a setting");
+    train_and_score(folder.path(), "rows.csv", &["preset=timeseries", "record.exclude=[\"a\"]", "training.window=2"]);
+    let model = String::from_utf8_lossy(&fs::read(folder.path().join("model.onnx")).unwrap()).into_owned();
+    assert!(!model.contains("\"label"), "labels stay out whatever else is left out");
+}
+
+/// The document about the model in its file.
+fn document(folder: &Path) -> String {
+    let bytes = fs::read(folder.join("model.onnx")).expect("a model was written");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[test]
+fn what_the_user_says_goes_before_what_the_data_say() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("rows.csv"), csv(&rows()[..600])).unwrap();
+    let train = ["train", "--data", "rows.csv", "--out", "model.onnx", "--set", "training.epochs=1"];
+    let output = strayd_in(&[("STRAYD__PRESET", "tabular")], folder.path(), &train);
+    assert!(output.status.success(), "{}", told(&output));
+    assert!(document(folder.path()).contains("\"window\":1"), "the preset of the environment counts");
+    succeed(folder.path(), &[&train[..], &["--set", "record.features=load"]].concat());
+    let document = document(folder.path());
+    assert!(document.contains("\"window\":4") && !document.contains("pressure"), "one feature, as it was set");
+}
+
+#[test]
+fn features_that_need_a_time_are_refused_on_files_that_have_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let untimed = (0..300).fold("load\n".to_owned(), |text, row| text + &format!("{}\n", row % 7));
+    let timed = csv(&rows()[..600]).replacen("timestamp", "clock", 1);
+    fs::write(folder.path().join("untimed.csv"), untimed).unwrap();
+    fs::write(folder.path().join("timed.csv"), timed).unwrap();
+    let features =
+        "record.features=[\"load\",{\"kind\":\"hour_of_day\"},{\"path\":\"load\",\"name\":\"n\",\"kind\":\"counter\"}]";
+    let train = |data: &str, more: &[&str]| {
+        let train = ["train", "--data", data, "--out", "model.onnx", "--set", features, "--set", "training.epochs=1"];
+        strayd(folder.path(), &[&train[..], more].concat())
+    };
+    let refused = |output: &Output| {
+        let told = told(output);
+        assert_eq!(output.status.code(), Some(64), "{told}");
+        for word in ["record.timestamp: is not set", "`hour_of_day`", "`n`", "--set record.timestamp.field=time"] {
+            assert!(told.contains(word), "`{word}` is missing in {told}");
+        }
+    };
+    refused(&train("untimed.csv", &[]));
+    let output = train("timed.csv", &["--set", "record.timestamp.field=clock"]);
+    assert!(output.status.success(), "{}", told(&output));
+    let score = ["score", "--model", "model.onnx", "--data", "untimed.csv", "--out", "scores.csv"];
+    refused(&strayd(folder.path(), &score));
+}
+
+#[test]
+fn a_budget_that_the_user_wrote_is_never_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = (0..400).fold("a,b\n".to_owned(), |text, row| text + &format!("{},{}\n", row % 7, row % 5));
+    fs::write(folder.path().join("rows.csv"), text).unwrap();
+    // A time series without a time: by default it is judged by a share of rows, as its model knows no day.
+    let preset = ["training.members=1", "preset=timeseries", "training.window=1"];
+    train_and_score(folder.path(), "rows.csv", &preset);
+    let score = ["score", "--model", "model.onnx", "--data", "rows.csv", "--out", "scores.csv"];
+    let output =
+        strayd(folder.path(), &[&score[..], &["--set", "judging.budget.alarms_per_entity_and_day=3"]].concat());
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    assert!(told(&output).contains("set judging.budget.quantile"), "{}", told(&output));
+}
+
+#[test]
+fn several_files_are_read_as_one_and_a_configuration_file_goes_before_the_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = rows();
+    fs::write(folder.path().join("all.csv"), csv(&rows)).unwrap();
+    fs::write(folder.path().join("first.csv"), csv(&rows[..1_000])).unwrap();
+    gzip(&folder.path().join("second.jsonl.gz"), &json_lines(&rows[1_000..]));
+    fs::write(
+        folder.path().join("strayd.yaml"),
+        "record: {entity: {field: machine}, timestamp: {field: timestamp}, exclude: [label]}\n\
+         training: {epochs: 3, window: 2}\n",
+    )
+    .unwrap();
+    let run = |data: &[&str]| {
+        let common = ["--config", "strayd.yaml", "--data"];
+        succeed(folder.path(), &[&["train", "--out", "model.onnx"], &common[..], data].concat());
+        let score = ["score", "--model", "model.onnx", "--out", "scores.csv"];
+        succeed(folder.path(), &[&score[..], &common[..], data].concat());
+        fs::read_to_string(folder.path().join("scores.csv")).unwrap()
+    };
+    let one = run(&["all.csv"]);
+    assert!(document(folder.path()).contains("\"window\":2"), "the window is the file's");
+    assert_eq!(one.lines().count(), 1 + ROWS);
+    assert!(run(&["first.csv", "second.jsonl.gz"]) == one, "two files score other than the one that holds both");
+}
+
+#[test]
+fn names_that_look_like_numbers_are_kept_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = (0..600).fold("id,mode,x\n".to_owned(), |text, row| {
+        text + &format!("{},0{},{}\n", ["007", "7", "1e2"][row % 3], 1 + row % 2, row % 5)
+    });
+    fs::write(folder.path().join("rows.csv"), text + "\n7,01,2\n").unwrap();
+    let features = "record.features=[\"x\",{\"path\":\"mode\",\"kind\":\"categorical\"}]";
+    let scores = train_and_score(folder.path(), "rows.csv", &["record.entity={\"field\":\"id\"}", features]);
+    let entity = |row: usize| scores.lines().nth(1 + row).unwrap().split(',').nth(1).unwrap().to_owned();
+    assert_eq!([0, 1, 2].map(entity), ["007", "7", "1e2"]);
+    assert!(
+        document(folder.path()).contains(r#""vocabulary":["01","02"]"#),
+        "categories are learned as they are written"
+    );
+    let blank: Vec<&str> = scores.lines().nth(601).unwrap().split(',').collect();
+    assert_eq!((blank[0], blank[6]), ("600", "undecodable"), "the blank line keeps its place");
+    assert!(scores.lines().nth(602).unwrap().starts_with("601,7,"), "and so does what follows it");
 }
 
 #[test]
@@ -240,12 +356,14 @@ fn what_can_not_be_used_is_named_with_what_would_be_right() {
     write("rows.xlsx", "PK");
     write("broken.jsonl", "{\"a\":1}\n{\"a\":\n");
     write("model.onnx", "no model");
+    assert!(Command::new("mkfifo").arg(folder.path().join("pipe.csv")).status().unwrap().success());
     let train = |data: &'static str| vec!["train", "--data", data, "--out", "new.onnx"];
     let score =
         |model: &'static str, out: &'static str| vec!["score", "--model", model, "--data", "rows.csv", "--out", out];
     for (arguments, words) in [
         (train("not-there.csv"), vec!["not-there.csv"]),
-        (train("."), vec!["."]),
+        (train("."), vec![". is a folder", "regular file"]),
+        (train("pipe.csv"), vec!["pipe.csv is a pipe", "regular file"]),
         (train("empty.csv"), vec!["empty.csv"]),
         (train("head.csv"), vec![]),
         (train("ragged.csv"), vec!["1 records could not be used", "line 3 has 2 cells"]),
@@ -288,10 +406,14 @@ fn a_row_that_can_not_be_used_keeps_its_place_and_says_why() {
     let mut rows = rows();
     fs::write(folder.path().join("train.csv"), csv(&rows)).unwrap();
     rows[100].values = [None; 3];
+    rows[200].time = "soon".to_owned();
     fs::write(folder.path().join("rows.csv"), csv(&rows)).unwrap();
     succeed(folder.path(), &["train", "--data", "train.csv", "--out", "model.onnx", "--set", "training.epochs=2"]);
     succeed(folder.path(), &["score", "--model", "model.onnx", "--data", "rows.csv", "--out", "scores.csv"]);
     let scores = fs::read_to_string(folder.path().join("scores.csv")).unwrap();
+    // Its own time, or none: never that of the row before.
+    let time = |row: usize| scores.lines().nth(1 + row).unwrap().split(',').nth(2).unwrap();
+    assert_eq!((time(100), time(200), time(201)), (rows[100].time.as_str(), "", rows[201].time.as_str()));
     let line: Vec<&str> = scores.lines().nth(101).unwrap().split(',').collect();
     assert_eq!((line[0], line[3], line[5], line[7]), ("100", "", "", ""), "{line:?}");
     assert!(line[6].contains("missing"), "{line:?}");

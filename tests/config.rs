@@ -389,6 +389,10 @@ fn values_that_clash_are_told() {
             "kafka: {properties: {group.protocol: consumer, session.timeout.ms: 6000}}",
             "kafka.properties.session.timeout.ms",
         ),
+        (
+            "kafka: {properties: {consumer.group.protocol: consumer, consumer.session.timeout.ms: 6000}}",
+            "kafka.properties.consumer.session.timeout.ms",
+        ),
         ("kafka: {properties: {sasl.password: a}, secrets: {sasl.password: b}}", "kafka.secrets.sasl.password"),
         ("model: {foreign: {center: [1]}}", "model.foreign.scale"),
         ("model: {foreign: {center: [1, 2], scale: [1]}}", "model.foreign.scale"),
@@ -425,6 +429,17 @@ record:
 }
 
 #[test]
+fn a_feature_is_called_by_its_plain_name() {
+    let names = |text: &str| {
+        let record = Case::yaml(text).load().settings.record;
+        let FeatureSelection::Listed(listed) = record.features else { panic!("{:?}", record.features) };
+        listed.into_iter().map(|feature| feature.name).collect::<Vec<_>>()
+    };
+    assert_eq!(names(r"record: {features: ['pressure\.bar', a.b]}"), ["pressure.bar", "a.b"]);
+    assert_eq!(names(r"record: {features: ['a\.b', a.b]}"), [r"a\.b", "a.b"]);
+}
+
+#[test]
 fn the_scaler_of_a_foreign_model_is_read() {
     let foreign = load_shipped("byo-model.yaml").settings.model.foreign.unwrap();
     assert_eq!(foreign.center, Some(vec![21.0, 45.0, 1013.0]));
@@ -433,7 +448,7 @@ fn the_scaler_of_a_foreign_model_is_read() {
 
 #[test]
 fn the_transform_belongs_to_all_numeric_fields() {
-    let record = load_shipped("mentions.yaml").settings.record;
+    let record = Case::yaml("record: {transform: log1p, exclude: [label]}").load().settings.record;
     let exclude = vec!["label".parse().unwrap()];
     assert_eq!(record.features, FeatureSelection::AllNumeric { exclude, transform: Transform::Log1p });
 }
@@ -465,6 +480,63 @@ fn problems_never_show_a_property() {
     let lines = Case::yaml("kafka: {properties: {sasl.password: [hunter2]}}").lines();
     assert_eq!(lines.len(), 1, "{lines:#?}");
     assert!(lines[0].starts_with("kafka.properties") && !lines[0].contains("hunter2"), "{lines:#?}");
+    for set in [
+        "kafka.properties=sasl.password=hunter2",
+        "kafka.properties=[\"hunter2\"]",
+        "kafka.properties={\"sasl.password\": hunter2}",
+        "kafka.properties.sasl.password hunter2",
+        "kafka.properties.acks=hunter2",
+        "kafka.secrets=hunter2",
+        "kafka.secrets.sasl.password=[\"hunter2\"]",
+    ] {
+        let text = Settings::load_with_clients(&Case::yaml("").set(set).sources).unwrap_err().to_string();
+        assert!(!text.contains("hunter2") && text.contains("kafka") | text.contains("--set"), "{set}: {text}");
+    }
+    let case = Case::yaml("").env("STRAYD__KAFKA__PROPERTIES", "sasl.password=hunter2");
+    assert!(!case.problems().to_string().contains("hunter2"));
+    let broken = Case::of("toml", "[kafka.properties]\n\"sasl.password\" = hunter2\n");
+    let text = Settings::load(&broken.sources).unwrap_err().to_string();
+    assert!(text.contains("malformed") && text.contains("line 2") && !text.contains("hunter2"), "{text}");
+    let broken = Case::yaml("kafka: {properties: {sasl.password: hunter2");
+    let text = Settings::load(&broken.sources).unwrap_err().to_string();
+    assert!(text.contains("malformed") && !text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn what_librdkafka_would_refuse_is_told_with_all_other_problems() {
+    let text = "
+kafka:
+  properties: {group.id: other, lingr.ms: 5, acks: some}
+  secrets: {sasl.password: /nonexistent/password, ssl.key.password: ''}
+training: {epochs: 0}
+";
+    let keys = |sources: &Sources| match Settings::load_with_clients(sources) {
+        Err(ConfigError::Problems(problems)) => problems.0.into_iter().map(|problem| problem.key).collect::<Vec<_>>(),
+        other => panic!("expected problems, got {other:?}"),
+    };
+    let expected = [
+        "training.epochs",
+        "kafka.secrets.ssl.key.password",
+        "kafka.secrets.sasl.password",
+        "kafka.properties.acks",
+        "kafka.properties.group.id",
+        "kafka.properties.lingr.ms",
+    ];
+    let found = keys(&Case::yaml(text).sources);
+    expected.iter().for_each(|key| assert!(found.contains(&(*key).to_owned()), "{key} is missing in {found:?}"));
+    // Files of secrets lie where the daemon runs: only what connects to Kafka needs them.
+    let secret = Case::yaml("kafka: {secrets: {sasl.password: /nonexistent/password}}");
+    assert!(Settings::load(&secret.sources).is_ok());
+    assert_eq!(keys(&secret.sources), ["kafka.secrets.sasl.password"]);
+}
+
+#[test]
+fn an_empty_name_of_a_file_is_refused() {
+    for key in ["model.file", "model.registry", "runtime.library"] {
+        let variable = format!("STRAYD__{}", key.to_uppercase().replace('.', "__"));
+        let line = Case::yaml("").env(&variable, "").line();
+        assert!(line.starts_with(&format!("{key}: is empty, expected ")), "{line}");
+    }
 }
 
 #[test]
@@ -482,6 +554,39 @@ fn the_fingerprint_moves_with_training_and_not_with_brokers() {
     assert_eq!(of("kafka.brokers=x:1"), plain);
     assert_ne!(of("training.seed=7"), plain);
     assert_ne!(of("record.transform=log1p"), plain);
+}
+
+#[test]
+fn what_follows_from_the_data_stands_below_all_that_is_written_and_above_the_defaults() {
+    let derived = || {
+        let mut case = Case::yaml("");
+        case.sources.derived =
+            Some(json!({"preset": "timeseries", "record": {"timestamp": {"field": "ts"}, "exclude": ["label"]}}));
+        case
+    };
+    let by_environment = derived().env("STRAYD__PRESET", "tabular").load().settings;
+    assert_eq!((by_environment.preset, by_environment.training.window), (Preset::Tabular, 1));
+    let mut tabular = derived();
+    tabular.sources.derived = Some(json!({"preset": "tabular"}));
+    assert_eq!(tabular.load().settings.training.window, 1);
+    assert_eq!(tabular.set("preset=timeseries").load().settings.training.window, 4);
+    // The user never wrote the exclusion that a list of features makes pointless.
+    let listed = derived().set("record.features=load").load().settings;
+    assert!(matches!(listed.record.features, FeatureSelection::Listed(listed) if listed.len() == 1));
+    let all = derived().set("record.features=all_numeric").load().settings;
+    assert!(matches!(all.record.features, FeatureSelection::AllNumeric { exclude, .. } if exclude.len() == 1));
+    let line = derived().set("record.features=load").set("record.exclude=a").line();
+    assert!(line.starts_with("record.exclude: has no effect"), "{line}");
+    let format = derived().set("record.timestamp.format=seconds").load().settings.record.timestamp.unwrap();
+    assert_eq!((format.path.to_string().as_str(), format.format), ("ts", TimestampFormat::Seconds));
+}
+
+#[test]
+fn a_budget_that_somebody_wrote_is_told_from_a_default() {
+    assert!(!Case::yaml("judging: {smoothing_span: 3}").load().budget_is_written);
+    assert!(Case::yaml("judging: {budget: {quantile: 0.1}}").load().budget_is_written);
+    assert!(Case::yaml("").env("STRAYD__JUDGING__BUDGET__QUANTILE", "0.1").load().budget_is_written);
+    assert!(Case::yaml("").set("judging.budget.alarms_per_entity_and_day=2").load().budget_is_written);
 }
 
 #[test]
@@ -512,4 +617,8 @@ fn run_needs_brokers_and_a_topic() {
         "kafka.brokers: is not set, expected host:port, comma separated\n\
          kafka.input_topic: is not set, expected the name of a topic"
     );
+    let case = Case::yaml("{training: {epochs: 0}, kafka: {brokers: nowhere}}");
+    let text = Settings::load_for_run(&case.sources).unwrap_err().to_string();
+    let keys: Vec<&str> = text.lines().filter_map(|line| line.split(':').next()).collect();
+    assert_eq!(keys, ["training.epochs", "kafka.brokers", "kafka.input_topic"], "all at once");
 }

@@ -2,37 +2,15 @@
 
 mod support;
 
-use std::collections::BTreeSet;
-
 use support::{
-    broker::{Broker, Kind, kcat},
+    broker::{Broker, Kind, kcat, on_both_brokers},
     daemon::{Daemon, Stage},
-    records::{INCIDENT_ROWS, Record, stream},
+    incidents::{PLANTED, incidents_found, record_time, text},
+    records::{Record, stream},
 };
 
 /// Records that the cold start takes.
 const COLD_START: usize = 2_000;
-
-/// Rows at which incidents are planted, in the part that is scored.
-const PLANTED: [usize; 3] = [2_400, 2_701, 3_102];
-
-/// Makes each test twice: on the shared embedded broker, and on the shared Apache Kafka.
-macro_rules! on_both_brokers {
-    ($($name:ident),+ $(,)?) => {
-        mod embedded {
-            $(#[test]
-            fn $name() {
-                super::$name(super::Kind::Embedded);
-            })+
-        }
-        mod apache {
-            $(#[test]
-            fn $name() {
-                super::$name(super::Kind::Apache);
-            })+
-        }
-    };
-}
 
 on_both_brokers!(
     a_cold_start_trains_scores_and_finds_what_was_planted,
@@ -43,31 +21,6 @@ on_both_brokers!(
     a_broker_that_goes_away_is_waited_for,
     outside_clients_feed_it_and_read_it,
 );
-
-fn record_time(record: &Record) -> String {
-    let value: serde_json::Value = serde_json::from_str(&record.payload).expect("the stream is JSON");
-    strayd::record::timestamp::to_rfc3339(value["time"].as_i64().expect("a time") * 1_000_000)
-}
-
-fn text(event: &serde_json::Value, key: &str) -> String {
-    event[key].as_str().unwrap_or_else(|| panic!("{key} is no text in {event}")).to_owned()
-}
-
-/// How many of the planted incidents are told by an event whose first blame goes to the planted feature.
-fn incidents_found(events: &[serde_json::Value], records: &[Record]) -> usize {
-    let entities = records.iter().map(|record| &record.key).collect::<BTreeSet<_>>().len();
-    let found = |incident: usize| {
-        (incident..).step_by(entities).take(INCIDENT_ROWS).any(|row| {
-            let (record, time) = (&records[row], record_time(&records[row]));
-            assert!(record.planted, "row {row} belongs to an incident");
-            events.iter().any(|event| {
-                (text(event, "entity"), text(event, "timestamp")) == (record.key.clone(), time.clone())
-                    && text(event, "top_feature") == "pressure"
-            })
-        })
-    };
-    PLANTED.into_iter().filter(|incident| found(*incident)).count()
-}
 
 /// Whether an event's window held no planted row: neither its own nor one of the three before it.
 fn is_false_alarm(event: &serde_json::Value, records: &[Record]) -> bool {

@@ -1,6 +1,17 @@
 //! `strayd demo` as a reader of its last line sees it.
 
-use std::process::Command;
+mod support;
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use strayd::kafka::embedded::Reader;
+use support::{
+    broker::kcat,
+    tools::{end, root},
+};
 
 /// Runs the demo in a folder of its own, and gives the summary.
 fn demo(data: &str) -> (serde_json::Value, tempfile::TempDir) {
@@ -42,6 +53,96 @@ fn is_whole(summary: &serde_json::Value) {
     assert_eq!(number(summary, "dead_letters"), 0.0, "{summary}");
     assert!(number(summary, "anomalies_out") > 0.0, "{summary}");
     assert!(number(summary, "events_found") <= number(summary, "events_labelled"), "{summary}");
+}
+
+/// A demo that is still running; dropping it ends it.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        end(&mut self.0);
+    }
+}
+
+impl Running {
+    fn start(folder: &Path, arguments: &[&str]) -> Self {
+        let child = Command::new(env!("CARGO_BIN_EXE_strayd"))
+            .args(["demo", "--data", "mentions", "--dir"])
+            .arg(folder)
+            .args(arguments)
+            .current_dir(root())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        Self(child)
+    }
+
+    /// Ctrl-C.
+    fn interrupt(&self) {
+        let status = Command::new("kill").args(["-INT", &self.0.id().to_string()]).status();
+        assert!(status.is_ok_and(|status| status.success()), "the signal can be sent");
+    }
+}
+
+/// The lines up to the first that begins with `start`.
+fn lines_until(reader: impl Read, start: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    for line in BufReader::new(reader).lines() {
+        lines.push(line.expect("the demo writes text"));
+        if lines.last().is_some_and(|line| line.starts_with(start)) {
+            return lines;
+        }
+    }
+    panic!("no line begins with `{start}` in {lines:#?}");
+}
+
+/// The first word behind the name of a row.
+fn row<'a>(lines: &'a [String], name: &str) -> &'a str {
+    let found = lines.iter().find_map(|line| line.strip_prefix(name)?.split_whitespace().next());
+    found.unwrap_or_else(|| panic!("no row `{name}` in {lines:#?}"))
+}
+
+#[test]
+fn with_keep_running_any_client_can_join_the_broker_and_read_the_anomalies_until_ctrl_c() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut demo = Running::start(&folder.path().join("demo"), &["--keep-running"]);
+    // Its own pipe, or the demo would wait for somebody to read it.
+    let mut errors = demo.0.stderr.take().unwrap();
+    let drain = std::thread::spawn(move || errors.read_to_string(&mut String::new()));
+    let lines = lines_until(demo.0.stdout.take().unwrap(), "Everything stays up");
+    let (broker, anomalies) = (row(&lines, "broker "), row(&lines, "anomalies "));
+    let anomalies: usize = anomalies.replace(',', "").parse().unwrap();
+    let reader = Reader::connect(broker, "strayd.anomalies", 1).unwrap();
+    let events: Vec<serde_json::Value> = (0..anomalies)
+        .map(|_| reader.next(Duration::from_secs(10)).expect("as many anomalies as the summary tells"))
+        .map(|message| serde_json::from_slice(&message.payload.unwrap()).unwrap())
+        .collect();
+    assert!(anomalies > 0 && events.iter().all(|event| event["entity"] == "mentions"), "{events:?}");
+    if let Some(read) = kcat(&["-b", broker, "-t", "strayd.anomalies", "-C", "-e", "-q"], "") {
+        assert_eq!(read.lines().count(), anomalies, "{read}");
+    }
+    demo.interrupt();
+    assert!(demo.0.wait().unwrap().success());
+    drain.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_demo_that_is_stopped_before_its_end_fails_and_prints_no_summary() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut demo = Running::start(&folder.path().join("demo"), &["--json"]);
+    let errors = demo.0.stderr.take().unwrap();
+    // The first words come before the first record.
+    let mut errors = BufReader::new(errors);
+    let mut told = String::new();
+    errors.read_line(&mut told).unwrap();
+    demo.interrupt();
+    errors.read_to_string(&mut told).unwrap();
+    assert_eq!(demo.0.wait().unwrap().code(), Some(1), "{told}");
+    assert!(told.contains("stopped before its end"), "{told}");
+    let mut summary = String::new();
+    demo.0.stdout.take().unwrap().read_to_string(&mut summary).unwrap();
+    assert_eq!(summary, "");
 }
 
 #[test]

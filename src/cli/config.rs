@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use serde_json::Value;
+use yaml_rust2::{Yaml, YamlEmitter};
 
 use crate::config::{ConfigError, Settings, Sources, schema as config_schema};
 
@@ -14,7 +15,7 @@ const EXIT_IO: u8 = 74;
 pub enum ConfigCommand {
     /// Say `ok`, or every problem.
     Check,
-    /// Print the merged configuration as JSON (which is YAML too), secrets hidden.
+    /// Print the merged configuration as YAML, secrets hidden.
     Print,
     /// Print the JSON schema.
     Schema,
@@ -35,7 +36,7 @@ pub fn run(command: ConfigCommand, sources: &Sources, out: &mut dyn Write) -> u8
 /// # Errors
 /// `out` can't be written.
 pub fn check(sources: &Sources, out: &mut dyn Write) -> io::Result<u8> {
-    let loaded = match Settings::load(sources) {
+    let loaded = match Settings::load_with_clients(sources) {
         Ok(loaded) => loaded,
         Err(error) => return refuse(&error, out),
     };
@@ -55,8 +56,28 @@ pub fn check(sources: &Sources, out: &mut dyn Write) -> io::Result<u8> {
 /// `out` can't be written.
 pub fn print(sources: &Sources, out: &mut dyn Write) -> io::Result<u8> {
     match Settings::load(sources) {
-        Ok(loaded) => write_json(&loaded.merged, out),
+        Ok(loaded) => write_yaml(&loaded.merged, out),
         Err(error) => refuse(&error, out),
+    }
+}
+
+fn write_yaml(value: &Value, out: &mut dyn Write) -> io::Result<u8> {
+    let mut text = String::new();
+    YamlEmitter::new(&mut text).dump(&yaml(value)).map_err(io::Error::other)?;
+    writeln!(out, "{}", text.trim_start_matches("---\n"))?;
+    Ok(0)
+}
+
+fn yaml(value: &Value) -> Yaml {
+    match value {
+        Value::Null => Yaml::Null,
+        Value::Bool(yes) => Yaml::Boolean(*yes),
+        Value::Number(number) => number.as_i64().map_or_else(|| Yaml::Real(number.to_string()), Yaml::Integer),
+        Value::String(text) => Yaml::String(text.clone()),
+        Value::Array(list) => Yaml::Array(list.iter().map(yaml).collect()),
+        Value::Object(table) => {
+            Yaml::Hash(table.iter().map(|(key, value)| (Yaml::String(key.clone()), yaml(value))).collect())
+        }
     }
 }
 
@@ -108,10 +129,29 @@ mod tests {
     }
 
     #[test]
-    fn print_and_schema_are_json() {
-        let (code, text) = run_with(ConfigCommand::Print, &["training.epochs=7"]);
+    fn what_is_printed_is_yaml_that_loads_to_the_same_settings() {
+        let set = [
+            "training.epochs=7",
+            "training.learning_rate=1e-7",
+            "training.seed=9223372036854775807",
+            "kafka.group=007",
+            "kafka.brokers=a:1,b:2",
+            "kafka.properties.client.rack=yes: #1",
+            "record.features=[\"pressure\\\\.bar\",{\"path\":\"c\",\"kind\":\"categorical\",\"vocabulary\":[\"~\",\" 1e3\\n\",\"\"]}]",
+        ];
+        let (code, text) = run_with(ConfigCommand::Print, &set);
         assert_eq!(code, 0);
-        assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["training"]["epochs"], 7);
+        assert!(text.contains("\ntraining:\n") && text.contains("\n  epochs: 7\n"), "{text}");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("printed.yaml");
+        std::fs::write(&file, &text).unwrap();
+        let again = Settings::load(&Sources { file: Some(file), ..Sources::default() }).unwrap();
+        let first = Sources { set: set.map(str::to_owned).to_vec(), ..Sources::default() };
+        assert_eq!(format!("{:?}", again.settings), format!("{:?}", Settings::load(&first).unwrap().settings));
+    }
+
+    #[test]
+    fn the_schema_is_json() {
         let (code, text) = run_with(ConfigCommand::Schema, &[]);
         assert_eq!(code, 0);
         assert!(serde_json::from_str::<Value>(&text).unwrap()["properties"]["kafka"].is_object());

@@ -19,7 +19,7 @@ pub struct DemoArgs {
     /// Leave broker, daemon and metrics running after the summary, until Ctrl-C
     #[arg(long)]
     pub keep_running: bool,
-    /// Folder for the configuration file and the model
+    /// Folder for the configuration file and the model; it holds nothing else
     #[arg(long, default_value = "strayd-demo", value_name = "FOLDER")]
     pub dir: PathBuf,
 }

@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 pub use failure::Failure;
 
 use crate::{
-    config::{ConfigError, Loaded, Settings, Sources, settings::Preset},
+    config::{ConfigError, Loaded, Settings, Sources, settings::FeatureSelection},
     file,
 };
 
@@ -73,34 +73,24 @@ impl ConfigArgs {
 
     /// What `strayd run` needs.
     pub(crate) fn load_for_run(&self) -> Result<Loaded, ConfigError> {
-        let loaded = Settings::load(&self.sources())?;
-        loaded.settings.require_kafka()?;
-        Ok(loaded)
+        Settings::load_for_run(&self.sources())
     }
 
     /// For commands on files: without a configuration file, what the data say stands below what is set otherwise.
     pub(crate) fn load_for_files(&self, files: &[PathBuf]) -> Result<Loaded, Failure> {
         let mut sources = self.sources();
-        if self.config.is_none() {
-            let derived = file::derive(files)?;
-            let mut below = vec![format!("preset={}", preset_word(derived.preset))];
-            below.extend(
-                derived.timestamp.map(|path| format!("record.timestamp={}", serde_json::json!({ "field": path }))),
-            );
-            if !derived.exclude.is_empty() {
-                below.push(format!("record.exclude={}", serde_json::json!(derived.exclude)));
-            }
-            below.append(&mut sources.set);
-            sources.set = below;
+        if self.config.is_some() {
+            return Ok(Settings::load(&sources)?);
         }
-        Ok(Settings::load(&sources)?)
-    }
-}
-
-fn preset_word(preset: Preset) -> &'static str {
-    match preset {
-        Preset::Timeseries => "timeseries",
-        Preset::Tabular => "tabular",
+        let derived = file::derive(files)?;
+        sources.derived = Some(derived.layer());
+        let mut loaded = Settings::load(&sources)?;
+        // Whatever else is to be left out, a label is never learned.
+        if let FeatureSelection::AllNumeric { exclude, .. } = &mut loaded.settings.record.features {
+            let labels = derived.exclude.into_iter().filter(|label| !exclude.contains(label)).collect::<Vec<_>>();
+            exclude.extend(labels);
+        }
+        Ok(loaded)
     }
 }
 

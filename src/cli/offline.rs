@@ -13,8 +13,8 @@ use super::{ConfigArgs, Failure};
 use crate::{
     app::{self, App, Ends},
     config::{
-        Loaded, Settings,
-        settings::{AlarmBudget, Preset},
+        Loaded, Problems, Settings,
+        settings::{AlarmBudget, EntityFrom, FeatureSelection, Preset, RecordSettings},
     },
     demo::display::TrainingProgress,
     detect::runtime::Runtime,
@@ -24,7 +24,11 @@ use crate::{
     },
     model::Model,
     pipeline::{Discard, Observer, Polled, Source, Unscored, observed::Observed, run::Start},
-    record::timestamp,
+    record::{
+        features::{FeatureKind, FeatureSetting},
+        path::FieldPath,
+        timestamp,
+    },
     telemetry::log,
     train::{recipe::Recipe, sample::SampleRecord},
 };
@@ -64,6 +68,9 @@ pub struct ScoreArgs {
 pub fn train(args: &TrainArgs) -> Result<(), Failure> {
     let loaded = args.config.load_for_files(&args.data)?;
     log::init(&loaded.settings.log)?;
+    if let FeatureSelection::Listed(features) = &loaded.settings.record.features {
+        require_time(features, &loaded.settings)?;
+    }
     let runtime = Runtime::load(loaded.settings.runtime.library.as_deref()).map_err(app::AppError::from)?;
     let (sample, seen) = read_sample(args, &loaded)?;
     if seen > sample.len() {
@@ -85,14 +92,14 @@ pub fn train(args: &TrainArgs) -> Result<(), Failure> {
         config_sha256: loaded.training_sha256.clone(),
         created: app::now(),
     };
-    let epochs = loaded.settings.training.network.epochs;
-    let mut bar = TrainingProgress::new(epochs, std::io::stderr().is_terminal(), Box::new(std::io::stderr()));
-    let model = recipe.train(&sample, &mut |report| {
+    let mut bar = TrainingProgress::new(std::io::stderr().is_terminal(), Box::new(std::io::stderr()));
+    let trained = recipe.train(&sample, &mut |report| {
         // A terminal that can't be written to is no reason to stop training.
-        let _ = bar.epoch(report.epoch, report.training_loss, report.validation_loss);
+        let _ = bar.epoch(report);
         ControlFlow::Continue(())
-    })?;
-    let _ = bar.finish(model.metadata.provenance.epochs);
+    });
+    let _ = bar.finish();
+    let model = trained?;
     model.write(&args.out).map_err(app::AppError::from)?;
     tell(&model, args, &loaded);
     Ok(())
@@ -102,8 +109,40 @@ fn names(files: &[PathBuf]) -> String {
     files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
+/// Rows of files have no time but what a field says. Without one time would stand still: hours would be the same for
+/// all rows, and counters would never have a rate.
+fn require_time(features: &[FeatureSetting], settings: &Settings) -> Result<(), Failure> {
+    if settings.record.timestamp.is_some() {
+        return Ok(());
+    }
+    let mut problems = Problems::default();
+    for feature in features.iter().filter(|feature| feature.kind.needs_time()) {
+        let problem =
+            format!("is not set, but the feature `{}` needs the event time and rows of files have none", feature.name);
+        problems.push("record.timestamp", problem, "{field: PATH}, such as --set record.timestamp.field=time");
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Failure::config(&problems)) }
+}
+
+/// Where names stand, of entities and of categories, unless the field is a number for something else too.
+fn names_in(features: &[FeatureSetting], record: &RecordSettings) -> Vec<FieldPath> {
+    let is_name = |feature: &&FeatureSetting| matches!(feature.kind, FeatureKind::Categorical { .. });
+    let mut names: Vec<FieldPath> = features.iter().filter(is_name).map(|feature| feature.path.clone()).collect();
+    if let EntityFrom::Field(path) = &record.entity {
+        names.push(path.clone());
+    }
+    let others = features.iter().filter(|feature| !is_name(feature)).map(|feature| &feature.path);
+    let numbers: Vec<&FieldPath> = others.chain(record.timestamp.iter().map(|field| &field.path)).collect();
+    names.retain(|name| !numbers.contains(&name));
+    names
+}
+
 fn read_sample(args: &TrainArgs, loaded: &Loaded) -> Result<(Vec<SampleRecord>, usize), Failure> {
-    let mut source = file::FileSource::open(args.data.clone())?;
+    let features = match &loaded.settings.record.features {
+        FeatureSelection::Listed(features) => &features[..],
+        FeatureSelection::AllNumeric { .. } => &[],
+    };
+    let mut source = file::FileSource::open(args.data.clone())?.keep_text(names_in(features, &loaded.settings.record));
     let most = loaded.settings.training.max_rows;
     let mut sample = std::collections::VecDeque::new();
     let mut seen = 0;
@@ -138,13 +177,18 @@ fn tell(model: &Model, args: &TrainArgs, loaded: &Loaded) {
         provenance.training_loss,
         provenance.validation_loss,
     );
-    let budget = match loaded.settings.judging.budget {
-        AlarmBudget::PerEntityAndDay(alarms) => format!("{alarms} alarms per entity and day"),
-        AlarmBudget::Quantile(share) => format!("{share} of normal rows"),
-    };
+    let budget = words(&loaded.settings);
     match metadata.calibration.limit(&loaded.settings.judging.budget) {
         Ok(limit) => eprintln!("limit {limit:.4} for a budget of {budget}"),
         Err(error) => eprintln!("no limit for a budget of {budget}: {error}"),
+    }
+}
+
+/// The budget in words.
+fn words(settings: &Settings) -> String {
+    match settings.judging.budget {
+        AlarmBudget::PerEntityAndDay(alarms) => format!("{alarms} alarms per entity and day"),
+        AlarmBudget::Quantile(share) => format!("{share} of normal rows"),
     }
 }
 
@@ -154,16 +198,17 @@ pub fn score(args: &ScoreArgs) -> Result<(), Failure> {
     loaded.settings.http.listen = None;
     log::init(&loaded.settings.log)?;
     let model = Model::read(&args.model).map_err(app::AppError::from)?;
-    if model.metadata.calibration.interval_seconds.is_none()
-        && matches!(loaded.settings.judging.budget, AlarmBudget::PerEntityAndDay(_))
-        && args.config.config.is_none()
-    {
-        // Without a config the budget follows the model: it was trained on independent rows.
+    require_time(&model.metadata.features, &loaded.settings)?;
+    let by_day = matches!(loaded.settings.judging.budget, AlarmBudget::PerEntityAndDay(_));
+    if model.metadata.calibration.interval_seconds.is_none() && by_day && !loaded.budget_is_written {
+        // A budget that nobody wrote follows the model, which was trained on independent rows.
         loaded.settings.judging.budget = Settings::defaults(Preset::Tabular).judging.budget;
+        tracing::info!("the model knows no time between rows: the budget is {}", words(&loaded.settings));
     }
     let timed = loaded.settings.record.timestamp.is_some();
     let app = App::build(&loaded)?;
-    let mut source = file::FileSource::open(args.data.clone())?;
+    let names = names_in(&model.metadata.features, &loaded.settings.record);
+    let mut source = file::FileSource::open(args.data.clone())?.keep_text(names);
     let writer = ScoresWriter::create(&args.out)?;
     let mut scores = Scores { writer, timed, failed: None };
     let mut sink = Discard::default();

@@ -1,7 +1,7 @@
 //! From what is written to what is meant. Types and ranges of single values were checked by [`super::shape`]; here is
 //! what needs a parser of its own or hangs on several values.
 
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
 use super::{
     check_network,
@@ -17,13 +17,14 @@ use super::{
     },
 };
 use crate::{
+    kafka,
     record::features::{FeatureKind, FeatureSetting, Transform},
     telemetry::log,
 };
 
 /// Checks everything and adds to `problems`; the settings may only be used if there are none.
 pub(super) fn settings(raw: Raw, problems: &mut Problems) -> Settings {
-    let kafka = kafka(raw.kafka, problems);
+    let kafka = kafka_settings(raw.kafka, problems);
     let record = record(raw.record, problems);
     let training = check_network::training(raw.training, (raw.preset, &record.features), problems);
     Settings {
@@ -36,11 +37,19 @@ pub(super) fn settings(raw: Raw, problems: &mut Problems) -> Settings {
         pipeline: pipeline(&raw.pipeline),
         http: http(&raw.http, problems),
         log: logging(raw.log, problems),
-        runtime: RuntimeSettings { library: raw.runtime.library },
+        runtime: RuntimeSettings { library: file(raw.runtime.library, "runtime.library", problems) },
     }
 }
 
-fn kafka(raw: RawKafka, problems: &mut Problems) -> KafkaSettings {
+/// An empty name would be taken for a file that is not there, or for the working directory.
+fn file(written: Option<PathBuf>, key: &str, problems: &mut Problems) -> Option<PathBuf> {
+    if written.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+        problems.push(key, "is empty", "the name of a file, or null");
+    }
+    written
+}
+
+fn kafka_settings(raw: RawKafka, problems: &mut Problems) -> KafkaSettings {
     for broker in raw.brokers.iter().flat_map(|brokers| brokers.split(',')) {
         if !is_broker(broker.trim()) {
             problems.push("kafka.brokers", format!("`{broker}` is no address"), "host:port, comma separated");
@@ -54,8 +63,11 @@ fn kafka(raw: RawKafka, problems: &mut Problems) -> KafkaSettings {
         let problem = "is also set in kafka.properties";
         problems.push(format!("kafka.secrets.{key}"), problem, "the key in one of the two");
     }
+    for (key, _) in raw.secrets.iter().filter(|(_, file)| file.as_os_str().is_empty()) {
+        problems.push(format!("kafka.secrets.{key}"), "names no file", "a file with the secret");
+    }
     group_protocol(&raw, problems);
-    KafkaSettings {
+    let settings = KafkaSettings {
         brokers: raw.brokers.unwrap_or_default(),
         input_topic: raw.input_topic.unwrap_or_default(),
         group: raw.group,
@@ -64,7 +76,11 @@ fn kafka(raw: RawKafka, problems: &mut Problems) -> KafkaSettings {
         dead_letter_topic: raw.dead_letter_topic,
         properties: raw.properties,
         secrets: raw.secrets,
+    };
+    for found in kafka::check(&settings) {
+        problems.push(found.key, found.problem, found.expected);
     }
+    settings
 }
 
 /// `host:port`, `[v6]:port`, with an optional `scheme://` as librdkafka takes it.
@@ -96,12 +112,15 @@ fn topics(raw: &RawKafka, problems: &mut Problems) {
 
 /// With the broker-side protocol of KIP-848 the broker owns these; librdkafka would refuse to start.
 fn group_protocol(raw: &RawKafka, problems: &mut Problems) {
-    let protocol = raw.properties.get("group.protocol");
-    if !protocol.is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer")) {
+    // A key may be meant for the consumer alone; the producer has no group.
+    let plain = |key: &str| key.strip_prefix("consumer.").unwrap_or(key).to_owned();
+    let by_broker =
+        |(key, value): (&String, &String)| plain(key) == "group.protocol" && value.eq_ignore_ascii_case("consumer");
+    if !raw.properties.iter().any(by_broker) {
         return;
     }
     let owned = ["session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy", "group.protocol.type"];
-    for key in owned.into_iter().filter(|key| raw.properties.contains_key(*key)) {
+    for key in raw.properties.keys().filter(|key| owned.contains(&plain(key).as_str())) {
         let problem = "can't be set with group.protocol=consumer, where the broker decides";
         problems.push(format!("kafka.properties.{key}"), problem, "no such key, or group.protocol=classic");
     }
@@ -138,17 +157,31 @@ fn listed_features(listed: Vec<RawFeature>, problems: &mut Problems) -> Vec<Feat
     if listed.is_empty() {
         problems.push("record.features", "the list is empty", "at least one feature, or all_numeric");
     }
+    let nested: BTreeSet<String> = listed.iter().filter_map(nested_path).collect();
     let mut names = BTreeSet::new();
     let mut features = Vec::new();
     for (index, entry) in listed.into_iter().enumerate() {
         let key = format!("record.features[{index}]");
-        let Some(feature) = feature(entry, &key, problems) else { continue };
+        let named = matches!(&entry, RawFeature::Full(RawFeatureObject { name: Some(_), .. }));
+        let Some(mut feature) = feature(entry, &key, problems) else { continue };
+        if !named {
+            feature.name = feature.path.label(|name| nested.contains(name));
+        }
         if !names.insert(feature.name.clone()) {
             problems.push(&key, format!("the name `{}` is taken", feature.name), "a name of its own");
         }
         features.push(feature);
     }
     features
+}
+
+/// The text of a path of several segments, which no shorter path may take for its name.
+fn nested_path(entry: &RawFeature) -> Option<String> {
+    let path = match entry {
+        RawFeature::Path(path) => path,
+        RawFeature::Full(written) => written.path.as_ref()?,
+    };
+    path.name().is_none().then(|| path.to_string())
 }
 
 fn feature(entry: RawFeature, key: &str, problems: &mut Problems) -> Option<FeatureSetting> {
@@ -214,7 +247,7 @@ fn model(raw: RawModel, problems: &mut Problems) -> ModelSettings {
     }
     ModelSettings {
         registry: raw.registry,
-        file: raw.file,
+        file: file(raw.file, "model.file", problems),
         // A table of nothing but nulls says no more than no table.
         foreign: raw.foreign.map(|written| foreign(written, problems)).filter(|given| given.center.is_some()),
     }

@@ -39,10 +39,15 @@ pub(super) fn file(path: &Path, problems: &mut Problems) -> Result<Value, Config
     Ok(layer)
 }
 
-/// The YAML parser refuses what is not finite, but doesn't say where it stands.
+/// What the parser says, without the excerpt of the file that TOML's adds: a secret may stand in it. YAML's refuses what
+/// is not finite, but doesn't say where it stands.
 fn explain(cause: &str, text: &str) -> String {
+    let is_excerpt =
+        |line: &&str| line.trim_start_matches(|c: char| c.is_whitespace() || c.is_ascii_digit()).starts_with('|');
+    let told: Vec<&str> = cause.lines().filter(|line| !is_excerpt(line) && !line.trim().is_empty()).collect();
+    let cause = told.join(": ");
     if !cause.contains("floating point") {
-        return cause.to_owned();
+        return cause;
     }
     let infinite = |line: &str| {
         let words = line.split(|c: char| c.is_whitespace() || ",:[]{}".contains(c)).map(str::to_lowercase);
@@ -81,10 +86,27 @@ pub(super) fn command_line(pairs: &[String], problems: &mut Problems) -> Value {
                 text: text.to_owned(),
                 origin: format!("--set {}", key.trim()),
             }),
+            None if shape::is_private(pair.trim_start()) => problems.push("--set", "a pair has no `=`", "key=value"),
             None => problems.push("--set", format!("`{pair}` has no `=`"), "key=value"),
         }
     }
     layer_of(entries.into_iter(), problems)
+}
+
+/// The layer of what follows from the data, without what the `written` ones make pointless: paths to leave out say
+/// nothing beside a list of features.
+pub(super) fn derived(derived: Option<&Value>, written: &[Value]) -> Option<Value> {
+    let mut layer = derived?.clone();
+    let features = written.iter().rev().find_map(|layer| layer.pointer("/record/features"));
+    if features.is_some_and(Value::is_array) {
+        remove(&mut layer, "/record/exclude");
+    }
+    Some(layer)
+}
+
+/// Whether any of the layers says something at the place.
+pub(super) fn any_names(layers: &[Value], pointer: &str) -> bool {
+    layers.iter().any(|layer| layer.pointer(pointer).is_some())
 }
 
 /// One value written as text.

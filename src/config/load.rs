@@ -12,6 +12,7 @@ use super::{
     settings::{Preset, Settings},
     shape,
 };
+use crate::kafka::{self, KafkaProblem};
 
 /// Where values come from. The environment is an argument, so that tests need not touch the process's own.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +23,8 @@ pub struct Sources {
     pub environment: Vec<(String, String)>,
     /// `key=value` pairs from the command line.
     pub set: Vec<String>,
+    /// What follows from the data, in the file's shape: above the defaults and below all that somebody wrote.
+    pub derived: Option<Value>,
 }
 
 impl Sources {
@@ -32,7 +35,7 @@ impl Sources {
             // that.
             (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
         });
-        Self { file, environment: variables.collect(), set }
+        Self { file, environment: variables.collect(), set, derived: None }
     }
 }
 
@@ -45,6 +48,8 @@ pub struct Loaded {
     pub merged: Value,
     /// SHA-256 (hexadecimal) of all that shapes a model: `record`, `training` and `judging`.
     pub training_sha256: String,
+    /// Whether somebody wrote `judging.budget`, so that nothing else may take its place.
+    pub budget_is_written: bool,
 }
 
 impl Settings {
@@ -54,24 +59,58 @@ impl Settings {
     /// A file that can't be read or parsed; or all problems with keys and values at once.
     pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
         let mut problems = Problems::default();
-        let mut written = Vec::new();
-        if let Some(path) = &sources.file {
-            written.push(layers::file(path, &mut problems)?);
+        let (settings, merged) = read(sources, &mut problems)?;
+        finish(settings, merged, problems)
+    }
+
+    /// The same for a run against Kafka: secrets are read, and both clients are made (but not connected), so that what
+    /// is wrong with them is told together with everything else.
+    ///
+    /// # Errors
+    /// The same, and what librdkafka or the system says about `kafka.properties` and `kafka.secrets`.
+    pub fn load_with_clients(sources: &Sources) -> Result<Loaded, ConfigError> {
+        let mut problems = Problems::default();
+        let (settings, merged) = read(sources, &mut problems)?;
+        settings.iter().for_each(|settings| settings.check_clients(&mut problems));
+        finish(settings, merged, problems)
+    }
+
+    /// The same for `strayd run`, which also needs brokers and an input topic.
+    ///
+    /// # Errors
+    /// The same, and one problem for each of the two that is not set.
+    pub fn load_for_run(sources: &Sources) -> Result<Loaded, ConfigError> {
+        let mut problems = Problems::default();
+        let (settings, merged) = read(sources, &mut problems)?;
+        if let Some(settings) = &settings {
+            settings.check_clients(&mut problems);
+            settings.check_kafka(&mut problems);
         }
-        written.push(layers::environment(&sources.environment, &mut problems));
-        written.push(layers::command_line(&sources.set, &mut problems));
-        let defaults = presets::defaults(layers::preset(&written));
-        let mut merged = layers::merge(defaults.clone(), written, &mut problems)?;
-        shape::check_ranges(&merged, &mut problems);
-        let raw = shape::typed(merged.clone(), &defaults, &mut problems);
-        let settings = raw.map(|raw| check::settings(raw, &mut problems));
-        match settings {
-            Some(settings) if problems.is_empty() => {
-                let training_sha256 = training_sha256(&merged);
-                hide_secrets(&mut merged);
-                Ok(Loaded { settings, merged, training_sha256 })
+        finish(settings, merged, problems)
+    }
+
+    fn check_clients(&self, problems: &mut Problems) {
+        let mut add = |found: Vec<KafkaProblem>| {
+            for found in found {
+                if !problems.concerns(&found.key) {
+                    problems.push(found.key, found.problem, found.expected);
+                }
             }
-            _ => Err(problems.into()),
+            problems.0.iter().any(|known| known.key.starts_with("kafka."))
+        };
+        // A client would only refuse once more what was refused before.
+        let is_wrong = add(kafka::check_secrets(&self.kafka));
+        if !is_wrong {
+            add(kafka::check_clients(&self.kafka));
+        }
+    }
+
+    fn check_kafka(&self, problems: &mut Problems) {
+        if self.kafka.brokers.is_empty() && !problems.concerns("kafka.brokers") {
+            problems.push("kafka.brokers", "is not set", "host:port, comma separated");
+        }
+        if self.kafka.input_topic.is_empty() && !problems.concerns("kafka.input_topic") {
+            problems.push("kafka.input_topic", "is not set", "the name of a topic");
         }
     }
 
@@ -91,13 +130,43 @@ impl Settings {
     /// One problem for each that is not set.
     pub fn require_kafka(&self) -> Result<(), ConfigError> {
         let mut problems = Problems::default();
-        if self.kafka.brokers.is_empty() {
-            problems.push("kafka.brokers", "is not set", "host:port, comma separated");
-        }
-        if self.kafka.input_topic.is_empty() {
-            problems.push("kafka.input_topic", "is not set", "the name of a topic");
-        }
+        self.check_kafka(&mut problems);
         if problems.is_empty() { Ok(()) } else { Err(problems.into()) }
+    }
+}
+
+/// All layers, merged.
+struct Merged {
+    value: Value,
+    budget_is_written: bool,
+}
+
+/// `None` for settings that can't even be read past their problems.
+fn read(sources: &Sources, problems: &mut Problems) -> Result<(Option<Settings>, Merged), ConfigError> {
+    let mut written = Vec::new();
+    if let Some(path) = &sources.file {
+        written.push(layers::file(path, problems)?);
+    }
+    written.push(layers::environment(&sources.environment, problems));
+    written.push(layers::command_line(&sources.set, problems));
+    let budget_is_written = layers::any_names(&written, "/judging/budget");
+    written.splice(..0, layers::derived(sources.derived.as_ref(), &written));
+    let defaults = presets::defaults(layers::preset(&written));
+    let value = layers::merge(defaults.clone(), written, problems)?;
+    shape::check_ranges(&value, problems);
+    let raw = shape::typed(value.clone(), &defaults, problems);
+    Ok((raw.map(|raw| check::settings(raw, problems)), Merged { value, budget_is_written }))
+}
+
+fn finish(settings: Option<Settings>, merged: Merged, problems: Problems) -> Result<Loaded, ConfigError> {
+    match settings {
+        Some(settings) if problems.is_empty() => {
+            let Merged { value: mut merged, budget_is_written } = merged;
+            let training_sha256 = training_sha256(&merged);
+            hide_secrets(&mut merged);
+            Ok(Loaded { settings, merged, training_sha256, budget_is_written })
+        }
+        _ => Err(problems.into()),
     }
 }
 

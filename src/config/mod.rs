@@ -1,5 +1,5 @@
-//! What may be set, from four layers: defaults of the preset, then the file, then the environment, then the command
-//! line.
+//! What may be set, from five layers: defaults of the preset, then what follows from the data (for commands on files),
+//! then the file, then the environment, then the command line.
 //!
 //! [`raw`] is the configuration as written and [`settings`] the one as meant. Between them every value is checked, and
 //! all problems are told at once, each with its key, before a port is bound.

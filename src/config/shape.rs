@@ -142,7 +142,10 @@ pub(super) fn typed(mut merged: Value, defaults: &Value, problems: &mut Problems
         };
         let place = Place::of(error.path());
         let key = place.key();
-        let (problem, expected) = describe(&error.inner().to_string(), &key);
+        let (mut problem, expected) = describe(&error.inner().to_string(), &key);
+        if is_private(&key) {
+            problem = "has the wrong type (the value may be a secret and is not shown)".to_owned();
+        }
         if !problems.concerns(&key) {
             problems.push(key, problem, expected);
         }
@@ -150,6 +153,11 @@ pub(super) fn typed(mut merged: Value, defaults: &Value, problems: &mut Problems
             return None;
         }
     }
+}
+
+/// Whether a value at this key may be a secret, so that no text may quote it.
+pub(super) fn is_private(key: &str) -> bool {
+    ["kafka.properties", "kafka.secrets"].iter().any(|table| key.starts_with(table))
 }
 
 /// Where a type error is.

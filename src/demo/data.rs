@@ -86,11 +86,6 @@ impl DemoData {
         }
     }
 
-    /// Whether the features are counts, which want log(1 + x) before scaling.
-    pub fn is_counts(self) -> bool {
-        matches!(self, Self::Mentions)
-    }
-
     /// The history, oldest first.
     pub fn train(self) -> Result<Vec<DemoRecord>, FileError> {
         match self {

@@ -12,6 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 
 use super::evaluate::Summary;
+use crate::train::EpochReport;
 
 /// Without a terminal, a line is written each so many epochs.
 const EPOCHS_PER_LINE: usize = 10;
@@ -137,49 +138,65 @@ pub fn summary_table(summary: &Summary, colour: Colour) -> String {
     })
 }
 
-/// The progress of a training: a bar on a terminal, else a line each ten epochs.
+/// The progress of a training: a bar on a terminal, else a line each ten epochs. A training may fit several networks, one
+/// after the other, and end each before its last epoch.
 pub struct TrainingProgress {
-    epochs: usize,
+    /// Networks begun.
+    networks: usize,
+    /// The last epoch of the current network.
+    epoch: usize,
+    /// Epochs of all networks.
+    total: usize,
     /// `None` without a terminal.
     bar: Option<ProgressBar>,
     lines: Box<dyn Write + Send>,
 }
 
 impl TrainingProgress {
-    /// Begins a training of at most `epochs` epochs. With `terminal` the bar is drawn on standard error and nothing is
-    /// written to
-    /// `lines`.
-    pub fn new(epochs: usize, terminal: bool, lines: Box<dyn Write + Send>) -> Self {
+    /// Begins a training. With `terminal` the bar is drawn on standard error and nothing is written to `lines`.
+    pub fn new(terminal: bool, lines: Box<dyn Write + Send>) -> Self {
         let bar = terminal.then(|| {
-            let bar = ProgressBar::with_draw_target(Some(epochs as u64), ProgressDrawTarget::stderr());
-            let style = ProgressStyle::with_template("training [{bar:30}] epoch {pos} of {len}  {msg}");
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            let style = ProgressStyle::with_template("training{prefix} [{bar:30}] epoch {pos} of {len}  {msg}");
             bar.set_style(style.expect("the template is constant and valid").progress_chars("=> "));
             bar
         });
-        Self { epochs, bar, lines }
+        Self { networks: 0, epoch: 0, total: 0, bar, lines }
     }
 
-    /// One epoch ended; `epoch` counts from 1. Losses are those on fitted and on held-back rows. Fails where the line
-    /// can't be written.
-    pub fn epoch(&mut self, epoch: usize, training_loss: f64, validation_loss: f64) -> io::Result<()> {
-        let losses = format!("loss {}, held back {}", loss(training_loss), loss(validation_loss));
+    /// One epoch ended. Fails where the line can't be written.
+    pub fn epoch(&mut self, report: &EpochReport) -> io::Result<()> {
+        // Each network counts its epochs from 1.
+        if self.networks == 0 || report.epoch <= self.epoch {
+            self.networks += 1;
+        }
+        self.epoch = report.epoch;
+        self.total += 1;
+        let network = if self.networks > 1 { format!(" network {}", self.networks) } else { String::new() };
+        let losses = format!("loss {}, held back {}", loss(report.training_loss), loss(report.validation_loss));
         if let Some(bar) = &self.bar {
-            bar.set_position(epoch as u64);
+            bar.set_length(report.epochs as u64);
+            bar.set_prefix(network);
+            bar.set_position(report.epoch as u64);
             bar.set_message(losses);
             return Ok(());
         }
-        if epoch == 1 || epoch.is_multiple_of(EPOCHS_PER_LINE) {
-            writeln!(self.lines, "training: epoch {epoch} of {}, {losses}", self.epochs)?;
+        if report.epoch == 1 || report.epoch.is_multiple_of(EPOCHS_PER_LINE) {
+            writeln!(self.lines, "training{network}: epoch {} of {}, {losses}", report.epoch, report.epochs)?;
         }
         Ok(())
     }
 
-    /// The training ended after `epochs` epochs, which may be fewer than allowed. Takes the bar away or writes the last
-    /// line.
-    pub fn finish(mut self, epochs: usize) -> io::Result<()> {
-        match &self.bar {
-            Some(bar) => bar.finish_and_clear(),
-            None => writeln!(self.lines, "training: done after {epochs} of {} epochs", self.epochs)?,
+    /// The training ended. Takes the bar away or writes the last line; there is none where nothing was trained.
+    pub fn finish(mut self) -> io::Result<()> {
+        let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        match (&self.bar, self.networks) {
+            (Some(bar), _) => bar.finish_and_clear(),
+            (None, 0) => {}
+            (None, 1) => writeln!(self.lines, "training: done after {}", count(self.total, "epoch"))?,
+            (None, networks) => {
+                writeln!(self.lines, "training: done after {} of {networks} networks", count(self.total, "epoch"))?;
+            }
         }
         self.lines.flush()
     }
@@ -382,29 +399,53 @@ mod tests {
         }
     }
 
+    fn report(epoch: usize, epochs: usize, training_loss: f64) -> EpochReport {
+        EpochReport { epoch, epochs, rows: 1, training_loss, validation_loss: 0.25, best_epoch: 1 }
+    }
+
+    fn lines_of(reports: impl Iterator<Item = EpochReport>) -> String {
+        let lines = Shared::default();
+        let mut progress = TrainingProgress::new(false, Box::new(lines.clone()));
+        reports.for_each(|report| progress.epoch(&report).unwrap());
+        progress.finish().unwrap();
+        let written = lines.0.lock().unwrap().clone();
+        String::from_utf8(written).unwrap()
+    }
+
     #[test]
     fn without_a_terminal_progress_is_the_first_and_each_tenth_epoch_and_the_end() {
-        let lines = Shared::default();
-        let mut progress = TrainingProgress::new(30, false, Box::new(lines.clone()));
-        for epoch in 1..=21 {
-            progress.epoch(epoch, 0.5 / epoch as f64, if epoch == 20 { f64::NAN } else { 0.25 }).unwrap();
-        }
-        progress.finish(21).unwrap();
         assert_eq!(
-            String::from_utf8(lines.0.lock().unwrap().clone()).unwrap(),
+            lines_of((1..=21).map(|epoch| report(epoch, 30, if epoch == 20 { f64::NAN } else { 0.5 / epoch as f64 }))),
             "training: epoch 1 of 30, loss 0.50000, held back 0.25000\n\
              training: epoch 10 of 30, loss 0.05000, held back 0.25000\n\
-             training: epoch 20 of 30, loss 0.02500, held back n/a\n\
-             training: done after 21 of 30 epochs\n"
+             training: epoch 20 of 30, loss n/a, held back 0.25000\n\
+             training: done after 21 epochs\n"
         );
+    }
+
+    #[test]
+    fn several_networks_and_a_solved_one_are_told_as_they_are() {
+        let members = [(1, 2), (2, 2), (1, 2), (1, 2), (2, 2)].map(|(epoch, epochs)| report(epoch, epochs, 0.5));
+        assert_eq!(
+            lines_of(members.into_iter()),
+            "training: epoch 1 of 2, loss 0.50000, held back 0.25000\n\
+             training network 2: epoch 1 of 2, loss 0.50000, held back 0.25000\n\
+             training network 3: epoch 1 of 2, loss 0.50000, held back 0.25000\n\
+             training: done after 5 epochs of 3 networks\n"
+        );
+        assert_eq!(
+            lines_of([report(1, 1, 0.5)].into_iter()),
+            "training: epoch 1 of 1, loss 0.50000, held back 0.25000\ntraining: done after 1 epoch\n"
+        );
+        assert_eq!(lines_of([].into_iter()), "");
     }
 
     #[test]
     fn with_a_terminal_nothing_is_written_as_lines() {
         let lines = Shared::default();
-        let mut progress = TrainingProgress::new(30, true, Box::new(lines.clone()));
-        progress.epoch(10, 0.5, 0.25).unwrap();
-        progress.finish(10).unwrap();
+        let mut progress = TrainingProgress::new(true, Box::new(lines.clone()));
+        progress.epoch(&report(10, 30, 0.5)).unwrap();
+        progress.finish().unwrap();
         assert!(lines.0.lock().unwrap().is_empty());
     }
 }

@@ -16,7 +16,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, channel},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     time::{Duration, Instant},
 };
@@ -24,7 +24,7 @@ use std::{
 use data::{DemoData, DemoRecord};
 use display::{Colour, TrainingProgress, incident_line, summary_table};
 use evaluate::Summary;
-use watch::{Tally, Told, Watch};
+use watch::{News, Tally, Watch};
 
 use crate::{
     app::{self, App, AppError, Ends},
@@ -38,11 +38,12 @@ use crate::{
         source::KafkaSource,
     },
     telemetry::log,
+    train::EpochReport,
 };
 
 /// The replay stays at most this many records ahead of the daemon: the mock broker keeps 5 MiB per partition.
 const LEAD: u64 = 6_000;
-/// Without a word from the daemon for so long, something is wrong.
+/// Without a word from the daemon for so long, of a record or of an epoch, something is wrong.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// What the demo is asked for.
@@ -118,7 +119,7 @@ impl Scene<'_> {
         let ended = AtomicU64::new(0);
         std::thread::scope(|scope| {
             let daemon = scope.spawn(|| {
-                let result = self.daemon(app, Watch::new(teller, &ended));
+                let result = self.daemon(app, teller, &ended);
                 // Whatever happened to the daemon, nobody should go on waiting for it.
                 self.stop.store(true, Ordering::SeqCst);
                 result
@@ -134,19 +135,13 @@ impl Scene<'_> {
         })
     }
 
-    fn daemon(&self, app: &App, mut watch: Watch<'_>) -> Result<(), Failure> {
+    fn daemon(&self, app: &App, teller: Sender<News>, ended: &AtomicU64) -> Result<(), Failure> {
         let start = app.start()?;
         let mut source = KafkaSource::connect(&self.loaded.settings.kafka)?;
         let mut sink = KafkaSink::connect(&self.loaded.settings.kafka)?;
-        let epochs = self.loaded.settings.training.network.epochs;
-        let mut bar = Some(TrainingProgress::new(epochs, std::io::stderr().is_terminal(), Box::new(std::io::stderr())));
-        let mut progress = |report: &crate::train::EpochReport| {
-            // A terminal that can't be written to is no reason to stop training.
-            let _ = bar.as_mut().map(|bar| bar.epoch(report.epoch, report.training_loss, report.validation_loss));
-            if report.epoch == report.epochs {
-                let _ = bar.take().map(|bar| bar.finish(report.epoch));
-            }
-        };
+        let mut watch = Watch::new(teller.clone(), ended);
+        // The show may be over before the daemon; nobody listens then.
+        let mut progress = |report: &EpochReport| drop(teller.send(News::Epoch(*report)));
         let ends = Ends { source: &mut source, sink: &mut sink, observer: &mut watch, progress: &mut progress };
         app.run(start, ends, self.stop)?;
         Ok(())
@@ -174,22 +169,10 @@ impl Scene<'_> {
     }
 
     /// Shows what the daemon tells until all records have ended, then sums up.
-    fn show(&self, told: &Receiver<Told>) -> Result<(), Failure> {
-        let mut tally = Tally::new(self.replay.records.len(), self.replay.trained);
+    fn show(&self, news: &Receiver<News>) -> Result<(), Failure> {
         let colour =
             Colour::of(!self.options.json && std::io::stdout().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
-        while !tally.is_complete() {
-            match told.recv_timeout(SILENCE) {
-                Ok(told) => {
-                    if let Some(opened) = tally.take(told) {
-                        say(self.options, &opened.write(|line| incident_line(line, colour)));
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => return Err(lost("a record on its way")),
-                // The daemon has ended and says itself why.
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
-            }
-        }
+        let tally = self.watch(news, colour)?;
         let summary = self.sum_up(&tally)?;
         say(self.options, &summary_table(&summary, colour));
         say(self.options, &setup::closing(self.options, self.file));
@@ -198,6 +181,31 @@ impl Scene<'_> {
             std::io::stdout().flush().map_err(|error| Failure::other(&error))?;
         }
         Ok(())
+    }
+
+    /// Shows training and incidents until all records have ended.
+    fn watch(&self, news: &Receiver<News>, colour: Colour) -> Result<Tally, Failure> {
+        let mut tally = Tally::new(self.replay.records.len(), self.replay.trained);
+        let mut bar = Some(TrainingProgress::new(std::io::stderr().is_terminal(), Box::new(std::io::stderr())));
+        while !tally.is_complete() {
+            match news.recv_timeout(SILENCE) {
+                // A terminal that can't be written to is no reason to stop the show.
+                Ok(News::Epoch(report)) => drop(bar.as_mut().map(|bar| bar.epoch(&report))),
+                Ok(News::Ended(told)) => {
+                    if told.is_scored() {
+                        // The training may have ended before its last epoch.
+                        drop(bar.take().map(TrainingProgress::finish));
+                    }
+                    if let Some(opened) = tally.take(told) {
+                        say(self.options, &opened.write(|line| incident_line(line, colour)));
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => return Err(lost("a record on its way")),
+                // The daemon has ended, by a fault that it tells itself or because it was asked to.
+                Err(RecvTimeoutError::Disconnected) => return Err(Failure::other(&Stopped)),
+            }
+        }
+        Ok(tally)
     }
 
     /// The summary: what came out is read back from the output topics, as any consumer would.
@@ -244,6 +252,11 @@ impl Scene<'_> {
         Ok(count)
     }
 }
+
+/// The demo was stopped by a signal.
+#[derive(Debug, thiserror::Error)]
+#[error("the demo was stopped before its end, so it has no summary")]
+struct Stopped;
 
 fn lost(what: &str) -> Failure {
     Failure::other(&AppError::Lost(what.to_owned()))

@@ -15,10 +15,19 @@ use super::{
 use crate::{
     detect::{explain::Blame, incident::IncidentChange},
     pipeline::{Observer, Unscored, observed::Observed},
+    train::EpochReport,
 };
 
 /// Features named in an incident's line.
 const NAMED: usize = 3;
+
+/// What the daemon's thread tells the show.
+pub(super) enum News {
+    /// An epoch of the training ended.
+    Epoch(EpochReport),
+    /// A record ended.
+    Ended(Told),
+}
 
 /// The end of one record, as the watch tells it.
 pub(super) struct Told {
@@ -45,19 +54,19 @@ pub(super) struct Opened {
 
 /// The observer: sends each record's end to the show.
 pub(super) struct Watch<'a> {
-    teller: Sender<Told>,
+    teller: Sender<News>,
     ended: &'a AtomicU64,
 }
 
 impl<'a> Watch<'a> {
-    pub(super) fn new(teller: Sender<Told>, ended: &'a AtomicU64) -> Self {
+    pub(super) fn new(teller: Sender<News>, ended: &'a AtomicU64) -> Self {
         Self { teller, ended }
     }
 
     fn tell(&self, offset: i64, end: Ended) {
         self.ended.fetch_add(1, Ordering::Relaxed);
         // The show is over before the daemon when everything stays up; nobody listens then.
-        let _ = self.teller.send(Told { offset: offset as usize, end });
+        let _ = self.teller.send(News::Ended(Told { offset: offset as usize, end }));
     }
 }
 
@@ -84,6 +93,13 @@ impl Observer for Watch<'_> {
             _ => Ended::DeadLetter,
         };
         self.tell(record.position.offset, end);
+    }
+}
+
+impl Told {
+    /// Whether the model is at work, so that the training is over.
+    pub(super) fn is_scored(&self) -> bool {
+        !matches!(self.end, Ended::Collected)
     }
 }
 

@@ -7,10 +7,16 @@
 //! - the string `"NaN"`, `"inf"` or `"-inf"` where it spells one in any case: the field is there but unusable;
 //! - `true` or `false` in any case;
 //! - else a JSON string, spaces kept. Quotes don't matter: `"1"` is the number 1.
+//!
+//! In columns of names ([`CsvRows::keep_text`]) a number stays the text that it is, without blanks around it: `007` and
+//! `7` are two entities.
+//!
+//! A blank line is a row like any other: with one column its value is missing; with several it ends as a dead letter,
+//! for it has too few cells. Only at the end of a file of several columns are blank lines no rows, and before the header.
 
 use std::{io, path::Path, path::PathBuf};
 
-use super::{Bytes, FileError, write_non_finite, write_string};
+use super::{Bytes, FileError, blank_lines::BlankLines, write_non_finite, write_string};
 
 /// Longest plain integer part or fraction that can't leave the range of a double.
 const SAFE_DIGITS: usize = 300;
@@ -18,27 +24,37 @@ const SAFE_DIGITS: usize = 300;
 /// The rows of one CSV file.
 pub struct CsvRows {
     path: PathBuf,
-    reader: ::csv::Reader<Bytes>,
+    reader: ::csv::Reader<BlankLines>,
     names: Vec<String>,
     /// Per column `"name":` in JSON; `None` where the column is left out.
     keys: Vec<Option<Vec<u8>>>,
+    /// Per column: whether it holds names, so that numbers stay text.
+    texts: Vec<bool>,
     record: ::csv::ByteRecord,
     row: u64,
+    /// Blank lines before `record` that are still to be given.
+    blanks: u64,
+    /// Whether `record` is still to be given.
+    held: bool,
 }
 
 impl CsvRows {
     /// Reads the header row. Fails where the file is empty or the header is not usable: unnamed or repeated columns,
     /// not UTF-8, or a first row that holds data.
     pub fn new(path: &Path, bytes: Bytes) -> Result<Self, FileError> {
-        let mut reader = ::csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(bytes);
+        let mut reader =
+            ::csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(BlankLines::new(bytes));
         let mut record = ::csv::ByteRecord::new();
-        let read = reader.read_byte_record(&mut record);
-        if !read.map_err(|error| FileError::Open { path: path.to_owned(), cause: io::Error::other(error) })? {
-            return Err(FileError::Empty { path: path.to_owned(), expected: "a header row with column names" });
+        while is_blank(&record) {
+            let read = reader.read_byte_record(&mut record);
+            if !read.map_err(|error| FileError::Open { path: path.to_owned(), cause: io::Error::other(error) })? {
+                return Err(FileError::Empty { path: path.to_owned(), expected: "a header row with column names" });
+            }
         }
         let names = header(&record).map_err(|what| FileError::Header { path: path.to_owned(), what })?;
         let keys = names.iter().map(|name| Some(key(name))).collect();
-        Ok(Self { path: path.to_owned(), reader, names, keys, record, row: 0 })
+        let texts = vec![false; names.len()];
+        Ok(Self { path: path.to_owned(), reader, names, keys, texts, record, row: 0, blanks: 0, held: false })
     }
 
     /// Column names in order, without blanks around them.
@@ -55,8 +71,18 @@ impl CsvRows {
         }
     }
 
+    /// Says that these columns hold names of entities or categories: numbers in them stay text.
+    pub fn keep_text(&mut self, names: &[&str]) {
+        for (name, text) in self.names.iter().zip(&mut self.texts) {
+            *text |= names.contains(&name.as_str());
+        }
+    }
+
     /// A cell of the row that [`CsvRows::next`] gave last, as it stands in the file.
     pub fn cell(&self, name: &str) -> Option<&[u8]> {
+        if self.held {
+            return None; // the row given last was a blank line
+        }
         self.record.get(self.names.iter().position(|known| known == name)?)
     }
 
@@ -64,42 +90,67 @@ impl CsvRows {
     /// a text that is no JSON and says what is wrong with it.
     pub fn next(&mut self, payload: &mut Vec<u8>) -> Result<bool, FileError> {
         payload.clear();
-        let more = self.reader.read_byte_record(&mut self.record).map_err(|error| FileError::Read {
-            path: self.path.clone(),
-            row: self.row,
-            cause: error.to_string(),
-        })?;
-        if !more {
+        if !self.held && !self.advance()? {
             return Ok(false);
         }
         self.row += 1;
-        if self.record.len() != self.names.len() {
-            let what = format!("{} cells, but the header has {}", self.record.len(), self.names.len());
-            self.write_unreadable(&what, payload);
+        self.held = self.blanks > 0;
+        if self.held {
+            let line = self.line() - self.blanks;
+            self.blanks -= 1;
+            payload
+                .extend_from_slice(format!("line {line} is blank, but the header has {}", self.names.len()).as_bytes());
             return Ok(true);
         }
+        self.write_row(payload);
+        Ok(true)
+    }
+
+    /// Reads the next row and counts the blank lines before it; `false` at the end, where they are no rows.
+    fn advance(&mut self) -> Result<bool, FileError> {
+        loop {
+            let more = self.reader.read_byte_record(&mut self.record).map_err(|error| FileError::Read {
+                path: self.path.clone(),
+                row: self.row + self.blanks,
+                cause: error.to_string(),
+            })?;
+            if more && self.names.len() > 1 && is_blank(&self.record) {
+                self.blanks += 1;
+                continue;
+            }
+            return Ok(more);
+        }
+    }
+
+    fn line(&self) -> u64 {
+        self.record.position().map_or(0, ::csv::Position::line)
+    }
+
+    fn write_row(&self, payload: &mut Vec<u8>) {
+        if self.record.len() != self.names.len() {
+            let what = format!("{} cells, but the header has {}", self.record.len(), self.names.len());
+            return self.write_unreadable(&what, payload);
+        }
         payload.push(b'{');
-        for (key, cell) in self.keys.iter().zip(&self.record) {
+        for ((key, text), cell) in self.keys.iter().zip(&self.texts).zip(&self.record) {
             let Some(key) = key else { continue };
             if payload.len() > 1 {
                 payload.push(b',');
             }
             payload.extend_from_slice(key);
-            if write_cell(cell, payload).is_err() {
+            let written = if *text { write_text(cell, payload) } else { write_cell(cell, payload) };
+            if written.is_err() {
                 let what = format!("bytes that are not UTF-8 in the column {}", String::from_utf8_lossy(key));
-                self.write_unreadable(what.trim_end_matches(':'), payload);
-                return Ok(true);
+                return self.write_unreadable(what.trim_end_matches(':'), payload);
             }
         }
         payload.push(b'}');
-        Ok(true)
     }
 
     /// Starts with a letter that no JSON text starts with.
     fn write_unreadable(&self, what: &str, payload: &mut Vec<u8>) {
-        let line = self.record.position().map_or(0, ::csv::Position::line);
         payload.clear();
-        payload.extend_from_slice(format!("line {line} has {what}: ").as_bytes());
+        payload.extend_from_slice(format!("line {} has {what}: ", self.line()).as_bytes());
         for (index, cell) in self.record.iter().enumerate() {
             if index > 0 {
                 payload.push(b',');
@@ -107,6 +158,11 @@ impl CsvRows {
             payload.extend_from_slice(cell);
         }
     }
+}
+
+/// Nothing, or a single cell without content: a blank line as [`BlankLines`] passes it on.
+fn is_blank(record: &::csv::ByteRecord) -> bool {
+    record.len() < 2 && record.iter().all(|cell| cell.trim_ascii().is_empty())
 }
 
 /// The column names, or what is wrong with them.
@@ -178,6 +234,16 @@ fn write_cell(cell: &[u8], out: &mut Vec<u8>) -> Result<(), std::str::Utf8Error>
         Ok(value) if !value.is_finite() && !trimmed.iter().any(u8::is_ascii_digit) => write_non_finite(value, out),
         _ => write_string(text, out),
     }
+    Ok(())
+}
+
+/// Writes one cell of a column of names, where only truth values and missing ones are no text.
+fn write_text(cell: &[u8], out: &mut Vec<u8>) -> Result<(), std::str::Utf8Error> {
+    let trimmed = cell.trim_ascii();
+    if trimmed.is_empty() || trimmed.eq_ignore_ascii_case(b"true") || trimmed.eq_ignore_ascii_case(b"false") {
+        return write_cell(cell, out);
+    }
+    write_string(std::str::from_utf8(trimmed)?, out);
     Ok(())
 }
 
@@ -361,6 +427,40 @@ mod tests {
         assert!(rows.next(&mut payload).unwrap());
         assert_eq!(payload, br#"{"a":2}"#);
         assert_eq!((rows.cell("label"), rows.cell("none")), (Some(&b"1"[..]), None));
+    }
+
+    #[test]
+    fn numbers_in_a_column_of_names_stay_the_text_that_they_are() {
+        let mut rows = open(b"id,kind,a\n007,01,007\n 1e2 ,nan,1e2\n7,True,\n,,2\n").unwrap();
+        rows.keep_text(&["id", "kind", "none"]);
+        let (mut payload, mut found) = (Vec::new(), Vec::new());
+        while rows.next(&mut payload).unwrap() {
+            found.push(String::from_utf8(payload.clone()).unwrap());
+        }
+        assert_eq!(
+            found,
+            [
+                r#"{"id":"007","kind":"01","a":7}"#,
+                r#"{"id":"1e2","kind":"nan","a":1e2}"#,
+                r#"{"id":"7","kind":true,"a":null}"#,
+                r#"{"id":null,"kind":null,"a":2}"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn a_blank_line_is_a_row_so_that_later_ones_keep_their_numbers() {
+        assert_eq!(rows(b"\n\nx\n1\n\n2\n\n"), [r#"{"x":1}"#, r#"{"x":null}"#, r#"{"x":2}"#, r#"{"x":null}"#]);
+        assert_eq!(
+            rows(b"a,b\n1,2\n\n  \n3,4\n\n\n"),
+            [
+                r#"{"a":1,"b":2}"#,
+                "line 3 is blank, but the header has 2",
+                "line 4 is blank, but the header has 2",
+                r#"{"a":3,"b":4}"#
+            ]
+        );
+        assert_eq!(rows(b"a,b\n\n"), Vec::<String>::new());
     }
 
     #[test]

@@ -6,10 +6,13 @@ use std::{
 };
 
 use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{FileError, FileReader};
-use crate::{config::settings::Preset, record::path::FieldPath};
+use crate::{
+    config::settings::Preset,
+    record::{decode::mask_not_a_number, path::FieldPath},
+};
 
 /// Names of a column with the event time, the first that is met wins.
 const TIMESTAMP_NAMES: [&str; 3] = ["timestamp", "ts", "time"];
@@ -56,6 +59,20 @@ pub struct Derived {
     pub exclude: Vec<FieldPath>,
     /// Rows with an event time follow each other, rows without one are independent.
     pub preset: Preset,
+}
+
+impl Derived {
+    /// The same in the shape of a configuration file.
+    pub fn layer(&self) -> Value {
+        let mut record = serde_json::Map::new();
+        if let Some(path) = &self.timestamp {
+            record.insert("timestamp".to_owned(), json!({ "field": path }));
+        }
+        if !self.exclude.is_empty() {
+            record.insert("exclude".to_owned(), json!(self.exclude));
+        }
+        json!({ "preset": self.preset, "record": record })
+    }
 }
 
 /// Derives settings from the columns of files that are read as one. Fails where a file can't be read, or where the
@@ -113,7 +130,10 @@ impl Census {
     /// Counts the fields of one record; a payload that is no JSON object adds nothing.
     pub(super) fn count(&mut self, payload: &[u8]) {
         // What can't be decoded is told when the row is read; here it has no columns.
-        let _ = serde_json::Deserializer::from_slice(payload).deserialize_map(&mut *self);
+        let Ok(text) = std::str::from_utf8(payload) else { return };
+        // What is not finite says as little about its column as null, and must not hide the columns after it.
+        let masked = mask_not_a_number(text, |masked, _| masked.push_str("null"));
+        let _ = serde_json::Deserializer::from_str(masked.as_deref().unwrap_or(text)).deserialize_map(&mut *self);
     }
 
     /// The columns, in the order in which they appeared.
@@ -204,6 +224,13 @@ mod tests {
     fn fields_of_json_lines_stand_in_order_of_appearance() {
         let found = columns("x.jsonl", "{\"z\":1,\"a\":{\"b\":1}}\nbroken\n[1]\n{\"a\":null,\"m\":2.5,\"z\":-1}\n");
         assert_eq!(found, [("z", true), ("a", false), ("m", true)].map(|(name, numeric)| (name.to_owned(), numeric)));
+    }
+
+    #[test]
+    fn what_is_not_finite_hides_no_column_after_it() {
+        let found = columns("x.jsonl", "{\"a\":NaN,\"b\":1e999,\"c\":-Infinity,\"label\":1}\n{\"a\":1}\n");
+        let expected = [("a", true), ("b", false), ("c", false), ("label", true)];
+        assert_eq!(found, expected.map(|(name, numeric)| (name.to_owned(), numeric)));
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! other undecodable record, and the numbering of the rows stays whole. [`FileError`] is for files that can't be read
 //! at all.
 
+mod blank_lines;
 pub mod csv;
 pub mod json_lines;
 pub mod layout;
@@ -23,12 +24,15 @@ use std::{
     collections::VecDeque,
     fs::File,
     io::{self, Read},
+    os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
 };
 
 use flate2::read::MultiGzDecoder;
 
 use self::{csv::CsvRows, json_lines::JsonLines, layout::Census, parquet::ParquetRows};
+use crate::record::path::FieldPath;
+
 pub use self::{
     layout::{ColumnInfo, Derived, Layout, derive},
     scores::{ScoreRow, ScoresWriter},
@@ -48,6 +52,14 @@ pub enum FileError {
         path: PathBuf,
         /// What the system said.
         cause: io::Error,
+    },
+    /// It is a folder, a pipe, a device or a socket.
+    #[error("{path} is {found}, expected a regular file; write what it gives into one")]
+    NotRegular {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
     },
     /// The extension says nothing.
     #[error("{path} has no known extension, expected .csv, .jsonl, .ndjson, .json (each also with .gz) or .parquet")]
@@ -182,6 +194,10 @@ impl FileReader {
     /// Opens a file; the extension tells its kind. Fails where it can't be opened, is empty or has no usable header.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, FileError> {
         let path = path.as_ref();
+        // Files are read more than once, which a pipe can't be: opening it would wait for ever.
+        if let Some(found) = irregular(path) {
+            return Err(FileError::NotRegular { path: path.to_owned(), found });
+        }
         let (kind, _) = FileKind::of(path)?;
         let file = File::open(path).map_err(|cause| FileError::Open { path: path.to_owned(), cause })?;
         match kind {
@@ -205,6 +221,15 @@ impl FileReader {
 
     fn over(rows: Rows) -> Self {
         Self { rows, peeked: VecDeque::new() }
+    }
+
+    /// Says that the columns at these paths hold names of entities or categories, of which CSV can't tell whether they
+    /// are numbers; in the other kinds of file a text is a text.
+    pub fn keep_text(&mut self, paths: &[FieldPath]) {
+        if let Rows::Csv(rows) = &mut self.rows {
+            let names: Vec<&str> = paths.iter().filter_map(FieldPath::name).collect();
+            rows.keep_text(&names);
+        }
     }
 
     /// Replaces `payload` by the next row as a record; `false` at the end, with `payload` empty.
@@ -251,6 +276,19 @@ impl Rows {
             Self::Parquet(rows) => rows.names(),
         }
     }
+}
+
+/// What `path` is, if it is there and no regular file.
+fn irregular(path: &Path) -> Option<&'static str> {
+    let kind = std::fs::metadata(path).ok()?.file_type();
+    let found = match kind {
+        kind if kind.is_file() => return None,
+        kind if kind.is_dir() => "a folder",
+        kind if kind.is_fifo() => "a pipe",
+        kind if kind.is_socket() => "a socket",
+        _ => "a device",
+    };
+    Some(found)
 }
 
 /// Writes a value that JSON has no number for as a string, so that the decoder sees a value that is there but unusable.
@@ -365,6 +403,21 @@ pub(crate) mod tests {
     fn a_missing_file_is_named_in_the_error() {
         let error = FileReader::open("/nowhere/x.csv").err().unwrap().to_string();
         assert!(error.starts_with("cannot open /nowhere/x.csv: "), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_by_name_and_never_waited_for() {
+        let folder = TempDir::new().unwrap();
+        let socket = folder.path().join("x.csv");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let refused = |path: &Path| FileReader::open(path).err().unwrap().to_string();
+        let expected = "expected a regular file; write what it gives into one";
+        assert_eq!(refused(folder.path()), format!("{} is a folder, {expected}", folder.path().display()));
+        assert_eq!(refused(&socket), format!("{} is a socket, {expected}", socket.display()));
+        assert_eq!(refused(Path::new("/dev/null")), format!("/dev/null is a device, {expected}"));
+        let pipe = folder.path().join("pipe.csv");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert_eq!(refused(&pipe), format!("{} is a pipe, {expected}", pipe.display()));
     }
 
     #[test]

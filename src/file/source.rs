@@ -5,7 +5,7 @@ use std::{collections::VecDeque, path::PathBuf, thread, time::Duration};
 use super::{FileError, FileReader};
 use crate::{
     pipeline::{Polled, Source, SourceError, SourceEvent},
-    record::{Position, RawRecord},
+    record::{Position, RawRecord, path::FieldPath},
 };
 
 /// The only partition of files.
@@ -26,6 +26,8 @@ pub struct FileSource {
     paused: bool,
     announced: bool,
     payload: Vec<u8>,
+    /// Columns that hold names, see [`FileReader::keep_text`].
+    texts: Vec<FieldPath>,
 }
 
 impl FileSource {
@@ -45,7 +47,13 @@ impl FileSource {
             paused: false,
             announced: false,
             payload: Vec::new(),
+            texts: Vec::new(),
         })
+    }
+
+    /// The same source, with names of entities and categories at these paths.
+    pub fn keep_text(self, texts: Vec<FieldPath>) -> Self {
+        Self { texts, ..self }
     }
 
     /// Rows lent so far.
@@ -70,7 +78,9 @@ impl FileSource {
                 self.reader = None;
                 return Ok(false);
             };
-            self.reader = Some(FileReader::open(file)?);
+            let mut reader = FileReader::open(file)?;
+            reader.keep_text(&self.texts);
+            self.reader = Some(reader);
         }
     }
 }
@@ -128,7 +138,11 @@ impl Source for FileSource {
     }
 
     /// Files keep no offsets: nothing to do.
-    fn commit(&mut self, _: bool) -> Result<(), SourceError> {
+    fn commit(&mut self) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    fn commit_last(&mut self, _: Duration) -> Result<(), SourceError> {
         Ok(())
     }
 }
@@ -170,6 +184,14 @@ mod tests {
         assert_eq!(poll(&mut source, 2), (Polled::End, vec![]));
         assert_eq!(poll(&mut source, 2), (Polled::End, vec![]));
         assert_eq!(source.rows(), 3);
+    }
+
+    #[test]
+    fn names_stay_text_in_every_file() {
+        let (_folder, source) = source(&[("a.csv", "id,x\n01,01\n"), ("b.csv", "x,id\n02,02\n")]);
+        let rows = poll(&mut source.keep_text(vec![FieldPath::key("id")]), 9).1;
+        assert_eq!(rows[0].1, r#"{"id":"01","x":1}"#);
+        assert_eq!(rows[1].1, r#"{"x":2,"id":"02"}"#);
     }
 
     #[test]

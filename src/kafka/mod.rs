@@ -3,11 +3,14 @@
 //! A rule for everyone who changes something here: a `TopicPartitionList` that a consumer gave must be dropped before that
 //! consumer, because it holds references to its partitions and librdkafka's destructor waits for them for ever.
 
+mod commit;
 pub mod embedded;
 mod link;
 mod settings;
 pub mod sink;
 pub mod source;
+
+pub use settings::{KafkaProblem, check, check_clients, check_secrets};
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +52,7 @@ impl From<rdkafka::error::KafkaError> for KafkaError {
     fn from(error: rdkafka::error::KafkaError) -> Self {
         match error {
             rdkafka::error::KafkaError::ClientConfig(_, what, key, value) => {
-                Self::Refused(format!("kafka.properties.{key}: {what} (value `{value}`)"))
+                Self::Refused(format!("kafka.properties.{key}: {}", settings::hidden(&what, &value)))
             }
             rdkafka::error::KafkaError::ClientCreation(what) => Self::Refused(what),
             other => Self::Broker(other.to_string()),

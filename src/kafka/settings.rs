@@ -1,6 +1,12 @@
 //! From checked settings to librdkafka's.
 
-use rdkafka::ClientConfig;
+use rdkafka::{
+    ClientConfig,
+    consumer::{BaseConsumer, DefaultConsumerContext},
+    error::{KafkaError as ClientError, KafkaResult},
+    producer::BaseProducer,
+    types::RDKafkaConfRes,
+};
 
 use super::KafkaError;
 use crate::config::settings::{KafkaSettings, StartAt};
@@ -57,10 +63,99 @@ pub(super) fn producer(settings: &KafkaSettings) -> Result<ClientConfig, KafkaEr
     config
         .set("enable.idempotence", "true")
         .set("linger.ms", "5")
+        // What is too large is the broker's to say: a dead letter may be as large as the record that it holds.
+        .set("message.max.bytes", "1000000000")
         // For ever: a broker that is away costs time, never an anomaly. What waits is bounded by the pipeline.
         .set("message.timeout.ms", "0");
     overlay(&mut config, settings, Side::Producer)?;
     Ok(config)
+}
+
+/// One thing that is wrong with `kafka.properties` or `kafka.secrets`. No text holds a value, which may be a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KafkaProblem {
+    /// The whole key, such as `kafka.properties.linger.ms`.
+    pub key: String,
+    /// What is wrong.
+    pub problem: String,
+    /// What would be right.
+    pub expected: &'static str,
+}
+
+/// Every key that strayd owns, that librdkafka doesn't know, or whose value librdkafka refuses. Looks at nothing but
+/// the settings.
+pub fn check(settings: &KafkaSettings) -> Vec<KafkaProblem> {
+    let properties = settings.properties.iter().map(|(key, value)| ("properties", key, Some(value.as_str())));
+    let secrets = settings.secrets.keys().map(|key| ("secrets", key, None));
+    properties.chain(secrets).filter_map(|(table, key, value)| check_key(table, key, value)).collect()
+}
+
+/// `value` is `None` where it stands in a file.
+fn check_key(table: &str, key: &str, value: Option<&str>) -> Option<KafkaProblem> {
+    let told =
+        |problem: String, expected| Some(KafkaProblem { key: format!("kafka.{table}.{key}"), problem, expected });
+    for side in [Side::Consumer, Side::Producer] {
+        let plain = match of_side(key, side) {
+            Ok(Some(plain)) => plain,
+            Ok(None) => continue,
+            Err(KafkaError::Owned { why, .. }) => {
+                return told(format!("is set by strayd itself ({why})"), "no such key");
+            }
+            Err(other) => return told(other.to_string(), "another key"),
+        };
+        let given = value.unwrap_or_default();
+        match ClientConfig::new().set(plain, given).create_native_config() {
+            Err(ClientError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)) => {
+                return told("is not known to librdkafka".to_owned(), "a key of librdkafka's CONFIGURATION.md");
+            }
+            Err(ClientError::ClientConfig(_, what, ..)) if value.is_some() => {
+                return told(format!("is refused: {}", hidden(&what, given)), "a value that librdkafka takes");
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Every secret that can't be read.
+pub fn check_secrets(settings: &KafkaSettings) -> Vec<KafkaProblem> {
+    let unreadable = settings.secrets.iter().filter_map(|(key, file)| {
+        let cause = std::fs::read_to_string(file).err()?;
+        // Not its name: who mistakes the table for that of the values writes the secret here.
+        let problem = format!("the file that it names can't be read: {cause}");
+        Some(KafkaProblem { key: format!("kafka.secrets.{key}"), problem, expected: "a file with the secret" })
+    });
+    unreadable.collect()
+}
+
+/// What is told only when both clients are made: files that are not there, settings that contradict each other. Nothing
+/// is sent to any broker.
+pub fn check_clients(settings: &KafkaSettings) -> Vec<KafkaProblem> {
+    let consumer = consumer(settings).and_then(|config| {
+        made(&config, |config| config.create_with_context::<_, BaseConsumer>(DefaultConsumerContext).map(drop))
+    });
+    let producer =
+        producer(settings).and_then(|config| made(&config, |config| config.create::<BaseProducer>().map(drop)));
+    let mut problems: Vec<KafkaProblem> = Vec::new();
+    for problem in [consumer, producer].into_iter().filter_map(Result::err).map(|error| error.to_string()) {
+        // What is wrong for both clients is told once.
+        if problems.iter().all(|known| known.problem != problem) {
+            problems.push(KafkaProblem { key: "kafka".into(), problem, expected: "settings that librdkafka takes" });
+        }
+    }
+    problems
+}
+
+/// Makes the client without an address, so that it connects to nothing.
+fn made(config: &ClientConfig, make: impl Fn(&ClientConfig) -> KafkaResult<()>) -> Result<(), KafkaError> {
+    let mut config = config.clone();
+    config.remove("bootstrap.servers");
+    Ok(make(&config)?)
+}
+
+/// The text without the value, which may be a secret.
+pub(super) fn hidden(what: &str, value: &str) -> String {
+    if value.is_empty() { what.to_owned() } else { what.replace(value, "***") }
 }
 
 fn common(settings: &KafkaSettings) -> ClientConfig {
@@ -146,6 +241,56 @@ mod tests {
             let error = consumer(&settings(&[(key, "x")])).unwrap_err();
             assert!(error.to_string().contains(key) && error.is_config(), "{error}");
         }
+    }
+
+    #[test]
+    fn every_key_that_can_not_be_used_is_told_and_no_value() {
+        let mut settings = settings(&[
+            ("group.id", "x"),
+            ("lingr.ms", "hunter2"),
+            ("producer.linger.ms", "hunter3"),
+            ("consumer.bootstrap.servers", "x"),
+            ("sasl.password", "hunter4"),
+            ("security.protocol", "SASL_SSL"),
+        ]);
+        settings.secrets.insert("sasl.pasword".into(), "/nonexistent/file".into());
+        settings.secrets.insert("ssl.key.password".into(), "/nonexistent/file".into());
+        let problems = check(&settings);
+        let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
+        assert_eq!(
+            keys,
+            [
+                "kafka.properties.consumer.bootstrap.servers",
+                "kafka.properties.group.id",
+                "kafka.properties.lingr.ms",
+                "kafka.properties.producer.linger.ms",
+                "kafka.secrets.sasl.pasword",
+            ]
+        );
+        assert!(!format!("{problems:?}").contains("hunter"), "{problems:?}");
+        let error = KafkaError::from(
+            producer(&settings_with("linger.ms", "hunter3")).unwrap().create_native_config().err().unwrap(),
+        );
+        assert!(error.to_string().contains("linger.ms") && !error.to_string().contains("hunter"), "{error}");
+    }
+
+    fn settings_with(key: &str, value: &str) -> KafkaSettings {
+        settings(&[(key, value)])
+    }
+
+    #[test]
+    fn what_only_a_client_can_tell_is_told_without_a_broker() {
+        assert_eq!(check_clients(&settings(&[])), []);
+        let mut missing = settings(&[]);
+        missing.secrets.insert("sasl.password".into(), "/nonexistent/one".into());
+        missing.secrets.insert("ssl.key.password".into(), "/nonexistent/other".into());
+        let problems = check_secrets(&missing);
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems[0].problem.starts_with("the file that it names can't be read: No such"), "{problems:?}");
+        assert!(!format!("{problems:?}").contains("nonexistent"), "{problems:?}");
+        let absent = check_clients(&settings(&[("security.protocol", "SSL"), ("ssl.ca.location", "/nonexistent/ca")]));
+        assert_eq!(absent.len(), 1, "{absent:?}");
+        assert!(absent[0].problem.contains("ssl.ca.location"), "{absent:?}");
     }
 
     #[test]

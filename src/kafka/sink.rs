@@ -29,6 +29,10 @@ const ROOM_WAIT: Duration = Duration::from_millis(50);
 /// Time before a message that the broker refused is sent again.
 const RESEND_WAIT: Duration = Duration::from_secs(1);
 
+/// Time between two looks for output topics that were not seen yet, and how long one look may take.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+const LOOK_WAIT: Duration = Duration::from_millis(500);
+
 /// A message that came back, to be sent again.
 struct Returned {
     position: Position,
@@ -60,6 +64,8 @@ impl Returned {
 struct Mail {
     ended: Vec<Delivery>,
     returned: Vec<Returned>,
+    /// Delivery reports so far.
+    reports: u64,
 }
 
 struct Context {
@@ -99,9 +105,10 @@ impl ProducerContext for Context {
     type DeliveryOpaque = Box<Position>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, position: Box<Position>) {
+        self.mail().reports += 1;
         match result {
             Ok(_) => {
-                self.link.up();
+                self.link.works();
                 self.mail().ended.push(Delivery { position: *position, result: Ok(()) });
             }
             Err((error, message)) => self.take_back(Returned {
@@ -123,6 +130,16 @@ pub struct KafkaSink {
     anomaly_topic: String,
     dead_letter_topic: String,
     input_topic: String,
+    topics: Topics,
+}
+
+/// Whether the output topics were seen. A missing one shall be known before the first anomaly needs it.
+struct Topics {
+    /// Those not seen yet.
+    unseen: Vec<String>,
+    looked: Option<Instant>,
+    /// What the last look found wrong.
+    fault: Option<String>,
 }
 
 /// One message on its way.
@@ -147,7 +164,48 @@ impl KafkaSink {
             anomaly_topic: settings.anomaly_topic.clone(),
             dead_letter_topic: settings.dead_letter_topic.clone(),
             input_topic: settings.input_topic.clone(),
+            topics: Topics {
+                unseen: vec![settings.anomaly_topic.clone(), settings.dead_letter_topic.clone()],
+                looked: None,
+                fault: None,
+            },
         })
+    }
+
+    /// Asks for the output topics until each was seen once.
+    fn look_for_topics(&mut self) {
+        let Self { producer, topics, .. } = self;
+        let due = topics.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY);
+        if topics.unseen.is_empty() || !due || producer.context().link.state().is_err() {
+            return;
+        }
+        topics.looked = Some(Instant::now());
+        topics.fault = None;
+        topics.unseen.retain(|topic| {
+            // A broker that gives no answer is no reason to call the topic missing.
+            let Ok(metadata) = producer.client().fetch_metadata(Some(topic), LOOK_WAIT) else { return true };
+            let found = metadata.topics().iter().find(|found| found.name() == topic);
+            match found.and_then(|found| found.error()) {
+                None => false,
+                Some(error) => {
+                    let error = RDKafkaErrorCode::from(error);
+                    topics.fault = Some(format!("topic `{topic}`: {error}"));
+                    true
+                }
+            }
+        });
+    }
+
+    /// Takes all delivery reports that are there: one call of librdkafka's client takes but one of them.
+    fn take_reports(&self, wait: Duration) {
+        self.producer.poll(wait);
+        loop {
+            let before = self.producer.context().mail().reports;
+            self.producer.poll(Duration::ZERO);
+            if self.producer.context().mail().reports == before {
+                return;
+            }
+        }
     }
 
     /// Hands the parcel to librdkafka, waiting while its buffer is full.
@@ -181,16 +239,17 @@ impl KafkaSink {
 
     /// Sends again what came back: what was too large at once and cut, since a dead letter without its tail is better
     /// than none; the rest after a pause.
-    fn resend(&self) {
+    fn resend(&self) -> Result<(), SinkError> {
         let due = |returned: &Returned| returned.is_too_large() || returned.at.elapsed() >= RESEND_WAIT;
         let (due, later) = std::mem::take(&mut self.producer.context().mail().returned).into_iter().partition(due);
         self.producer.context().mail().returned = later;
         for returned in due {
-            self.post_again(returned);
+            self.post_again(returned)?;
         }
+        Ok(())
     }
 
-    fn post_again(&self, mut returned: Returned) {
+    fn post_again(&self, mut returned: Returned) -> Result<(), SinkError> {
         let position = returned.position;
         if returned.is_too_large() {
             let payload = returned.payload.get_or_insert_default();
@@ -204,16 +263,13 @@ impl KafkaSink {
             returned.headers = returned.headers.insert(header(TRUNCATED, &payload.len().to_string()));
             payload.truncate(TRUNCATED_BYTES);
         }
-        let posted = self.post(Parcel {
+        self.post(Parcel {
             topic: &returned.topic,
             position,
             key: returned.key.as_deref(),
             payload: returned.payload.as_deref(),
             headers: returned.headers,
-        });
-        if let Err(error) = posted {
-            self.producer.context().mail().ended.push(Delivery { position, result: Err(error.to_string()) });
-        }
+        })
     }
 }
 
@@ -245,18 +301,25 @@ impl Sink for KafkaSink {
         }
     }
 
-    fn deliveries(&mut self, wait: Duration, visit: &mut dyn FnMut(Delivery)) {
-        self.producer.poll(wait);
-        self.resend();
+    fn deliveries(&mut self, wait: Duration, visit: &mut dyn FnMut(Delivery)) -> Result<(), SinkError> {
+        self.take_reports(wait);
+        if let Some((_, reason)) = self.producer.client().fatal_error() {
+            // Nothing will be delivered any more. What was not is not done: its records are read again after a restart.
+            return Err(SinkError::Fatal(reason));
+        }
+        self.look_for_topics();
+        self.resend()?;
         let ended = std::mem::take(&mut self.producer.context().mail().ended);
         ended.into_iter().for_each(visit);
+        Ok(())
     }
 
     fn health(&self) -> Result<(), String> {
         let context = self.producer.context();
-        match context.mail().returned.first() {
-            Some(Returned { topic, error, .. }) => Err(format!("topic `{topic}`: {error}")),
-            None => context.link.state(),
+        if let Some(Returned { topic, error, .. }) = context.mail().returned.first() {
+            return Err(format!("topic `{topic}`: {error}"));
         }
+        context.link.state()?;
+        self.topics.fault.clone().map_or(Ok(()), Err)
     }
 }

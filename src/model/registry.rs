@@ -21,6 +21,13 @@ impl Registry {
         Self { folder: folder.to_path_buf() }
     }
 
+    /// Makes sure that models can be stored here, so that nobody learns of it only after a training.
+    pub fn probe(&self) -> Result<(), ModelError> {
+        let probe = self.folder.join(".writable");
+        write_atomically(&probe, b"")?;
+        fs::remove_file(&probe).map_err(|cause| ModelError::Io { path: probe, cause })
+    }
+
     /// The model in use. Without `current`, a single `.onnx` file is it (as put there by hand); none is `None`.
     pub fn current(&self) -> Result<Option<Model>, ModelError> {
         let pointer = self.folder.join(POINTER);

@@ -1,22 +1,29 @@
-//! Cold start: collect a sample, train on it, hand over the model.
+//! Cold start: collect a sample, train on it, put the model to work.
 //!
 //! Offsets of collected records stay uncommitted until the model is stored, so a restart in between reads them again and
 //! nothing that was collected is lost. Training runs on its own thread; meanwhile the source is paused but polled, so
-//! the consumer never leaves its group.
+//! the consumer never leaves its group. A sample that gives no model doesn't end the daemon, which would only read the
+//! same records again: it says why, collects more, and tries again.
 
 use std::{
-    ops::ControlFlow,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, TryRecvError, channel},
-    },
-    thread::JoinHandle,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
 };
 
+use super::{
+    Polled, Unscored,
+    collection::Collection,
+    flow::{Flow, Outside},
+    run::{LONGEST_POLL, Parts, RunError, now_ms},
+    scoring::{End, Scoring},
+    training::{Training, TrainingState},
+};
 use crate::{
-    model::Model,
-    record::RawRecord,
+    config::settings::Settings,
+    detect::Scorers,
+    model::{Model, metadata::Provenance, registry::Registry},
+    record::{RawRecord, RecordError, timestamp},
+    telemetry::{board::Phase, metrics::TrainingOutcome},
     train::{
         EpochReport,
         recipe::{Recipe, TrainError},
@@ -24,99 +31,236 @@ use crate::{
     },
 };
 
-/// A sample is not kept beyond this many bytes of payload, whatever its count of records.
-const MAX_SAMPLE_BYTES: usize = 512 << 20;
-
-/// Collects records until there are enough.
-#[derive(Debug, Default)]
-pub struct Collection {
-    records: Vec<SampleRecord>,
-    bytes: usize,
-    need: usize,
+/// Everything that a cold start needs beside the outside.
+pub(super) struct ColdStart<'a> {
+    pub(super) recipe: Recipe,
+    pub(super) registry: Registry,
+    pub(super) settings: &'a Settings,
+    pub(super) scorers: &'a dyn Scorers,
 }
 
-impl Collection {
-    /// A collection that is done with `need` records.
-    pub fn new(need: usize) -> Self {
-        Self { records: Vec::new(), bytes: 0, need }
-    }
-
-    /// Takes one record; false for a tombstone, which teaches nothing and is not taken.
-    pub fn take(&mut self, raw: &RawRecord<'_>) -> bool {
-        let record = SampleRecord::copy(raw);
-        let taken = record.is_some();
-        self.bytes += record.as_ref().map_or(0, |record| record.payload.len());
-        self.records.extend(record);
-        taken
-    }
-
-    /// Records collected so far, and records needed.
-    pub fn progress(&self) -> (usize, usize) {
-        (self.records.len(), self.need)
-    }
-
-    /// Whether training can begin.
-    pub fn is_complete(&self) -> bool {
-        self.records.len() >= self.need || self.bytes >= MAX_SAMPLE_BYTES
-    }
-
-    /// The sample.
-    pub fn into_records(self) -> Vec<SampleRecord> {
-        self.records
-    }
+/// What came while a model was trained.
+#[derive(Default)]
+struct Meanwhile {
+    /// Records that were already on their way when the source was paused.
+    strays: Vec<SampleRecord>,
+    /// Partitions that were taken from us, if only for a while.
+    revoked: Vec<i32>,
 }
 
-/// A training run on its own thread.
-pub struct Training {
-    epochs: Receiver<EpochReport>,
-    cancelled: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Result<Model, TrainError>>>,
+/// How a training run ended.
+enum Trained {
+    /// With a model, after so long.
+    Model(Box<Model>, Duration),
+    /// Without one.
+    Failed(RunError),
+    /// The program was told to stop.
+    Stopped,
 }
 
-/// How a training run stands.
-pub enum TrainingState {
-    /// It goes on; the epochs since the last look.
-    Running(Vec<EpochReport>),
-    /// It is over.
-    Done(Box<Result<Model, TrainError>>),
-}
-
-impl Training {
-    /// Starts training on `sample`.
-    pub fn start(recipe: Recipe, sample: Arc<Vec<SampleRecord>>) -> std::io::Result<Self> {
-        let (sender, epochs) = channel();
-        let cancelled = Arc::new(AtomicBool::new(false));
-        let watch = Arc::clone(&cancelled);
-        let thread = std::thread::Builder::new().name("trainer".to_owned()).spawn(move || {
-            recipe.train(&sample, &mut |report| {
-                // Nobody may be listening any more when the program shuts down; the run is cancelled then.
-                let _ = sender.send(*report);
-                if watch.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            })
-        })?;
-        Ok(Self { epochs, cancelled, thread: Some(thread) })
-    }
-
-    /// Looks at the run without waiting.
-    pub fn state(&mut self) -> TrainingState {
-        let mut reports = Vec::new();
+impl ColdStart<'_> {
+    /// Collects and trains until there is a model at work. `None` when the program was told to stop before.
+    pub(super) fn run(&self, parts: &mut Parts<'_>, flow: &mut Flow) -> Result<Option<Scoring>, RunError> {
+        let mut collection = Collection::new(self.settings.training.rows, &self.settings.record);
+        let mut failed = None;
+        tracing::info!(rows = self.settings.training.rows, "no model yet: collecting records to train on");
         loop {
-            match self.epochs.try_recv() {
-                Ok(report) => reports.push(report),
-                Err(TryRecvError::Empty) => return TrainingState::Running(reports),
-                Err(TryRecvError::Disconnected) if reports.is_empty() => break,
-                Err(TryRecvError::Disconnected) => return TrainingState::Running(reports),
+            if !self.collect(parts, flow, &mut collection, failed.take())? {
+                return Ok(None);
+            }
+            let sample = Arc::new(collection.lend());
+            let mut meanwhile = Meanwhile::default();
+            let trained = match self.train(parts, flow, &sample, &mut meanwhile)? {
+                Trained::Stopped => return Ok(None),
+                Trained::Model(model, took) => self.put_to_work(*model, parts, took),
+                Trained::Failed(error) => Err(error),
+            };
+            match trained {
+                Ok(mut scoring) => {
+                    self.hand_over(parts, flow, &mut scoring, (&sample, &meanwhile))?;
+                    flow.pause_for_training(parts, false)?;
+                    return Ok(Some(scoring));
+                }
+                Err(error) => {
+                    parts.metrics.training_failed(&error.to_string());
+                    parts.board.set_last_error(error.to_string());
+                    failed = Some(error);
+                }
+            }
+            collection.give_back(Arc::unwrap_or_clone(sample));
+            collection.forget(&meanwhile.revoked);
+            take_up(parts, flow, &mut collection, &meanwhile.strays)?;
+            flow.pause_for_training(parts, false)?;
+        }
+    }
+
+    /// Collects until training can begin; false when the program was told to stop before. `failed` is why the last
+    /// training gave no model, should the source have no more records.
+    fn collect(
+        &self,
+        parts: &mut Parts<'_>,
+        flow: &mut Flow,
+        collection: &mut Collection,
+        failed: Option<RunError>,
+    ) -> Result<bool, RunError> {
+        let mut told = 0;
+        while !collection.is_complete() {
+            if parts.stop.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            let polled = self.poll(parts, flow, collection)?;
+            let (have, need) = collection.progress();
+            parts.metrics.cold_start_remaining(need.saturating_sub(have));
+            parts.board.set_phase(Phase::Collecting { have, need });
+            if have * 10 / need.max(1) > told {
+                told = have * 10 / need.max(1);
+                tracing::info!(have, need, "collecting");
+            }
+            while let Some(oldest) = collection.overflow() {
+                flow.collected(std::iter::once(oldest.position));
+            }
+            let revoked = flow.tend(parts, Duration::ZERO)?;
+            if !revoked.is_empty() {
+                collection.forget(&revoked);
+            }
+            if polled == Polled::End && !collection.is_complete() {
+                return Err(failed.unwrap_or(RunError::TooShort { have, need }));
             }
         }
-        let result = match self.thread.take().map(JoinHandle::join) {
-            Some(Ok(result)) => result,
-            Some(Err(_)) | None => Err(TrainError::Panicked),
-        };
-        TrainingState::Done(Box::new(result))
+        Ok(true)
     }
 
-    /// Asks the run to end at the next epoch.
-    pub fn cancel(&self) {
-        self.cancelled.store(true, Ordering::Relaxed);
+    fn poll(&self, parts: &mut Parts<'_>, flow: &mut Flow, collection: &mut Collection) -> Result<Polled, RunError> {
+        let (have, need) = collection.progress();
+        let Parts { source, sink, observer, metrics, .. } = &mut *parts;
+        let mut outside = Outside { sink: &mut **sink, metrics };
+        let mut failed = None;
+        let now = now_ms();
+        let polled = source.poll((need - have).min(self.settings.pipeline.batch_rows), LONGEST_POLL, &mut |raw| {
+            flow.open(&raw, now);
+            let unscored = |why| Unscored { position: raw.position, entity: "", time_us: None, why };
+            match collection.take(&raw) {
+                Ok(()) => observer.unscored(&unscored("collected")),
+                Err(error) => {
+                    observer.unscored(&unscored(error.reason().as_str()));
+                    failed = failed.take().or(flow.end(&raw, End::DeadLetter(error), &mut outside).err());
+                }
+            }
+        })?;
+        failed.map_or(Ok(polled), Err)
+    }
+
+    /// Trains while the source is paused; records that were already on their way become `strays`.
+    fn train(
+        &self,
+        parts: &mut Parts<'_>,
+        flow: &mut Flow,
+        sample: &Arc<Vec<SampleRecord>>,
+        meanwhile: &mut Meanwhile,
+    ) -> Result<Trained, RunError> {
+        flow.pause_for_training(parts, true)?;
+        let started = Instant::now();
+        parts.metrics.training_started(sample.len());
+        parts.board.set_phase(Phase::Training { epoch: 0, epochs: self.settings.training.network.epochs });
+        let created = timestamp::to_rfc3339(now_ms() / 1000 * 1_000_000);
+        let recipe = Recipe { created, ..self.recipe.clone() };
+        let mut training = Training::start(recipe, Arc::clone(sample)).map_err(RunError::Thread)?;
+        loop {
+            match training.state() {
+                TrainingState::Running(reports) => reports.iter().for_each(|report| tell_epoch(parts, report)),
+                TrainingState::Done(result) => return Ok(end_of_training(*result, started)),
+            }
+            if parts.stop.load(Ordering::Relaxed) {
+                training.cancel();
+            }
+            stray(parts, flow, &mut meanwhile.strays)?;
+            let revoked = flow.tend(parts, Duration::ZERO)?;
+            meanwhile.strays.retain(|record| !revoked.contains(&record.position.partition));
+            meanwhile.revoked.extend(revoked);
+        }
+    }
+
+    /// Runs the model once before it is stored: a registry never points to a model that can't be put to work.
+    fn put_to_work(&self, model: Model, parts: &Parts<'_>, took: Duration) -> Result<Scoring, RunError> {
+        let model = Arc::new(model);
+        let scoring = Scoring::new(Arc::clone(&model), self.settings, self.scorers)?;
+        let path = self.registry.publish(&model)?;
+        tracing::info!(model = model.version, path = %path.display(), "model stored");
+        let Provenance { epochs, training_loss, validation_loss, .. } = model.metadata.provenance;
+        parts.metrics.training_finished(&TrainingOutcome { epochs, training_loss, validation_loss, took });
+        Ok(scoring)
+    }
+
+    /// Fills the windows from the sample, and takes up what came in meanwhile.
+    fn hand_over(
+        &self,
+        parts: &mut Parts<'_>,
+        flow: &mut Flow,
+        scoring: &mut Scoring,
+        (sample, meanwhile): (&[SampleRecord], &Meanwhile),
+    ) -> Result<(), RunError> {
+        let mut outside = Outside { sink: &mut *parts.sink, metrics: parts.metrics };
+        for record in sample.iter().filter(|record| !meanwhile.revoked.contains(&record.position.partition)) {
+            if let Err(error) = scoring.prime(&record.lend()) {
+                flow.end(&record.lend(), End::DeadLetter(error), &mut outside)?;
+            }
+        }
+        flow.collected(sample.iter().map(|record| record.position));
+        for record in &meanwhile.strays {
+            if scoring.room() == 0 {
+                super::run::flush(parts, flow, scoring)?;
+            }
+            let mut outside = Outside { sink: &mut *parts.sink, metrics: parts.metrics };
+            if let Some(end) = scoring.take(&record.lend(), &mut *parts.observer) {
+                flow.end(&record.lend(), end, &mut outside)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Training failed: what came in meanwhile joins the sample.
+fn take_up(
+    parts: &mut Parts<'_>,
+    flow: &mut Flow,
+    collection: &mut Collection,
+    strays: &[SampleRecord],
+) -> Result<(), RunError> {
+    let mut outside = Outside { sink: &mut *parts.sink, metrics: parts.metrics };
+    for record in strays {
+        if let Err(error) = collection.take(&record.lend()) {
+            flow.end(&record.lend(), End::DeadLetter(error), &mut outside)?;
+        }
+    }
+    Ok(())
+}
+
+/// A paused source lends nothing new, but being polled is what keeps it in its group.
+fn stray(parts: &mut Parts<'_>, flow: &mut Flow, strays: &mut Vec<SampleRecord>) -> Result<(), RunError> {
+    let Parts { source, sink, metrics, .. } = parts;
+    let mut outside = Outside { sink: &mut **sink, metrics };
+    let mut failed = None;
+    let now = now_ms();
+    source.poll(1, LONGEST_POLL, &mut |raw: RawRecord<'_>| {
+        flow.open(&raw, now);
+        match SampleRecord::copy(&raw) {
+            Some(record) => strays.push(record),
+            None => failed = flow.end(&raw, End::DeadLetter(RecordError::Empty), &mut outside).err(),
+        }
+    })?;
+    failed.map_or(Ok(()), Err)
+}
+
+fn tell_epoch(parts: &mut Parts<'_>, report: &EpochReport) {
+    parts.metrics.training_epoch(report.epoch, report.training_loss, report.validation_loss);
+    parts.board.set_phase(Phase::Training { epoch: report.epoch, epochs: report.epochs });
+    (parts.progress)(report);
+}
+
+fn end_of_training(result: Result<Model, TrainError>, started: Instant) -> Trained {
+    match result {
+        Ok(model) => Trained::Model(Box::new(model), started.elapsed()),
+        Err(TrainError::Cancelled) => Trained::Stopped,
+        Err(error) => Trained::Failed(error.into()),
     }
 }

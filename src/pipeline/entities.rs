@@ -9,6 +9,8 @@ use crate::{
 /// Everything that is remembered between two records of an entity.
 #[derive(Debug, Clone)]
 pub struct EntityState {
+    /// Partition of the last record.
+    pub partition: i32,
     /// Last counter readings.
     pub counters: CounterState,
     /// The last rows.
@@ -23,6 +25,7 @@ impl EntityState {
     /// An entity never seen before: windows of `rows` rows of `width` columns.
     pub fn new(rows: usize, width: usize) -> Self {
         Self {
+            partition: 0,
             counters: CounterState::default(),
             window: Window::new(rows, width),
             judgement: EntityJudgement::default(),

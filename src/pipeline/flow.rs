@@ -22,18 +22,26 @@ use crate::{
 
 /// Polling stops while so many outputs wait for their acknowledgement, so that a sink that is away can't fill the memory.
 const MOST_OUTSTANDING: usize = 10_000;
+/// Or while they hold so many bytes: far below what librdkafka's producer takes, so that `send` never has to wait long.
+const MOST_OUTSTANDING_BYTES: usize = 64 << 20;
 const SECONDS_PER_DAY: f64 = 86_400.0;
 
 /// The books of a run.
 pub(super) struct Flow {
     ledger: Ledger,
-    outstanding: HashMap<Position, OutputKind>,
-    collected: Vec<Position>,
+    /// Outputs on their way, with the bytes that each holds.
+    outstanding: HashMap<Position, (OutputKind, usize)>,
+    outstanding_bytes: usize,
     commit_interval: Duration,
     last_commit: Instant,
-    paused: bool,
+    /// Why the source is paused, if it is.
+    pause: Pause,
     counts: BatchCounts,
+    /// Time that the open batch's outputs took; it lies within the batch's time of judging.
+    publishing: Duration,
     delay: LocalDelay,
+    /// Entities held and incidents open after the last batch.
+    population: (u64, u64),
     /// Rows judged and incidents opened since the start: the measured alarm rate.
     judged: (u64, u64),
     /// Seconds between two rows of an entity, as the model was trained; `None` without a time order.
@@ -43,17 +51,34 @@ pub(super) struct Flow {
     summary: RunSummary,
 }
 
+/// The two reasons to pause the source; it goes on when neither holds.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Pause {
+    /// A model is being trained, and there is none to score with.
+    training: bool,
+    /// Too many outputs wait.
+    outputs: bool,
+}
+
+impl Pause {
+    fn is_on(self) -> bool {
+        self.training || self.outputs
+    }
+}
+
 impl Flow {
     pub(super) fn new(settings: &Settings, metrics: &Metrics) -> Self {
         Self {
             ledger: Ledger::default(),
             outstanding: HashMap::new(),
-            collected: Vec::new(),
+            outstanding_bytes: 0,
             commit_interval: settings.pipeline.commit_interval,
             last_commit: Instant::now(),
-            paused: false,
+            pause: Pause::default(),
             counts: BatchCounts::default(),
+            publishing: Duration::ZERO,
             delay: metrics.local_delay(),
+            population: (0, 0),
             judged: (0, 0),
             interval_seconds: None,
             sink_told: None,
@@ -63,11 +88,25 @@ impl Flow {
 
     /// A record came in, at `now_ms` of the wall clock.
     pub(super) fn open(&mut self, raw: &RawRecord<'_>, now_ms: i64) {
-        self.ledger.open(raw.position);
+        if !self.ledger.open(raw.position) {
+            let Position { partition, offset } = raw.position;
+            tracing::warn!(
+                partition,
+                offset,
+                "the partition's offsets went back: its topic was made anew or truncated, or offsets were reset; going on from here"
+            );
+            self.ledger.revoke(partition);
+            self.ledger.open(raw.position);
+        }
         self.summary.records += 1;
         if let Some(sent) = raw.timestamp_ms {
             self.delay.observe((now_ms - sent) as f64 / 1000.0);
         }
+    }
+
+    /// Records were received in this time, decoding included.
+    pub(super) fn received(&mut self, took: Duration) {
+        self.counts.receive += took;
     }
 
     /// A batch was scored.
@@ -78,25 +117,25 @@ impl Flow {
         self.counts.rows += report.rows as u64;
         self.counts.imputed_values += report.imputed_values;
         self.counts.incidents_opened += report.incidents_opened;
-        self.counts.incidents_open = scoring.open_incidents().max(0) as u64;
-        self.counts.entities = scoring.entities() as u64;
         self.counts.entities_evicted += report.evicted;
         self.counts.last_score = report.last_score.or(self.counts.last_score);
         self.counts.score += Duration::from_secs_f64(report.score_seconds);
-        self.counts.judge += Duration::from_secs_f64(report.judge_seconds);
+        let publishing = std::mem::take(&mut self.publishing);
+        self.counts.judge += Duration::from_secs_f64(report.judge_seconds).saturating_sub(publishing);
+        self.counts.publish += publishing;
     }
 
-    /// A record joined the sample: it stays open until the model that it made is stored.
-    pub(super) fn collect(&mut self, position: Position) {
-        self.collected.push(position);
+    /// How many entities are held and how many incidents are open.
+    pub(super) fn population(&mut self, scoring: &Scoring) {
+        self.population = (scoring.entities() as u64, scoring.open_incidents().max(0) as u64);
     }
 
-    /// The model is stored; what it was made of is done, but for records that became dead letters.
-    pub(super) fn release_collected(&mut self) {
-        for position in self.collected.drain(..) {
-            if !self.outstanding.contains_key(&position) {
+    /// Records of the sample that came to their end: their model is stored, or they made room for newer ones. Those
+    /// that became dead letters end when their letter has.
+    pub(super) fn collected(&mut self, positions: impl Iterator<Item = Position>) {
+        for position in positions {
+            if !self.outstanding.contains_key(&position) && self.ledger.done(position) {
                 self.counts.collected += 1;
-                self.ledger.done(position);
             }
         }
     }
@@ -107,19 +146,19 @@ impl Flow {
             End::Normal => {
                 self.counts.normal += 1;
                 self.ledger.done(raw.position);
+                Ok(())
             }
             End::WarmingUp => {
                 self.counts.warming_up += 1;
                 self.ledger.done(raw.position);
+                Ok(())
             }
             End::Anomalous { entity, json } => {
                 self.counts.anomalous += 1;
-                self.outstanding.insert(raw.position, OutputKind::Anomaly);
-                outside.sink.send(raw.position, Output::Anomaly { entity, json })?;
+                self.send(raw.position, OutputKind::Anomaly, Output::Anomaly { entity, json }, outside)
             }
-            End::DeadLetter(error) => self.dead_letter(raw, &error, outside)?,
+            End::DeadLetter(error) => self.dead_letter(raw, &error, outside),
         }
-        Ok(())
     }
 
     fn dead_letter(
@@ -130,7 +169,6 @@ impl Flow {
     ) -> Result<(), RunError> {
         let text = error.to_string();
         outside.metrics.dead_letter(error.reason(), raw.position, &text);
-        self.outstanding.insert(raw.position, OutputKind::DeadLetter);
         let output = Output::DeadLetter {
             key: raw.key.map(<[u8]>::to_vec),
             payload: raw.payload.map(<[u8]>::to_vec),
@@ -138,34 +176,59 @@ impl Flow {
             reason: error.reason(),
             error: text,
         };
-        Ok(outside.sink.send(raw.position, output)?)
+        self.send(raw.position, OutputKind::DeadLetter, output, outside)
     }
 
-    /// What happens between two polls: deliveries, events of the source, offsets, commits, health.
-    pub(super) fn tend(&mut self, parts: &mut Parts<'_>, wait: Duration) -> Result<(), RunError> {
-        self.take_deliveries(parts, wait);
+    fn send(
+        &mut self,
+        position: Position,
+        kind: OutputKind,
+        output: Output,
+        outside: &mut Outside<'_>,
+    ) -> Result<(), RunError> {
+        let started = Instant::now();
+        let bytes = output.size();
+        if let Some((_, before)) = self.outstanding.insert(position, (kind, bytes)) {
+            self.outstanding_bytes -= before;
+        }
+        self.outstanding_bytes += bytes;
+        outside.sink.send(position, output)?;
+        self.publishing += started.elapsed();
+        Ok(())
+    }
+
+    /// What happens between two polls: deliveries, events of the source, offsets, commits, health. Gives the partitions
+    /// that are no longer ours, whose records must be forgotten.
+    pub(super) fn tend(&mut self, parts: &mut Parts<'_>, wait: Duration) -> Result<Vec<i32>, RunError> {
+        self.take_deliveries(parts, wait)?;
+        let mut revoked = Vec::new();
         for event in parts.source.events() {
-            self.source_event(event, parts);
+            self.source_event(event, parts, &mut revoked);
         }
         self.sink_health(parts);
         if self.counts != BatchCounts::default() {
             parts.metrics.batch(&std::mem::take(&mut self.counts));
             self.delay.flush();
         }
+        self.move_offsets(parts)?;
+        if self.last_commit.elapsed() >= self.commit_interval {
+            parts.source.commit()?;
+            self.last_commit = Instant::now();
+            self.gauges(parts);
+        }
+        parts.board.beat();
+        self.hold_back(parts)?;
+        Ok(revoked)
+    }
+
+    fn move_offsets(&mut self, parts: &mut Parts<'_>) -> Result<(), RunError> {
         let mut moved = Ok(());
         self.ledger.changed(|next| {
             if moved.is_ok() {
                 moved = parts.source.finished(next);
             }
         });
-        moved?;
-        if self.last_commit.elapsed() >= self.commit_interval {
-            parts.source.commit(false)?;
-            self.last_commit = Instant::now();
-            self.gauges(parts);
-        }
-        parts.board.beat();
-        self.hold_back(parts)
+        Ok(moved?)
     }
 
     /// What changes slowly and is looked at once per commit.
@@ -174,6 +237,7 @@ impl Flow {
             parts.metrics.consumer_lag(lag);
         }
         parts.metrics.ready(parts.board.readiness().is_ok());
+        parts.metrics.population(self.population.0, self.population.1);
         if let (Some(interval), (rows @ 1.., incidents)) = (self.interval_seconds, self.judged) {
             parts.metrics.alarm_rate_measured(incidents as f64 / (rows as f64 * interval / SECONDS_PER_DAY));
         }
@@ -193,23 +257,37 @@ impl Flow {
         }
     }
 
+    /// Stops the source while a model is trained, and resumes it after. It is polled on, so that its group is kept.
+    pub(super) fn pause_for_training(&mut self, parts: &mut Parts<'_>, training: bool) -> Result<(), RunError> {
+        self.set_pause(parts, Pause { training, ..self.pause })
+    }
+
     /// Stops and resumes the source, so that outputs that nobody takes can't pile up while its group is kept.
     fn hold_back(&mut self, parts: &mut Parts<'_>) -> Result<(), RunError> {
-        let full = self.outstanding.len() >= MOST_OUTSTANDING;
-        let drained = self.outstanding.len() <= MOST_OUTSTANDING / 2;
-        if (full && !self.paused) || (drained && self.paused) {
-            self.paused = full;
-            parts.source.pause(self.paused)?;
-            tracing::warn!(paused = self.paused, outstanding = self.outstanding.len(), "outputs wait for the sink");
+        let (count, bytes) = (self.outstanding.len(), self.outstanding_bytes);
+        let full = count >= MOST_OUTSTANDING || bytes >= MOST_OUTSTANDING_BYTES;
+        let drained = count <= MOST_OUTSTANDING / 2 && bytes <= MOST_OUTSTANDING_BYTES / 2;
+        let outputs = full || (self.pause.outputs && !drained);
+        if outputs != self.pause.outputs {
+            tracing::warn!(paused = outputs, outstanding = count, bytes, "outputs wait for the sink");
+        }
+        self.set_pause(parts, Pause { outputs, ..self.pause })
+    }
+
+    fn set_pause(&mut self, parts: &mut Parts<'_>, pause: Pause) -> Result<(), RunError> {
+        let was_on = std::mem::replace(&mut self.pause, pause).is_on();
+        if pause.is_on() != was_on {
+            parts.source.pause(pause.is_on())?;
         }
         Ok(())
     }
 
-    fn take_deliveries(&mut self, parts: &mut Parts<'_>, wait: Duration) {
-        let Self { ledger, outstanding, summary, .. } = self;
+    fn take_deliveries(&mut self, parts: &mut Parts<'_>, wait: Duration) -> Result<(), RunError> {
+        let Self { ledger, outstanding, outstanding_bytes, summary, .. } = self;
         let metrics = parts.metrics;
         parts.sink.deliveries(wait, &mut |Delivery { position, result }| {
-            let Some(kind) = outstanding.remove(&position) else { return };
+            let Some((kind, bytes)) = outstanding.remove(&position) else { return };
+            *outstanding_bytes -= bytes;
             match (&result, kind) {
                 (Ok(()), OutputKind::Anomaly) => summary.anomalies += 1,
                 (Ok(()), OutputKind::DeadLetter) => summary.dead_letters += 1,
@@ -217,18 +295,21 @@ impl Flow {
             }
             metrics.delivered(kind, position, &result);
             ledger.done(position);
-        });
+        })?;
+        Ok(())
     }
 
-    fn source_event(&mut self, event: SourceEvent, parts: &mut Parts<'_>) {
+    fn source_event(&mut self, event: SourceEvent, parts: &mut Parts<'_>, revoked: &mut Vec<i32>) {
         match event {
             SourceEvent::Assigned(partitions) => tracing::info!(?partitions, "partitions assigned"),
             SourceEvent::Revoked(partitions) => {
                 tracing::info!(?partitions, "partitions revoked");
-                for partition in partitions {
-                    self.ledger.revoke(partition);
-                }
+                partitions.iter().for_each(|partition| {
+                    self.ledger.revoke(*partition);
+                });
+                revoked.extend(partitions);
             }
+            SourceEvent::Committed(partitions) => parts.metrics.offsets_committed(partitions as u64),
             SourceEvent::Up => {
                 parts.metrics.connected(Side::Source);
                 parts.board.set_source(Ok(()));
@@ -240,14 +321,15 @@ impl Flow {
         }
     }
 
-    /// Waits for the outstanding deliveries, commits, and sums up. Called once, at the end.
+    /// Waits for the outstanding deliveries, commits, and sums up, by the deadline. Called once, at the end.
     pub(super) fn drain(mut self, parts: &mut Parts<'_>, deadline: Duration) -> Result<RunSummary, RunError> {
         let until = Instant::now() + deadline;
         while !self.outstanding.is_empty() && Instant::now() < until {
             self.tend(parts, Duration::from_millis(50))?;
         }
         self.tend(parts, Duration::ZERO)?;
-        parts.source.commit(true)?;
+        parts.source.commit_last(until.saturating_duration_since(Instant::now()))?;
+        self.tend(parts, Duration::ZERO)?;
         match self.outstanding.len() {
             0 => Ok(self.summary),
             outputs => Err(RunError::Deadline { outputs }),

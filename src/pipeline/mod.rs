@@ -2,11 +2,13 @@
 //! comes out. `demo`, `score` and `run` use the very same loop; only source and sink differ.
 
 pub mod cold_start;
+pub mod collection;
 pub mod entities;
 mod flow;
 pub mod observed;
 pub mod run;
 pub mod scoring;
+pub mod training;
 
 use std::time::Duration;
 
@@ -30,6 +32,8 @@ pub enum SourceEvent {
     Assigned(Vec<i32>),
     /// These partitions are no longer ours.
     Revoked(Vec<i32>),
+    /// The broker acknowledged the offsets of so many partitions.
+    Committed(usize),
     /// The connection is up.
     Up,
     /// The connection is down; the text says why.
@@ -48,9 +52,11 @@ pub trait Source {
     fn finished(&mut self, next: Position) -> Result<(), SourceError>;
     /// Stops (`true`) or goes on (`false`) with delivery while staying a member of the group.
     fn pause(&mut self, paused: bool) -> Result<(), SourceError>;
-    /// Commits what [`Source::finished`] was told: in the background, or (`wait`) until the broker has it.
-    fn commit(&mut self, wait: bool) -> Result<(), SourceError>;
-    /// Records that wait in the source; `None` when it can't tell.
+    /// Commits what [`Source::finished`] was told, in the background.
+    fn commit(&mut self) -> Result<(), SourceError>;
+    /// Commits it for the last time and waits for the broker to have it, at most this long; nothing is lent after it.
+    fn commit_last(&mut self, wait: Duration) -> Result<(), SourceError>;
+    /// Records of the assigned partitions that were not lent yet; `None` when it can't tell.
     fn lag(&self) -> Option<i64> {
         None
     }
@@ -89,6 +95,16 @@ pub enum Output {
     },
 }
 
+impl Output {
+    /// Bytes that it holds while it waits.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Anomaly { json, .. } => json.len(),
+            Self::DeadLetter { payload, .. } => payload.as_ref().map_or(0, Vec::len),
+        }
+    }
+}
+
 /// The end of one [`Output`]'s way: the broker has it, or it never will.
 #[derive(Debug)]
 pub struct Delivery {
@@ -102,8 +118,8 @@ pub struct Delivery {
 pub trait Sink {
     /// Takes one output for the record at `position`. Blocks while the sink's buffer is full.
     fn send(&mut self, position: Position, output: Output) -> Result<(), SinkError>;
-    /// Hands over the deliveries that ended since the last call, waiting at most `wait` for the first one.
-    fn deliveries(&mut self, wait: Duration, visit: &mut dyn FnMut(Delivery));
+    /// Hands over the deliveries that ended since the last call, waiting at most `wait` for them.
+    fn deliveries(&mut self, wait: Duration, visit: &mut dyn FnMut(Delivery)) -> Result<(), SinkError>;
     /// Whether the receiving end is connected; `Err` says why not.
     fn health(&self) -> Result<(), String>;
 }
@@ -158,8 +174,9 @@ impl Sink for Discard {
         Ok(())
     }
 
-    fn deliveries(&mut self, _: Duration, visit: &mut dyn FnMut(Delivery)) {
+    fn deliveries(&mut self, _: Duration, visit: &mut dyn FnMut(Delivery)) -> Result<(), SinkError> {
         self.taken.drain(..).for_each(|position| visit(Delivery { position, result: Ok(()) }));
+        Ok(())
     }
 
     fn health(&self) -> Result<(), String> {

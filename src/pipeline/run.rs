@@ -9,29 +9,27 @@ use std::{
 };
 
 use super::{
-    Observer, Polled, Sink, SinkError, Source, SourceError, Unscored,
-    cold_start::{Collection, Training, TrainingState},
+    Observer, Polled, Sink, SinkError, Source, SourceError,
+    cold_start::ColdStart,
     flow::{Flow, Outside},
-    scoring::{End, Scoring, ScoringError},
+    scoring::{Scoring, ScoringError},
 };
 use crate::{
     config::settings::{AlarmBudget, Settings},
     detect::Scorers,
     model::{Model, ModelError, registry::Registry},
-    record::RecordError,
     telemetry::{
         board::{Board, ModelStatus, Phase},
-        metrics::{Metrics, TrainingOutcome},
+        metrics::Metrics,
     },
     train::{
         EpochReport,
         recipe::{Recipe, TrainError},
-        sample::SampleRecord,
     },
 };
 
 /// The longest that one poll waits: the loop looks at shutdown, deliveries and commits at least so often.
-const LONGEST_POLL: Duration = Duration::from_millis(100);
+pub(super) const LONGEST_POLL: Duration = Duration::from_millis(100);
 
 /// The outside of a run.
 pub struct Parts<'a> {
@@ -125,12 +123,7 @@ pub fn run(
     let scoring = match start {
         Start::Model(model) => Some(Scoring::new(model, settings, scorers)?),
         Start::ColdStart { recipe, registry } => {
-            let trained = cold_start(&mut parts, &mut flow, *recipe, settings)?;
-            trained
-                .map(|trained| {
-                    hand_over(&mut parts, &mut flow, trained, &Handover { registry: &registry, settings, scorers })
-                })
-                .transpose()?
+            ColdStart { recipe: *recipe, registry, settings, scorers }.run(&mut parts, &mut flow)?
         }
     };
     if let Some(mut scoring) = scoring {
@@ -139,31 +132,6 @@ pub fn run(
     }
     parts.board.set_phase(Phase::Draining);
     flow.drain(&mut parts, settings.pipeline.shutdown_deadline)
-}
-
-/// Stores the new model, fills the windows from its sample, and takes up what came in meanwhile.
-fn hand_over(
-    parts: &mut Parts<'_>,
-    flow: &mut Flow,
-    trained: Trained,
-    handover: &Handover<'_>,
-) -> Result<Scoring, RunError> {
-    let path = handover.registry.publish(&trained.model)?;
-    tracing::info!(model = trained.model.version, path = %path.display(), "model stored");
-    let mut scoring = Scoring::new(Arc::new(trained.model), handover.settings, handover.scorers)?;
-    let mut outside = Outside { sink: &mut *parts.sink, metrics: parts.metrics };
-    for record in trained.sample.iter() {
-        if let Err(error) = scoring.prime(&record.lend()) {
-            flow.end(&record.lend(), End::DeadLetter(error), &mut outside)?;
-        }
-    }
-    flow.release_collected();
-    for record in &trained.strays {
-        if let Some(end) = scoring.take(&record.lend(), &mut *parts.observer) {
-            flow.end(&record.lend(), end, &mut outside)?;
-        }
-    }
-    Ok(scoring)
 }
 
 fn announce(parts: &Parts<'_>, scoring: &Scoring, settings: &Settings) {
@@ -190,20 +158,28 @@ fn announce(parts: &Parts<'_>, scoring: &Scoring, settings: &Settings) {
 
 /// Scores until the source ends or the program shall stop; the open batch is finished in either case.
 fn score(parts: &mut Parts<'_>, flow: &mut Flow, scoring: &mut Scoring, settings: &Settings) -> Result<(), RunError> {
+    let batch_wait = settings.pipeline.batch_wait;
     let mut opened: Option<Instant> = None;
     while !parts.stop.load(Ordering::Relaxed) {
-        let room = settings.pipeline.batch_rows - scoring.pending();
-        let wait = opened.map_or(LONGEST_POLL, |since| settings.pipeline.batch_wait.saturating_sub(since.elapsed()));
-        let polled = poll(parts, flow, scoring, room, wait)?;
+        let wait = opened.map_or(LONGEST_POLL, |since| batch_wait.saturating_sub(since.elapsed())).min(LONGEST_POLL);
+        let polled = poll(parts, flow, scoring, wait)?;
         if scoring.pending() > 0 {
             opened.get_or_insert_with(Instant::now);
         }
-        let due = opened.is_some_and(|since| since.elapsed() >= settings.pipeline.batch_wait);
-        if scoring.is_full() || due || polled == Polled::End {
+        let due = opened.is_some_and(|since| since.elapsed() >= batch_wait);
+        if scoring.room() == 0 || due || polled == Polled::End {
             flush(parts, flow, scoring)?;
             opened = None;
         }
-        flow.tend(parts, Duration::ZERO)?;
+        let revoked = flow.tend(parts, Duration::ZERO)?;
+        if !revoked.is_empty() {
+            // Whoever has the partitions now reads from the last commit: what is still open of them is theirs.
+            scoring.drop_pending(&revoked);
+            flush(parts, flow, scoring)?;
+            scoring.forget(&revoked);
+            opened = None;
+        }
+        flow.population(scoring);
         if polled == Polled::End {
             break;
         }
@@ -211,27 +187,27 @@ fn score(parts: &mut Parts<'_>, flow: &mut Flow, scoring: &mut Scoring, settings
     flush(parts, flow, scoring)
 }
 
-fn poll(
-    parts: &mut Parts<'_>,
-    flow: &mut Flow,
-    scoring: &mut Scoring,
-    room: usize,
-    wait: Duration,
-) -> Result<Polled, RunError> {
+fn poll(parts: &mut Parts<'_>, flow: &mut Flow, scoring: &mut Scoring, wait: Duration) -> Result<Polled, RunError> {
     let Parts { source, sink, observer, metrics, .. } = parts;
     let mut outside = Outside { sink: &mut **sink, metrics };
     let mut failed = None;
+    let mut first: Option<Instant> = None;
     let now = now_ms();
-    let polled = source.poll(room, wait, &mut |raw| {
+    let polled = source.poll(scoring.room(), wait, &mut |raw| {
+        first.get_or_insert_with(Instant::now);
         flow.open(&raw, now);
         if let Some(end) = scoring.take(&raw, &mut **observer) {
             failed = failed.take().or(flow.end(&raw, end, &mut outside).err());
         }
     })?;
+    if let Some(first) = first {
+        flow.received(first.elapsed());
+    }
     failed.map_or(Ok(polled), Err)
 }
 
-fn flush(parts: &mut Parts<'_>, flow: &mut Flow, scoring: &mut Scoring) -> Result<(), RunError> {
+/// Scores and judges the open batch.
+pub(super) fn flush(parts: &mut Parts<'_>, flow: &mut Flow, scoring: &mut Scoring) -> Result<(), RunError> {
     let Parts { sink, observer, metrics, .. } = parts;
     let mut outside = Outside { sink: &mut **sink, metrics };
     let mut failed = None;
@@ -244,133 +220,7 @@ fn flush(parts: &mut Parts<'_>, flow: &mut Flow, scoring: &mut Scoring) -> Resul
     failed.map_or(Ok(()), Err)
 }
 
-fn now_ms() -> i64 {
+/// Now, milliseconds since the epoch.
+pub(super) fn now_ms() -> i64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
-}
-
-/// What a cold start made.
-struct Trained {
-    model: Model,
-    sample: Arc<Vec<SampleRecord>>,
-    /// Records that were already on their way when the source was paused.
-    strays: Vec<SampleRecord>,
-}
-
-/// Where a new model goes and what it works with.
-struct Handover<'a> {
-    registry: &'a Registry,
-    settings: &'a Settings,
-    scorers: &'a dyn Scorers,
-}
-
-/// Collects and trains. `None` when the program was told to stop before there was a model.
-fn cold_start(
-    parts: &mut Parts<'_>,
-    flow: &mut Flow,
-    recipe: Recipe,
-    settings: &Settings,
-) -> Result<Option<Trained>, RunError> {
-    let Some(sample) = collect(parts, flow, settings)? else { return Ok(None) };
-    parts.source.pause(true)?;
-    let started = Instant::now();
-    parts.metrics.training_started(sample.len());
-    parts.board.set_phase(Phase::Training { epoch: 0, epochs: recipe.settings.training.network.epochs });
-    let mut training = Training::start(recipe, Arc::clone(&sample)).map_err(RunError::Thread)?;
-    let mut strays = Vec::new();
-    loop {
-        match training.state() {
-            TrainingState::Running(reports) => reports.iter().for_each(|report| tell_epoch(parts, report)),
-            TrainingState::Done(result) => {
-                let Some(model) = finish(parts, *result, started)? else { return Ok(None) };
-                parts.source.pause(false)?;
-                return Ok(Some(Trained { model, sample, strays }));
-            }
-        }
-        if parts.stop.load(Ordering::Relaxed) {
-            training.cancel();
-        }
-        // A paused source lends nothing, but being polled is what keeps it in its group.
-        let Parts { source, sink, metrics, .. } = &mut *parts;
-        let mut outside = Outside { sink: &mut **sink, metrics };
-        let mut failed = None;
-        let now = now_ms();
-        source.poll(1, LONGEST_POLL, &mut |raw| {
-            flow.open(&raw, now);
-            match SampleRecord::copy(&raw) {
-                Some(record) => strays.push(record),
-                None => failed = flow.end(&raw, End::DeadLetter(RecordError::Empty), &mut outside).err(),
-            }
-        })?;
-        failed.map_or(Ok(()), Err)?;
-        flow.tend(parts, Duration::ZERO)?;
-    }
-}
-
-fn tell_epoch(parts: &mut Parts<'_>, report: &EpochReport) {
-    parts.metrics.training_epoch(report.epoch, report.training_loss, report.validation_loss);
-    parts.board.set_phase(Phase::Training { epoch: report.epoch, epochs: report.epochs });
-    (parts.progress)(report);
-}
-
-/// The model that training made; `None` when it was cancelled.
-fn finish(parts: &Parts<'_>, result: Result<Model, TrainError>, started: Instant) -> Result<Option<Model>, RunError> {
-    match result {
-        Ok(model) => {
-            let provenance = &model.metadata.provenance;
-            parts.metrics.training_finished(&TrainingOutcome {
-                epochs: provenance.epochs,
-                training_loss: provenance.training_loss,
-                validation_loss: provenance.validation_loss,
-                took: started.elapsed(),
-            });
-            Ok(Some(model))
-        }
-        Err(TrainError::Cancelled) => Ok(None),
-        Err(error) => {
-            parts.metrics.training_failed(&error.to_string());
-            Err(error.into())
-        }
-    }
-}
-
-fn collect(
-    parts: &mut Parts<'_>,
-    flow: &mut Flow,
-    settings: &Settings,
-) -> Result<Option<Arc<Vec<SampleRecord>>>, RunError> {
-    let mut collection = Collection::new(settings.training.rows);
-    let mut told = 0;
-    tracing::info!(rows = settings.training.rows, "no model yet: collecting records to train on");
-    while !collection.is_complete() {
-        if parts.stop.load(Ordering::Relaxed) {
-            return Ok(None);
-        }
-        let (have, need) = collection.progress();
-        let Parts { source, sink, observer, metrics, .. } = &mut *parts;
-        let mut outside = Outside { sink: &mut **sink, metrics };
-        let mut failed = None;
-        let now = now_ms();
-        let polled = source.poll((need - have).min(settings.pipeline.batch_rows), LONGEST_POLL, &mut |raw| {
-            flow.open(&raw, now);
-            if collection.take(&raw) {
-                flow.collect(raw.position);
-                observer.unscored(&Unscored { position: raw.position, entity: "", time_us: None, why: "collected" });
-            } else {
-                failed = failed.take().or(flow.end(&raw, End::DeadLetter(RecordError::Empty), &mut outside).err());
-            }
-        })?;
-        failed.map_or(Ok(()), Err)?;
-        let (have, need) = collection.progress();
-        parts.metrics.cold_start_remaining(need.saturating_sub(have));
-        parts.board.set_phase(Phase::Collecting { have, need });
-        if have * 10 / need.max(1) > told {
-            told = have * 10 / need.max(1);
-            tracing::info!(have, need, "collecting");
-        }
-        flow.tend(parts, Duration::ZERO)?;
-        if polled == Polled::End && !collection.is_complete() {
-            return Err(RunError::TooShort { have, need });
-        }
-    }
-    Ok(Some(Arc::new(collection.into_records())))
 }

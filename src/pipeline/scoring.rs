@@ -110,6 +110,9 @@ pub struct Scoring {
     raw: Vec<u8>,
     residuals: Vec<f32>,
     capacity: usize,
+    max_entities: usize,
+    /// Records taken since the open batch got its first row.
+    taken: usize,
     imputed_values: u64,
     evicted: u64,
     open_incidents: i64,
@@ -146,6 +149,8 @@ impl Scoring {
             raw: Vec::new(),
             residuals: Vec::new(),
             capacity: settings.pipeline.batch_rows,
+            max_entities: settings.pipeline.max_entities,
+            taken: 0,
             imputed_values: 0,
             evicted: 0,
             open_incidents: 0,
@@ -167,9 +172,11 @@ impl Scoring {
         self.pending.len()
     }
 
-    /// Whether the open batch takes no more rows.
-    pub fn is_full(&self) -> bool {
-        self.pending.len() >= self.capacity
+    /// How many more records may be taken before the open batch has to be flushed. Not more than there may be entities:
+    /// so many others can make an entity give way, and one of the open batch must not.
+    pub fn room(&self) -> usize {
+        let taken = if self.pending.is_empty() { 0 } else { self.taken };
+        (self.capacity - self.pending.len()).min(self.max_entities - taken)
     }
 
     /// Entities known.
@@ -182,7 +189,7 @@ impl Scoring {
         self.open_incidents
     }
 
-    /// Takes one record: `None` when it joined the batch, else how it ended.
+    /// Takes one record: `None` when it joined the batch, else how it ended. There must be [`Scoring::room`] for it.
     pub fn take(&mut self, raw: &RawRecord<'_>, observer: &mut dyn Observer) -> Option<End> {
         match self.admit(raw) {
             Ok(true) => None,
@@ -238,12 +245,17 @@ impl Scoring {
     fn admit(&mut self, raw: &RawRecord<'_>) -> Result<bool, RecordError> {
         self.decoder.decode(raw, &mut self.decoded)?;
         let (rows, width) = (self.context.model.metadata.window, self.row.len());
+        self.taken = if self.pending.is_empty() { 1 } else { self.taken + 1 };
         let touched = self.entities.touch(&self.decoded.entity, || EntityState::new(rows, width));
-        self.evicted += u64::from(touched.evicted.is_some());
+        if let Some((_, evicted)) = touched.evicted {
+            self.evicted += 1;
+            self.open_incidents -= i64::from(evicted.incident.open().is_some());
+        }
         let index = touched.index;
         let marks = self.imputed.len();
         self.imputed.resize(marks + width, false);
         let state = self.entities.get_mut(index).expect("the entity was entered above");
+        state.partition = raw.position.partition;
         let encoded =
             self.encoder.encode(&self.decoded, &mut state.counters, &mut self.row, &mut self.imputed[marks..]);
         if let Err(error) = encoded {
@@ -294,11 +306,8 @@ impl Scoring {
             imputed: &self.imputed[index * width..(index + 1) * width],
         };
         let entity = self.entities.name(pending.entity).map(Arc::clone).unwrap_or_default();
-        // Checked settings hold more entities than a batch has rows, so none of the batch can have made room for another.
-        let state = self
-            .entities
-            .get_mut(pending.entity)
-            .expect("an entity of the open batch was touched after all evicted ones");
+        let state =
+            self.entities.get_mut(pending.entity).expect("`room` keeps entities of the open batch from giving way");
         let judged = context.judge.judge(row.residuals, row.imputed, &mut state.judgement);
         if !judged.score.is_finite() {
             let why = RecordError::NonFiniteScore;
@@ -337,7 +346,34 @@ impl Scoring {
     }
 
     fn unscored<'a>(&'a self, raw: &RawRecord<'_>, why: &'a str) -> Unscored<'a> {
-        Unscored { position: raw.position, entity: &self.decoded.entity, time_us: Some(self.decoded.time_us), why }
+        Unscored { position: raw.position, entity: &self.decoded.entity, time_us: self.decoded.known_time_us(), why }
+    }
+
+    /// Takes the rows of these partitions out of the open batch, as if they had not come.
+    pub fn drop_pending(&mut self, partitions: &[i32]) {
+        let width = self.row.len();
+        let window = width * self.context.model.metadata.window;
+        let gone = |pending: &Pending| partitions.contains(&pending.position.partition);
+        let kept: Vec<usize> = (0..self.pending.len()).filter(|index| !gone(&self.pending[*index])).collect();
+        for (to, from) in kept.iter().enumerate() {
+            self.windows.copy_within(from * window..(from + 1) * window, to * window);
+            self.imputed.copy_within(from * width..(from + 1) * width, to * width);
+        }
+        self.windows.truncate(kept.len() * window);
+        self.imputed.truncate(kept.len() * width);
+        self.pending.retain(|pending| !gone(pending));
+    }
+
+    /// Forgets the entities whose records come from these partitions. The open batch must be empty.
+    pub fn forget(&mut self, partitions: &[i32]) {
+        assert!(self.pending.is_empty(), "an entity of the open batch can't be forgotten");
+        let mut open_incidents = 0;
+        self.entities.retain(|_, state| {
+            let keep = !partitions.contains(&state.partition);
+            open_incidents += i64::from(!keep && state.incident.open().is_some());
+            keep
+        });
+        self.open_incidents -= open_incidents;
     }
 
     fn clear(&mut self) {

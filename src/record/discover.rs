@@ -107,7 +107,7 @@ impl Discovery {
     pub fn observe(&mut self, payload: &[u8]) -> Result<(), RecordError> {
         let mut leaves = Vec::new();
         let read = utf8(payload).and_then(|text| {
-            // NaN says as little about its field as null.
+            // What is not finite says as little about its field as null.
             let masked = mask_not_a_number(text, |masked, _| masked.push_str("null"));
             walk(masked.as_deref().unwrap_or(text), &mut leaves)
         });
@@ -164,18 +164,24 @@ impl Discovery {
     }
 
     /// The fields that are numbers, in order of first appearance: present (not null, not NaN) in at least half of the
-    /// records, and a number in at least half of those. Each is named by its path. The paths of `exclude`, and all that
-    /// stands beneath them, are left out; entity and event time belong there.
+    /// records, and a number in at least half of those. Each is named by its path's [`FieldPath::label`]. The paths of
+    /// `exclude`, and all that stands beneath them, are left out; entity and event time belong there. One that leaves
+    /// out nothing is warned of: it may be a slip.
     ///
     /// # Errors
     /// [`DiscoveryError::NoRecords`], [`DiscoveryError::NoNumericFields`] or [`DiscoveryError::TooManyFields`].
     pub fn numeric_features(&self, exclude: &[FieldPath]) -> Result<Vec<FeatureSetting>, DiscoveryError> {
         self.check()?;
+        for path in self.without_effect(exclude) {
+            tracing::warn!(%path, "no record holds a value at a path that is to be left out of the features");
+        }
         let wanted = |field: &&Field| !exclude.iter().any(|path| path.contains(&field.path));
         let fields = self.fields.iter().filter(wanted).collect::<Vec<_>>();
         let often = |field: &&&Field| 2 * field.present >= self.records && 2 * field.numeric >= field.present;
+        let nested: HashSet<String> =
+            fields.iter().filter(|field| field.path.name().is_none()).map(|field| field.path.to_string()).collect();
         let numeric = fields.iter().filter(often).map(|field| FeatureSetting {
-            name: field.path.to_string(),
+            name: field.path.label(|name| nested.contains(name)),
             path: field.path.clone(),
             kind: FeatureKind::Numeric { transform: Transform::None },
         });
@@ -184,6 +190,11 @@ impl Discovery {
             return Err(DiscoveryError::NoNumericFields { fields: fields.len(), records: self.records });
         }
         Ok(features)
+    }
+
+    /// Those of the paths at and beneath which no record holds a value.
+    fn without_effect<'p>(&self, paths: &'p [FieldPath]) -> Vec<&'p FieldPath> {
+        paths.iter().filter(|path| !self.fields.iter().any(|field| path.contains(&field.path))).collect()
     }
 
     /// The categories of the field at `path`, the most frequent first, equally frequent ones by name.
@@ -349,7 +360,8 @@ mod tests {
     #[test]
     fn numeric_fields_come_in_order_of_first_appearance() {
         let payloads = [r#"{"z":1,"s":"x","v":{"b":2.5,"a":[1,2]}}"#, r#"{"a.b":1,"z":2,"v":{"b":1,"a":[1,2]}}"#];
-        assert_eq!(names(&payloads, &[]), ["z", "v.b", "v.a.0", "v.a.1", r"a\.b"]);
+        assert_eq!(names(&payloads, &[]), ["z", "v.b", "v.a.0", "v.a.1", "a.b"]);
+        assert_eq!(names(&[r#"{"a.b":1,"a":{"b":2}}"#], &[]), [r"a\.b", "a.b"], "two fields, two names");
     }
 
     #[test]
@@ -358,7 +370,7 @@ mod tests {
             r#"{"a":1,"b":"x","c":1,"e":1,"f":1}"#,
             r#"{"a":1,"b":"x","c":null,"e":"x","f":true}"#,
             r#"{"a":1,"b":1,"c":NaN,"d":1}"#,
-            r#"{"a":1,"c":-Infinity,"d":1}"#,
+            r#"{"a":1,"c":-1e999,"d":1}"#,
         ];
         assert_eq!(names(&payloads, &[]), ["a", "e", "f", "d"]);
     }
@@ -367,6 +379,8 @@ mod tests {
     fn excluded_paths_and_what_stands_beneath_are_left_out() {
         let payloads = [r#"{"ts":1,"v":{"a":1,"b":1},"w":{"a":1}}"#];
         assert_eq!(names(&payloads, &["ts", "v.b", "w"]), ["v.a"]);
+        let paths = ["ts", "w", "tss", "v.c", "v.a.x"].map(|path| path.parse::<FieldPath>().unwrap());
+        assert_eq!(discover(&[], &payloads).without_effect(&paths), [&paths[2], &paths[3], &paths[4]]);
     }
 
     #[test]

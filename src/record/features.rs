@@ -60,6 +60,11 @@ impl FeatureKind {
         !matches!(self, Self::HourOfDay | Self::DayOfWeek)
     }
 
+    /// Whether it hangs on the event time.
+    pub fn needs_time(&self) -> bool {
+        matches!(self, Self::Counter | Self::HourOfDay | Self::DayOfWeek)
+    }
+
     /// Number of columns.
     pub fn width(&self) -> usize {
         match self {
@@ -397,7 +402,7 @@ mod tests {
 
     fn record(time_us: i64, slots: &[(f64, SlotState)]) -> DecodedRecord {
         let (values, states) = slots.iter().copied().unzip();
-        DecodedRecord { values, states, entity: String::new(), time_us }
+        DecodedRecord { values, states, entity: String::new(), time_us, timed: true }
     }
 
     /// Encodes with imputed values -1, -2, ... and returns row and mask.

@@ -156,6 +156,15 @@ pub struct DecodedRecord {
     pub states: Vec<SlotState>,
     /// Entity name; empty when records have no entity.
     pub entity: String,
-    /// Event time, microseconds since the epoch.
+    /// Event time, microseconds since the epoch; 0 where [`DecodedRecord::timed`] is false.
     pub time_us: i64,
+    /// Whether the event time could be told.
+    pub timed: bool,
+}
+
+impl DecodedRecord {
+    /// The event time as far as it could be told.
+    pub fn known_time_us(&self) -> Option<i64> {
+        self.timed.then_some(self.time_us)
+    }
 }

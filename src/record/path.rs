@@ -47,6 +47,23 @@ impl FieldPath {
         self.segments.iter().map(|segment| &**segment)
     }
 
+    /// The plain name where there is but one segment, such as a column of a CSV file.
+    pub fn name(&self) -> Option<&str> {
+        match &*self.segments {
+            [name] => Some(name),
+            _ => None,
+        }
+    }
+
+    /// How it is called in events and scores: its plain name where there is but one segment, so that the column
+    /// `pressure.bar` keeps its name; else its text, also where that name is `taken` by another field.
+    pub fn label(&self, taken: impl Fn(&str) -> bool) -> String {
+        match self.name().filter(|name| !name.is_empty() && !taken(name)) {
+            Some(name) => name.to_owned(),
+            None => self.to_string(),
+        }
+    }
+
     /// Whether `self` is `other` or stands above it.
     pub fn contains(&self, other: &Self) -> bool {
         other.segments.starts_with(&self.segments)
@@ -166,6 +183,14 @@ mod tests {
         assert_eq!(segments(r"\e.a"), ["", "a"]);
         assert_eq!(FieldPath::key("a.b").to_string(), r"a\.b");
         assert_eq!(r"a\.b".parse(), Ok(FieldPath::key("a.b")));
+    }
+
+    #[test]
+    fn a_single_segment_is_called_by_its_plain_name_unless_that_is_taken() {
+        assert_eq!(FieldPath::key("pressure.bar").label(|_| false), "pressure.bar");
+        assert_eq!(FieldPath::key("pressure.bar").label(|name| name == "pressure.bar"), r"pressure\.bar");
+        assert_eq!(r"a.b\.c".parse::<FieldPath>().unwrap().label(|_| false), r"a.b\.c");
+        assert_eq!(FieldPath::key("").label(|_| false), r"\e");
     }
 
     #[test]

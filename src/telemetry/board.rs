@@ -187,6 +187,9 @@ fn readiness(state: &State) -> Result<(), Vec<String>> {
         }
         (None, _) => reasons.push("model: none is loaded".to_owned()),
     }
+    if let (None, Some(error)) = (&state.model, &state.last_error) {
+        reasons.push(format!("last error: {error}"));
+    }
     if state.phase == Phase::Draining {
         reasons.push("draining before the end".to_owned());
     }

@@ -33,10 +33,6 @@ pub struct BatchCounts {
     pub imputed_values: u64,
     /// Incidents that this batch opened.
     pub incidents_opened: u64,
-    /// Incidents open after this batch.
-    pub incidents_open: u64,
-    /// Entities in memory after this batch.
-    pub entities: u64,
     /// Entities that made room.
     pub entities_evicted: u64,
     /// Score of the last row; `None` if no row was scored.
@@ -181,17 +177,24 @@ impl Metrics {
         }
         self.imputed_values.inc_by(counts.imputed_values);
         self.incidents.inc_by(counts.incidents_opened);
-        self.incidents_open.set(counts.incidents_open as f64);
-        self.entities.set(counts.entities as f64);
         self.entities_evicted.inc_by(counts.entities_evicted);
         if let Some(score) = counts.last_score {
             self.score_last.set(score);
         }
-        self.batch_rows.observe(counts.rows as f64);
+        if counts.rows > 0 {
+            self.batch_rows.observe(counts.rows as f64);
+        }
         let times = [counts.receive, counts.score, counts.judge, counts.publish];
-        for (histogram, time) in self.stage_time.iter().zip(times) {
+        // A stage that had nothing to do says nothing of how long it takes.
+        for (histogram, time) in self.stage_time.iter().zip(times).filter(|(_, time)| !time.is_zero()) {
             histogram.observe(time.as_secs_f64());
         }
+    }
+
+    /// So many entities are held in memory, and so many incidents are open.
+    pub fn population(&self, entities: u64, incidents_open: u64) {
+        self.entities.set(entities as f64);
+        self.incidents_open.set(incidents_open as f64);
     }
 
     /// A place for one thread to gather event delays.
@@ -402,18 +405,23 @@ mod tests {
             rows: 3,
             normal: 2,
             anomalous: 1,
-            incidents_open: 4,
             last_score: Some(1.5),
             judge: Duration::from_millis(2),
             ..BatchCounts::default()
         };
         metrics.batch(&counts);
         metrics.batch(&BatchCounts { last_score: None, ..counts });
+        metrics.population(7, 4);
+        // What was decoded but filled no window makes no batch.
+        metrics.batch(&BatchCounts { warming_up: 1, ..BatchCounts::default() });
         assert_eq!(value(&metrics, "strayd_records_total{outcome=\"normal\"}"), 4.0);
         assert_eq!(value(&metrics, "strayd_records_total{outcome=\"anomalous\"}"), 2.0);
         assert_eq!(value(&metrics, "strayd_incidents_open"), 4.0);
         assert_eq!(value(&metrics, "strayd_score_last"), 1.5);
+        assert_eq!(value(&metrics, "strayd_entities"), 7.0);
         assert_eq!(value(&metrics, "strayd_batch_rows_sum"), 6.0);
+        assert_eq!(value(&metrics, "strayd_batch_rows_count"), 2.0);
+        assert_eq!(value(&metrics, "strayd_stage_seconds_count{stage=\"publish\"}"), 0.0);
         assert_eq!(value(&metrics, "strayd_stage_seconds_sum{stage=\"judge\"}"), 0.004);
     }
 

@@ -261,3 +261,22 @@ pub fn kcat(arguments: &[&str], input: &str) -> Option<String> {
     assert!(child.wait().expect("kcat ends").success(), "kcat {arguments:?} failed: {output}");
     Some(output)
 }
+
+/// Makes each test twice: on the shared embedded broker, and on the shared Apache Kafka.
+macro_rules! on_both_brokers {
+    ($($name:ident),+ $(,)?) => {
+        mod embedded {
+            $(#[test]
+            fn $name() {
+                super::$name($crate::support::broker::Kind::Embedded);
+            })+
+        }
+        mod apache {
+            $(#[test]
+            fn $name() {
+                super::$name($crate::support::broker::Kind::Apache);
+            })+
+        }
+    };
+}
+pub(crate) use on_both_brokers;

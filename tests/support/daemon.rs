@@ -19,6 +19,9 @@ use super::tools::{end, root};
 /// How long anything that will happen may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
+/// The default of pipeline.shutdown_deadline, and what a busy machine takes to notice.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(25 + 3);
+
 /// Partitions of every input topic.
 pub const PARTITIONS: i32 = 2;
 
@@ -242,7 +245,7 @@ impl Daemon {
         self.child.id()
     }
 
-    /// SIGTERM, and how it ended.
+    /// SIGTERM, and how it ended, which has to be within the shutdown deadline.
     pub fn terminate(&mut self) -> ExitStatus {
         let killed = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill runs");
         assert!(killed.success(), "the daemon had ended:\n{}", self.log());
@@ -251,7 +254,7 @@ impl Daemon {
             if let Some(status) = self.child.try_wait().expect("the child can be asked") {
                 return status;
             }
-            assert!(start.elapsed() < PATIENCE, "SIGTERM did not end it:\n{}", self.log());
+            assert!(start.elapsed() < SHUTDOWN_DEADLINE, "SIGTERM did not end it:\n{}", self.log());
             thread::sleep(Duration::from_millis(25));
         }
     }

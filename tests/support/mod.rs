@@ -1,10 +1,11 @@
 //! What several test programs share: outside programs, brokers, and the daemon itself as a child process.
 
 // Each test program includes these files and uses its own part of them.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports, unused_macros)]
 
 pub mod broker;
 pub mod daemon;
+pub mod incidents;
 pub mod prometheus;
 pub mod python;
 pub mod records;

@@ -213,9 +213,13 @@ impl<'a> Fields<'a> {
                 Target::Time(format) => {
                     self.scratch.time = match value {
                         Value::Null => TimeState::Missing,
-                        Value::Number(number) => timestamp::from_number(number.to_f64(), format).into(),
+                        Value::Number(number) if number.to_f64().is_finite() => {
+                            timestamp::from_number(number.to_f64(), format).into()
+                        }
                         Value::Text(text) => timestamp::from_text(text, format).into(),
-                        Value::Boolean(_) | Value::NotANumber | Value::Container => TimeState::Unusable,
+                        Value::Number(_) | Value::Boolean(_) | Value::NotANumber | Value::Container => {
+                            TimeState::Unusable
+                        }
                     }
                 }
             }

@@ -17,8 +17,8 @@ use crate::{
 /// Takes the fields of a [`Schema`] out of JSON payloads. In steady state it allocates nothing.
 ///
 /// - The last of several equal keys wins.
-/// - `NaN`, `Infinity` and `-Infinity`, which are not JSON but written by Python's `json`, make their field unusable,
-///   not the record undecodable.
+/// - `NaN`, `Infinity` and `-Infinity`, which are not JSON but written by Python's `json`, and numbers too large for a
+///   double (`1e999`) make their field unusable, not the record undecodable.
 /// - Integers beyond 2^53 become the nearest double.
 /// - Booleans may be written as `true`, `1` or `"true"`. A text never is a number.
 /// - Categories and entities may be numbers and booleans too; they are known by their shortest text (`1.0` is `1`).
@@ -44,22 +44,37 @@ impl JsonDecoder {
     ///
     /// # Errors
     /// [`RecordError::Empty`], [`RecordError::TooLarge`], [`RecordError::Undecodable`], [`RecordError::NoEntity`] or
-    /// [`RecordError::BadTimestamp`], looked for in this order. What `out` holds after an error is of no use.
+    /// [`RecordError::BadTimestamp`], looked for in this order. After an error `out` holds the entity and the event time
+    /// as far as they could be told of this record, and nothing else of use.
     pub fn decode(&mut self, raw: &RawRecord<'_>, out: &mut DecodedRecord) -> Result<(), RecordError> {
+        // Whoever writes down a record that fails must not find the last one's.
+        out.entity.clear();
+        (out.time_us, out.timed) = (0, false);
         let payload = raw.payload.ok_or(RecordError::Empty)?;
         if payload.len() > self.schema.max_bytes {
             return Err(RecordError::TooLarge { bytes: payload.len(), limit: self.schema.max_bytes });
         }
-        self.read(utf8(payload)?, out)?;
-        self.take_entity(raw, out)?;
-        out.time_us = self.time(raw)?;
-        Ok(())
+        if let Err(fault) = utf8(payload).and_then(|text| self.read(text, out)) {
+            // What was read before the fault may be half of a name.
+            out.entity.clear();
+            return Err(fault);
+        }
+        let named = self.take_entity(raw, out);
+        let time = self.time(raw);
+        if let Ok(time_us) = time {
+            (out.time_us, out.timed) = (time_us, true);
+        }
+        named.and(time.map(drop))
     }
 
     fn read(&mut self, text: &str, out: &mut DecodedRecord) -> Result<(), RecordError> {
         if scan(text, &mut Fields::begin(&self.schema, &mut self.scratch, out)).is_some() {
             return Ok(());
         }
+        self.read_by_serde(text, out)
+    }
+
+    fn read_by_serde(&mut self, text: &str, out: &mut DecodedRecord) -> Result<(), RecordError> {
         let Err(fault) = parse(text, Fields::begin(&self.schema, &mut self.scratch, out)) else { return Ok(()) };
         // An empty array is as unusable as NaN, and with spaces it is as long, so byte offsets stay right.
         let empty_array = |masked: &mut String, length: usize| {
@@ -158,8 +173,9 @@ pub(crate) fn syntax_fault(text: &str, cause: &serde_json::Error) -> RecordError
     RecordError::Undecodable { at: at.min(text.len()), what: format!("{words}, found {}", found(rest)) }
 }
 
-/// The text with `put(text so far, length)` in place of each `NaN`, `Infinity` and `-Infinity`; `None` if there is
-/// none. It only looks outside of strings, where these letters can't stand in JSON: so it never changes what is valid.
+/// The text with `put(text so far, length)` in place of each `NaN`, `Infinity`, `-Infinity` and number too large for a
+/// double, all of at least three characters; `None` if there is none. It only looks outside of strings, where such
+/// letters can't stand in JSON and such numbers are of no use.
 pub(crate) fn mask_not_a_number(text: &str, mut put: impl FnMut(&mut String, usize)) -> Option<String> {
     let mut masked = String::new();
     let (mut copied, mut at, mut in_string) = (0, 0, false);
@@ -168,15 +184,15 @@ pub(crate) fn mask_not_a_number(text: &str, mut put: impl FnMut(&mut String, usi
         match bytes[at] {
             b'\\' if in_string => at += 1,
             b'"' => in_string = !in_string,
-            b'-' | b'N' | b'I' if !in_string => {
-                let token =
-                    ["NaN", "Infinity", "-Infinity"].iter().find(|token| bytes[at..].starts_with(token.as_bytes()));
-                if let Some(token) = token {
+            b'-' | b'N' | b'I' | b'0'..=b'9' if !in_string => {
+                let (length, finite) = token_at(&text[at..]);
+                if !finite {
                     masked.push_str(&text[copied..at]);
-                    put(&mut masked, token.len());
-                    copied = at + token.len();
-                    at = copied - 1;
+                    put(&mut masked, length);
+                    copied = at + length;
                 }
+                at += length;
+                continue;
             }
             _ => {}
         }
@@ -187,6 +203,23 @@ pub(crate) fn mask_not_a_number(text: &str, mut put: impl FnMut(&mut String, usi
     }
     masked.push_str(&text[copied..]);
     Some(masked)
+}
+
+/// Length of the number or word at the start of `rest`, and whether it may stay: it is neither a word for what is no
+/// number nor a number too large for a double.
+fn token_at(rest: &str) -> (usize, bool) {
+    if let Some(word) = ["NaN", "Infinity", "-Infinity"].iter().find(|word| rest.starts_with(**word)) {
+        return (word.len(), false);
+    }
+    let in_number = |byte: &u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
+    let length = rest.bytes().take_while(|byte| in_number(byte)).count();
+    let number = &rest[..length];
+    // Below 1e308 without an exponent: nearly all numbers are told by their length.
+    let finite = (length <= 308 && !number.contains(['e', 'E']))
+        || number.parse::<f64>().is_ok_and(f64::is_finite)
+        // What is no number at all stays, to be told by its place.
+        || serde_json::from_str::<IgnoredAny>(number).is_err();
+    (length.max(1), finite)
 }
 
 /// A value that somebody wants.
