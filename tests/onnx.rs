@@ -159,8 +159,8 @@ fn write_case(folder: &Path, case: &Case, random: &mut Xoshiro256PlusPlus) {
     write_f32(&folder.join("scale.f32"), case.columns.iter().map(|column| &column.scale));
     write_f32(&folder.join("score.f32"), &score);
     // The daemon sums the residuals itself: both must say the same.
-    let variances = || case.columns.iter().map(|column| column.residual_variance);
-    let summed = |row: ArrayView1<'_, f32>| raw_score(&row.to_vec(), variances()) as f32;
+    let variances: Vec<f32> = case.columns.iter().map(|column| column.residual_variance).collect();
+    let summed = |row: ArrayView1<'_, f32>| raw_score(&row.to_vec(), &variances) as f32;
     write_f32(&folder.join("raw_score.f32"), &residual.rows().into_iter().map(summed).collect::<Vec<f32>>());
     for (name, values) in
         [("reconstruction", &reconstruction), ("error", &error), ("latent", &latent), ("residual", &residual)]

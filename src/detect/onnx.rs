@@ -126,11 +126,12 @@ impl OnnxScorer {
 
     /// Runs the golden rows: the first sign of life on the device, and proof that file and runtime agree.
     fn check_golden(&mut self, metadata: &Metadata) -> Result<(), LoadError> {
+        let variances: Vec<f32> = self.columns.iter().map(|column| column.residual_variance).collect();
         let mut residuals = Vec::new();
         for (index, golden) in metadata.golden.iter().enumerate() {
             self.score(&golden.window, 1, &mut residuals)
                 .map_err(|error| LoadError::Broken { cause: error.to_string() })?;
-            let got = raw_score(&residuals, self.columns.iter().map(|column| column.residual_variance)) as f32;
+            let got = raw_score(&residuals, &variances) as f32;
             let close = (got - golden.score).abs() <= GOLDEN_TOLERANCE * golden.score.abs().max(1e-3);
             if !close {
                 return Err(LoadError::Golden { index, got, expected: golden.score });

@@ -192,10 +192,8 @@ impl<'a> HeldBack<'a> {
 
     fn golden(&self, columns: &[Column]) -> Vec<GoldenRow> {
         let width = columns.len();
-        let score = |at: usize| {
-            let residuals = &self.residuals[at * width..(at + 1) * width];
-            raw_score(residuals, columns.iter().map(|column| column.residual_variance))
-        };
+        let variances: Vec<f32> = columns.iter().map(|column| column.residual_variance).collect();
+        let score = |at: usize| raw_score(&self.residuals[at * width..(at + 1) * width], &variances);
         let comparable: Vec<usize> = (0..self.split.held_back.len()).filter(|at| score(*at) < GOLDEN_MAX).collect();
         let every = (comparable.len() / GOLDEN_ROWS).max(1);
         let golden = comparable.into_iter().step_by(every).take(GOLDEN_ROWS).map(|at| {
@@ -349,8 +347,8 @@ mod tests {
         for residuals in [Residuals::Raw, Residuals::HeldBack] {
             for columns in [2, 30, 301] {
                 let metadata = Sample::new(columns, true).described(residuals).unwrap();
-                let changed =
-                    raw_score(&row(&[(0, 1.0)], columns), metadata.columns.iter().map(|c| c.residual_variance));
+                let variances: Vec<f32> = metadata.columns.iter().map(|column| column.residual_variance).collect();
+                let changed = raw_score(&row(&[(0, 1.0)], columns), &variances);
                 let limit = metadata.calibration.limit(&crate::config::settings::AlarmBudget::PerEntityAndDay(0.1));
                 assert!(changed > 3.0 * limit.clone().unwrap(), "{columns} columns: {changed}, limit {limit:?}");
             }

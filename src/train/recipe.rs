@@ -302,7 +302,7 @@ impl Recipe {
     fn params(&self, inputs: usize, code_size: usize, member: usize) -> AutoencoderParams<f32> {
         let network = &self.settings.training.network;
         let hidden =
-            network.hidden.clone().unwrap_or_else(|| vec![(inputs / 2).clamp(16, 128), (inputs / 6).clamp(8, 32)]);
+            network.hidden.clone().unwrap_or_else(|| vec![(inputs / 4).clamp(16, 128), (inputs / 8).clamp(8, 32)]);
         // The settings carry noise and penalties for the kinds that know them; the others must not be given any.
         let kind = network.kind.unwrap_or(NetworkKind::Denoising);
         AutoencoderParams::new(inputs, code_size)
