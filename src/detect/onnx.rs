@@ -7,7 +7,7 @@ use ort::{
 
 use super::{LoadError, ScoreError, Scorer, Scorers, judge::raw_score, runtime::Runtime};
 use crate::model::{
-    Model,
+    Model, graph,
     metadata::{Column, GraphOrigin, Metadata},
 };
 
@@ -77,7 +77,14 @@ fn width(name: &str, dtype: &ValueType) -> Result<Option<usize>, LoadError> {
 
 impl Scorers for Runtime {
     fn scorer(&self, model: &Model) -> Result<Box<dyn Scorer>, LoadError> {
-        let mut scorer = OnnxScorer::new(self.session(&model.bytes)?, &model.metadata)?;
+        let session = match &model.metadata.graph {
+            GraphOrigin::Strayd { .. } => {
+                let part = graph::only(&model.bytes, graph::RESIDUAL);
+                self.session(&part.map_err(|error| LoadError::Broken { cause: error.to_string() })?)?
+            }
+            GraphOrigin::Foreign { .. } => self.session(&model.bytes)?,
+        };
+        let mut scorer = OnnxScorer::new(session, &model.metadata)?;
         scorer.check_golden(&model.metadata)?;
         Ok(Box::new(scorer))
     }
@@ -98,7 +105,7 @@ pub struct OnnxScorer {
 impl OnnxScorer {
     fn new(session: Session, metadata: &Metadata) -> Result<Self, LoadError> {
         let (input, output, foreign) = match &metadata.graph {
-            GraphOrigin::Strayd { .. } => ("window".to_owned(), "residual".to_owned(), false),
+            GraphOrigin::Strayd { .. } => (graph::WINDOW.to_owned(), graph::RESIDUAL.to_owned(), false),
             GraphOrigin::Foreign { input, output } => (input.clone(), output.clone(), true),
         };
         let of_input = find(session.inputs(), &input)?;

@@ -8,6 +8,7 @@
 //! Only the newest row of the window is reconstructed. The clip holds for the network's input alone: a value far off must
 //! not drive the network where it was never fitted, but its residual shall be as large as it is.
 
+mod part;
 mod properties;
 mod reference;
 
@@ -25,6 +26,7 @@ use super::{
     },
 };
 
+pub use part::only;
 pub use properties::{append_metadata, read_metadata};
 pub use reference::{GraphOutputs, reference};
 
