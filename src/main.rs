@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use strayd::cli::{self, Cli, Command};
 
-// Messages are allocated on Kafka's threads and freed on ours; mimalloc does that with the least CPU (docs/performance.md).
+// Messages are allocated on Kafka's threads and freed on ours, which is what mimalloc is made for.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

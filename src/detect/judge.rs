@@ -2,9 +2,9 @@
 //!
 //! A residual is divided by its variance on held-back rows, or by running statistics of its entity that follow slow
 //! drift; the mean over the columns that were not imputed is smoothed per entity and compared with the calibrated limit,
-//! which the row's own score must exceed as well. Pure: arrays in, numbers out; every sum runs in column order and in
-//! double precision, so a score never depends on how rows were batched, and the square of the largest residual that a
-//! graph can give is still a number.
+//! which the row's own score must exceed as well. Pure: arrays in, numbers out; every sum runs in an order that hangs on
+//! the number of columns alone, so a score never depends on how rows were batched, and in double precision, so the square
+//! of the largest residual that a graph can give is still a number.
 
 use crate::model::metadata::{Column, Metadata};
 
