@@ -10,7 +10,7 @@ use std::time::Duration;
 use strayd::kafka::embedded::Reader;
 use support::{
     broker::kcat,
-    tools::{end, root},
+    tools::{end, root, signal},
 };
 
 /// Runs the demo in a folder of its own, and gives the summary.
@@ -80,8 +80,7 @@ impl Running {
 
     /// Ctrl-C.
     fn interrupt(&self) {
-        let status = Command::new("kill").args(["-INT", &self.0.id().to_string()]).status();
-        assert!(status.is_ok_and(|status| status.success()), "the signal can be sent");
+        signal(&self.0, "INT");
     }
 }
 

@@ -14,7 +14,7 @@ use strayd::kafka::embedded::{Fed, Feeder, ReadBack, Reader};
 
 use super::broker::Broker;
 use super::records::Record;
-use super::tools::{end, root};
+use super::tools::{end, root, signal};
 
 /// How long anything that will happen may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -247,8 +247,9 @@ impl Daemon {
 
     /// SIGTERM, and how it ended, which has to be within the shutdown deadline.
     pub fn terminate(&mut self) -> ExitStatus {
-        let killed = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill runs");
-        assert!(killed.success(), "the daemon had ended:\n{}", self.log());
+        let ended = self.child.try_wait().expect("the child can be asked");
+        assert!(ended.is_none(), "the daemon had ended ({ended:?}):\n{}", self.log());
+        signal(&self.child, "TERM");
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("the child can be asked") {

@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, Command};
 
 /// The project's root.
 pub fn root() -> &'static Path {
@@ -34,6 +34,12 @@ pub fn leave_out(message: &str) {
         .and_then(|()| fs::OpenOptions::new().create(true).append(true).open(local.join("left-out")))
         .and_then(|mut file| writeln!(file, "{message}"));
     note.unwrap_or_else(|error| panic!("cannot note in {}: {error}", local.display()));
+}
+
+/// Sends a signal, `TERM` or `INT`. By the shell's own `kill`: a bare machine has no program of that name.
+pub fn signal(child: &Child, signal: &str) {
+    let sent = Command::new("sh").args(["-c", &format!("kill -{signal} {}", child.id())]).status();
+    assert!(sent.expect("sh runs").success(), "no process {} takes the signal {signal}", child.id());
 }
 
 /// Ends the process and reaps it; it may have ended before.
