@@ -143,7 +143,7 @@ impl App {
             foreign,
             source: self.settings.kafka.input_topic.clone(),
             config_sha256: self.config_sha256.clone(),
-            created: now(),
+            created: run::now(),
         };
         Ok(Start::ColdStart { recipe: Box::new(recipe), registry })
     }
@@ -163,12 +163,6 @@ pub fn foreign(runtime: &Runtime, file: &std::path::Path, settings: &Settings) -
         runtime.foreign_ports(&bytes).map_err(|cause| AppError::Foreign { file: file.display().to_string(), cause })?;
     let scaler = settings.model.foreign.as_ref().and_then(|given| Some((given.center.clone()?, given.scale.clone()?)));
     Ok(Foreign { name: file.display().to_string(), bytes: bytes.into(), ports, scaler })
-}
-
-/// Now, RFC 3339, UTC, whole seconds.
-pub fn now() -> String {
-    let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    crate::record::timestamp::to_rfc3339(seconds as i64 * 1_000_000)
 }
 
 /// Sets `stop` on SIGTERM or SIGINT, and ends the program when draining takes much longer than its deadline.

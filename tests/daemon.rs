@@ -5,12 +5,9 @@ mod support;
 use support::{
     broker::{Broker, Kind, kcat, on_both_brokers},
     daemon::{Daemon, Stage},
-    incidents::{PLANTED, incidents_found, record_time, text},
+    incidents::{COLD_START, PLANTED, incidents_found, record_time, text},
     records::{Record, stream},
 };
-
-/// Records that the cold start takes.
-const COLD_START: usize = 2_000;
 
 on_both_brokers!(
     a_cold_start_trains_scores_and_finds_what_was_planted,
@@ -139,7 +136,7 @@ fn a_kill_loses_nothing(kind: Kind) {
     first.kill();
     stage.feed(&records[2_600..]);
     let mut second = stage.start();
-    second.wait_for("everything is committed", |_| (stage.committed() == records.len() as i64).then_some(()));
+    stage.wait_committed(&mut second, records.len());
     let events = stage.events(PLANTED.len());
     assert_eq!(incidents_found(&events, &records), PLANTED.len());
     // Judged twice by the same model, a record has the same id: whoever reads the topic can tell.
@@ -170,7 +167,7 @@ fn a_broker_that_goes_away_is_waited_for(kind: Kind) {
     broker.up();
     stage.feed(&records[2_300..]);
     daemon.wait_ready();
-    daemon.wait_for("everything is committed", |_| (stage.committed() == records.len() as i64).then_some(()));
+    stage.wait_committed(&mut daemon, records.len());
     assert_eq!(incidents_found(&stage.events(PLANTED.len()), &records), PLANTED.len());
     assert_eq!(daemon.terminate().code(), Some(0), "{}", daemon.log());
 }
@@ -207,7 +204,7 @@ fn an_output_topic_that_is_missing_is_waited_for_and_costs_no_event() {
     assert!(stage.committed() < records.len() as i64, "an event that nobody took holds its offset back");
     stage.create_output_topics();
     daemon.wait_ready();
-    daemon.wait_for("everything is committed", |_| (stage.committed() == records.len() as i64).then_some(()));
+    stage.wait_committed(&mut daemon, records.len());
     assert_eq!(incidents_found(&stage.events(PLANTED.len()), &records), PLANTED.len());
     assert_eq!(daemon.metric("strayd_outputs_total")["kind=\"anomaly\",result=\"refused\""], 0.0);
 }

@@ -6,12 +6,9 @@ mod support;
 use support::{
     broker::{Broker, Kind, on_both_brokers},
     daemon::{Daemon, Stage},
-    incidents::{PLANTED, incidents_found},
+    incidents::{COLD_START, PLANTED, incidents_found},
     records::{Record, stream},
 };
-
-/// Records that the cold start takes.
-const COLD_START: usize = 2_000;
 
 on_both_brokers!(
     a_second_member_takes_its_share_and_takes_over_all,
@@ -23,11 +20,6 @@ on_both_brokers!(
 
 fn bad(payload: &str) -> Record {
     Record { key: "broken".into(), payload: payload.into(), planted: false }
-}
-
-fn wait_committed(daemon: &mut Daemon, stage: &Stage, records: usize) {
-    daemon
-        .wait_for(&format!("{records} records are committed"), |_| (stage.committed() == records as i64).then_some(()));
 }
 
 fn a_second_member_takes_its_share_and_takes_over_all(kind: Kind) {
@@ -44,11 +36,11 @@ fn a_second_member_takes_its_share_and_takes_over_all(kind: Kind) {
         daemon.log().lines().find(assigned).map(|_| ())
     });
     stage.feed(&records[COLD_START..3_000]);
-    wait_committed(&mut second, &stage, 3_000);
+    stage.wait_committed(&mut second, 3_000);
     assert!(first.sum("strayd_records_total") < 3_000.0, "the second has its share:\n{}", second.log());
     assert_eq!(first.terminate().code(), Some(0), "{}", first.log());
     stage.feed(&records[3_000..]);
-    wait_committed(&mut second, &stage, records.len());
+    stage.wait_committed(&mut second, records.len());
     assert!(second.sum("strayd_records_total") > 1_000.0);
     assert!(second.sum("strayd_offsets_committed_total") > 0.0);
     assert_eq!(incidents_found(&stage.events(PLANTED.len()), &records), PLANTED.len());
@@ -61,7 +53,7 @@ fn a_stop_while_the_broker_is_away_ends_by_the_deadline(kind: Kind) {
     stage.feed(&stream(9, 2_100, 4, &[]));
     let mut daemon = stage.start();
     daemon.wait_ready();
-    wait_committed(&mut daemon, &stage, 2_100);
+    stage.wait_committed(&mut daemon, 2_100);
     broker.down();
     daemon.wait_for("/readyz is 503", |daemon| daemon.get("/readyz").filter(|(code, _)| *code == 503));
     assert_eq!(daemon.terminate().code(), Some(0), "{}", daemon.log());
@@ -94,7 +86,7 @@ fn a_topic_that_begins_with_bad_records_is_trained_on_what_follows(kind: Kind) {
     let sound = stream(11, 6_000, 4, &[]);
     stage.feed(&sound);
     daemon.wait_ready();
-    wait_committed(&mut daemon, &stage, records.len() + sound.len());
+    stage.wait_committed(&mut daemon, records.len() + sound.len());
     assert_eq!(daemon.sum("strayd_dead_letters_total"), records.len() as f64);
     assert_eq!(daemon.terminate().code(), Some(0), "{}", daemon.log());
 }

@@ -23,7 +23,11 @@ use crate::{
         scores::{ScoreRow, ScoresWriter},
     },
     model::Model,
-    pipeline::{Discard, Observer, Polled, Source, Unscored, observed::Observed, run::Start},
+    pipeline::{
+        Discard, Observer, Polled, Source, Unscored,
+        observed::Observed,
+        run::{self, Start},
+    },
     record::{
         features::{FeatureKind, FeatureSetting},
         path::FieldPath,
@@ -90,7 +94,7 @@ pub fn train(args: &TrainArgs) -> Result<(), Failure> {
         foreign,
         source: names(&args.data),
         config_sha256: loaded.training_sha256.clone(),
-        created: app::now(),
+        created: run::now(),
     };
     let mut bar = TrainingProgress::new(std::io::stderr().is_terminal(), Box::new(std::io::stderr()));
     let trained = recipe.train(&sample, &mut |report| {

@@ -14,7 +14,7 @@ use super::{
     Polled, Unscored,
     collection::Collection,
     flow::{Flow, Outside},
-    run::{LONGEST_POLL, Parts, RunError, now_ms},
+    run::{LONGEST_POLL, Parts, RunError, now, now_ms},
     scoring::{End, Scoring},
     training::{Training, TrainingState},
 };
@@ -22,7 +22,7 @@ use crate::{
     config::settings::Settings,
     detect::Scorers,
     model::{Model, metadata::Provenance, registry::Registry},
-    record::{RawRecord, RecordError, timestamp},
+    record::{RawRecord, RecordError},
     telemetry::{board::Phase, metrics::TrainingOutcome},
     train::{
         EpochReport,
@@ -162,8 +162,7 @@ impl ColdStart<'_> {
         let started = Instant::now();
         parts.metrics.training_started(sample.len());
         parts.board.set_phase(Phase::Training { epoch: 0, epochs: self.settings.training.network.epochs });
-        let created = timestamp::to_rfc3339(now_ms() / 1000 * 1_000_000);
-        let recipe = Recipe { created, ..self.recipe.clone() };
+        let recipe = Recipe { created: now(), ..self.recipe.clone() };
         let mut training = Training::start(recipe, Arc::clone(sample)).map_err(RunError::Thread)?;
         loop {
             match training.state() {

@@ -18,6 +18,7 @@ use crate::{
     config::settings::{AlarmBudget, Settings},
     detect::Scorers,
     model::{Model, ModelError, registry::Registry},
+    record::timestamp,
     telemetry::{
         board::{Board, ModelStatus, Phase},
         metrics::Metrics,
@@ -218,6 +219,11 @@ pub(super) fn flush(parts: &mut Parts<'_>, flow: &mut Flow, scoring: &mut Scorin
         flow.batch(&report, scoring);
     }
     failed.map_or(Ok(()), Err)
+}
+
+/// Now, RFC 3339, UTC, whole seconds.
+pub fn now() -> String {
+    timestamp::to_rfc3339(now_ms() / 1000 * 1_000_000)
 }
 
 /// Now, milliseconds since the epoch.

@@ -143,6 +143,13 @@ impl Stage {
         self.broker.committed(&self.name, &self.input(), PARTITIONS).into_iter().flatten().sum()
     }
 
+    /// Waits until so many records are committed.
+    pub fn wait_committed(&self, daemon: &mut Daemon, records: usize) {
+        daemon.wait_for(&format!("{records} records are committed"), |_| {
+            (self.committed() == records as i64).then_some(())
+        });
+    }
+
     /// Starts the daemon.
     pub fn start(&self) -> Daemon {
         Daemon::start(&self.config(), &[])

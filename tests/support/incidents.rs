@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 
 use super::records::{INCIDENT_ROWS, Record};
 
+/// Records that the cold start takes.
+pub const COLD_START: usize = 2_000;
+
 /// Rows at which incidents are planted, in the part that is scored.
 pub const PLANTED: [usize; 3] = [2_400, 2_701, 3_102];
 
