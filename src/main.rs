@@ -13,6 +13,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(args) => cli::demo::run(&args),
         Command::Run(args) => cli::run::run(&args),
+        Command::Retrain(args) => cli::retrain::run(&args),
         Command::Train(args) => cli::offline::train(&args),
         Command::Score(args) => cli::offline::score(&args),
         Command::Config(command) => cli::configure(&command),

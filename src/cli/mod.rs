@@ -4,6 +4,7 @@ pub mod config;
 pub mod demo;
 mod failure;
 pub mod offline;
+pub mod retrain;
 pub mod run;
 
 use std::{io::Write, path::PathBuf};
@@ -35,6 +36,8 @@ pub enum Command {
     Demo(demo::DemoArgs),
     /// Run the daemon: read from Kafka, score, publish anomalies
     Run(run::RunArgs),
+    /// Ask a running daemon to train a new model now
+    Retrain(retrain::RetrainArgs),
     /// Train a model on files and write it as one ONNX file
     Train(offline::TrainArgs),
     /// Score files with a model through the same pipeline as the daemon

@@ -46,6 +46,17 @@ pub struct Settings {
     pub runtime: RuntimeSettings,
 }
 
+impl Settings {
+    /// `kafka.*` as this role uses it: a trainer reads all partitions beside the scorers, in a consumer group of its own.
+    pub fn kafka_of_role(&self) -> KafkaSettings {
+        let mut kafka = self.kafka.clone();
+        if self.role == Role::Trainer {
+            kafka.group.push_str("-trainer");
+        }
+        kafka
+    }
+}
+
 /// What a process does of the whole; scorers and trainers meet only in the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]

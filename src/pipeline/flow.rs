@@ -11,7 +11,7 @@ use super::{
     scoring::{BatchReport, End, Scoring},
 };
 use crate::{
-    config::settings::Settings,
+    config::settings::{Role, Settings},
     record::{Position, RawRecord, RecordError},
     stream::ledger::Ledger,
     telemetry::{
@@ -36,6 +36,8 @@ pub(super) struct Flow {
     last_commit: Instant,
     /// Why the source is paused, if it is.
     pause: Pause,
+    /// A trainer reads what scorers read too, and leaves publishing to them.
+    mute: bool,
     counts: BatchCounts,
     /// Time that the open batch's outputs took; it lies within the batch's time of judging.
     publishing: Duration,
@@ -75,6 +77,7 @@ impl Flow {
             commit_interval: settings.pipeline.commit_interval,
             last_commit: Instant::now(),
             pause: Pause::default(),
+            mute: settings.role == Role::Trainer,
             counts: BatchCounts::default(),
             publishing: Duration::ZERO,
             delay: metrics.local_delay(),
@@ -186,6 +189,10 @@ impl Flow {
         output: Output,
         outside: &mut Outside<'_>,
     ) -> Result<(), RunError> {
+        if self.mute {
+            self.ledger.done(position);
+            return Ok(());
+        }
         let started = Instant::now();
         let bytes = output.size();
         if let Some((_, before)) = self.outstanding.insert(position, (kind, bytes)) {

@@ -5,8 +5,12 @@ pub mod cold_start;
 pub mod collection;
 pub mod entities;
 mod flow;
+mod follow;
+pub mod learning;
 pub mod observed;
+pub mod prepared;
 pub mod run;
+pub mod schedule;
 pub mod scoring;
 pub mod training;
 

@@ -5,23 +5,19 @@ use std::{ops::Range, sync::Arc, time::Instant};
 use super::{
     Observer, Unscored,
     entities::EntityState,
-    observed::{Context, Observed},
+    observed::Observed,
+    prepared::Prepared,
 };
 use crate::{
     config::settings::Settings,
     detect::{
-        LoadError, ScoreError, Scorer, Scorers,
+        LoadError, ScoreError,
         calibrate::CalibrationError,
-        explain::{Explainer, JudgedRow},
+        explain::JudgedRow,
         incident::{Incident, IncidentChange},
-        judge::Judge,
     },
     model::Model,
-    record::{
-        DecodedRecord, Position, RawRecord, RecordError,
-        decode::{JsonDecoder, Schema},
-        features::{EncoderError, FeatureEncoder},
-    },
+    record::{DecodedRecord, Position, RawRecord, RecordError, features::EncoderError},
     stream::window::Entities,
 };
 
@@ -94,10 +90,11 @@ struct Pending {
 
 /// The scoring stage: one owner, one thread, one session.
 pub struct Scoring {
-    context: Context,
-    scorer: Box<dyn Scorer>,
-    decoder: JsonDecoder,
-    encoder: FeatureEncoder,
+    model: Prepared,
+    /// Counts the models; an entity that was last seen under an older one is renewed when it comes again.
+    generation: u32,
+    /// The oldest generation whose rows mean the same as today's.
+    rows_since: u32,
     entities: Entities<EntityState>,
     decoded: DecodedRecord,
     row: Vec<f32>,
@@ -119,52 +116,50 @@ pub struct Scoring {
 }
 
 impl Scoring {
-    /// Puts `model` to work: loads it, runs its golden rows, and derives the limit from the configured budget.
-    pub fn new(model: Arc<Model>, settings: &Settings, scorers: &dyn Scorers) -> Result<Self, ScoringError> {
-        let metadata = &model.metadata;
-        let scorer = scorers.scorer(&model)?;
-        let limit = metadata.calibration.limit(&settings.judging.budget)?;
-        let impute = metadata.columns.iter().map(|column| column.impute).collect();
-        let encoder = FeatureEncoder::new(&metadata.features, impute, settings.record.max_missing)?;
-        let decoder = JsonDecoder::new(Schema::new(&metadata.features, &settings.record));
-        let width = metadata.columns.len();
-        let context = Context {
-            judge: Judge::new(metadata, limit),
-            explainer: Explainer::new(metadata),
-            topic: settings.kafka.input_topic.clone(),
-            top_features: settings.judging.top_features,
-            model: Arc::clone(&model),
-        };
-        Ok(Self {
-            context,
-            scorer,
-            decoder,
-            encoder,
+    /// Puts `model` to work.
+    pub fn new(model: Prepared, settings: &Settings) -> Self {
+        let (width, rows) = (model.width(), settings.pipeline.batch_rows);
+        Self {
+            generation: 0,
+            rows_since: 0,
             entities: Entities::new(settings.pipeline.max_entities),
             decoded: DecodedRecord::default(),
             row: vec![0.0; width],
-            windows: Vec::with_capacity(settings.pipeline.batch_rows * width * metadata.window),
-            imputed: Vec::with_capacity(settings.pipeline.batch_rows * width),
-            pending: Vec::with_capacity(settings.pipeline.batch_rows),
+            windows: Vec::with_capacity(rows * width * model.context.model.metadata.window),
+            imputed: Vec::with_capacity(rows * width),
+            pending: Vec::with_capacity(rows),
             raw: Vec::new(),
             residuals: Vec::new(),
-            capacity: settings.pipeline.batch_rows,
+            capacity: rows,
             max_entities: settings.pipeline.max_entities,
             taken: 0,
             imputed_values: 0,
             evicted: 0,
             open_incidents: 0,
-        })
+            model,
+        }
+    }
+
+    /// Takes up another model and gives the old one back; the open batch must be empty. Windows are kept where rows mean
+    /// the same; running statistics begin anew, as they are in the old model's units; incidents stay open.
+    pub fn swap(&mut self, model: Prepared) -> Prepared {
+        assert!(self.pending.is_empty(), "rows of the open batch belong to the old model");
+        self.generation += 1;
+        if !model.has_the_rows_of(&self.model) {
+            self.rows_since = self.generation;
+        }
+        self.row.resize(model.width(), 0.0);
+        std::mem::replace(&mut self.model, model)
     }
 
     /// The model in use.
     pub fn model(&self) -> &Model {
-        &self.context.model
+        self.model.model()
     }
 
     /// The limit in use.
     pub fn limit(&self) -> f64 {
-        self.context.judge.limit()
+        self.model.context.judge.limit()
     }
 
     /// Rows in the open batch.
@@ -229,7 +224,7 @@ impl Scoring {
             return Ok(report);
         }
         let started = Instant::now();
-        self.scorer.score(&self.windows, rows, &mut self.residuals)?;
+        self.model.scorer.score(&self.windows, rows, &mut self.residuals)?;
         report.score_seconds = started.elapsed().as_secs_f64();
         for index in 0..rows {
             let end = self.judge(index, observer, &mut report);
@@ -243,10 +238,10 @@ impl Scoring {
 
     /// Decodes the record into its entity's window; true when the window is full and now stands in the batch.
     fn admit(&mut self, raw: &RawRecord<'_>) -> Result<bool, RecordError> {
-        self.decoder.decode(raw, &mut self.decoded)?;
-        let (rows, width) = (self.context.model.metadata.window, self.row.len());
+        self.model.decoder.decode(raw, &mut self.decoded)?;
+        let (rows, width) = (self.model.context.model.metadata.window, self.row.len());
         self.taken = if self.pending.is_empty() { 1 } else { self.taken + 1 };
-        let touched = self.entities.touch(&self.decoded.entity, || EntityState::new(rows, width));
+        let touched = self.entities.touch(&self.decoded.entity, || EntityState::new(rows, width, self.generation));
         if let Some((_, evicted)) = touched.evicted {
             self.evicted += 1;
             self.open_incidents -= i64::from(evicted.incident.open().is_some());
@@ -256,8 +251,11 @@ impl Scoring {
         self.imputed.resize(marks + width, false);
         let state = self.entities.get_mut(index).expect("the entity was entered above");
         state.partition = raw.position.partition;
+        if state.generation != self.generation {
+            state.renew((rows, width), self.generation, state.generation >= self.rows_since);
+        }
         let encoded =
-            self.encoder.encode(&self.decoded, &mut state.counters, &mut self.row, &mut self.imputed[marks..]);
+            self.model.encoder.encode(&self.decoded, &mut state.counters, &mut self.row, &mut self.imputed[marks..]);
         if let Err(error) = encoded {
             self.imputed.truncate(marks);
             return Err(error);
@@ -297,7 +295,7 @@ impl Scoring {
 
     fn judge(&mut self, index: usize, observer: &mut dyn Observer, report: &mut BatchReport) -> End {
         let width = self.row.len();
-        let context = &self.context;
+        let context = &self.model.context;
         let pending = &self.pending[index];
         let newest = (index + 1) * width * context.model.metadata.window;
         let row = JudgedRow {
@@ -352,7 +350,7 @@ impl Scoring {
     /// Takes the rows of these partitions out of the open batch, as if they had not come.
     pub fn drop_pending(&mut self, partitions: &[i32]) {
         let width = self.row.len();
-        let window = width * self.context.model.metadata.window;
+        let window = width * self.model.context.model.metadata.window;
         let gone = |pending: &Pending| partitions.contains(&pending.position.partition);
         let kept: Vec<usize> = (0..self.pending.len()).filter(|index| !gone(&self.pending[*index])).collect();
         for (to, from) in kept.iter().enumerate() {

@@ -20,6 +20,8 @@ pub const HEARTBEAT_DEADLINE: Duration = Duration::from_secs(60);
 pub enum Phase {
     /// Connecting and loading.
     Starting,
+    /// A scorer waits for a trainer to store the first model.
+    WaitingForModel,
     /// Gathering rows for the cold start.
     Collecting {
         /// Rows at hand.
@@ -109,6 +111,11 @@ impl Board {
         self.state().phase = phase;
     }
 
+    /// What the daemon is doing.
+    pub fn phase(&self) -> Phase {
+        self.state().phase
+    }
+
     /// Notes the latest fault, for `/status`.
     pub fn set_last_error(&self, error: impl Into<String>) {
         self.state().last_error = Some(error.into());
@@ -181,6 +188,9 @@ fn readiness(state: &State) -> Result<(), Vec<String>> {
         (Some(model), _) => reasons.push(format!("model: {} was not run yet", model.version)),
         (None, Phase::Collecting { have, need }) => {
             reasons.push(format!("model: none yet, {have} of {need} rows collected"))
+        }
+        (None, Phase::WaitingForModel) => {
+            reasons.push("model: none yet, waiting for a trainer to store one in the registry".to_owned());
         }
         (None, Phase::Training { epoch, epochs }) => {
             reasons.push(format!("model: none yet, epoch {epoch} of at most {epochs}"));
