@@ -44,6 +44,7 @@ fn sample() -> Vec<SampleRecord> {
         timestamp_ms: Some(row as i64 * 1000),
         key: None,
         payload: payload(row, false).into_bytes().into(),
+        run: 0,
     };
     (0..SAMPLE).map(record).collect()
 }

@@ -150,13 +150,21 @@ impl<'a> HeldBack<'a> {
         judged.collect()
     }
 
-    /// The scores that are numbers, one sequence per entity.
+    /// The scores that are numbers, one sequence per run: what is far apart is not one incident.
     fn sequences(&self, scores: &[f64]) -> Vec<Vec<f64>> {
-        let mut sequences = vec![Vec::new(); self.entities()];
+        let mut sequences = vec![(0, Vec::new()); self.entities()];
+        let mut ended = Vec::new();
         for (at, &score) in scores.iter().enumerate().filter(|(_, score)| score.is_finite()) {
-            sequences[self.rows.entities[self.newest(at)] as usize].push(score);
+            let newest = self.newest(at);
+            let (run, sequence) = &mut sequences[self.rows.entities[newest] as usize];
+            if *run != self.rows.runs[newest] {
+                *run = self.rows.runs[newest];
+                ended.push(std::mem::take(sequence));
+            }
+            sequence.push(score);
         }
-        sequences
+        ended.extend(sequences.into_iter().map(|(_, sequence)| sequence));
+        ended
     }
 
     /// Which rows the calibration stands on: not those without a finite score, and not the few that are so far off that

@@ -33,6 +33,7 @@ mod loss;
 mod network;
 mod params;
 mod pca;
+pub mod recent;
 pub mod recipe;
 pub mod sample;
 pub mod scaling;
