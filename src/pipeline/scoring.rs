@@ -19,6 +19,7 @@ use crate::{
     model::Model,
     record::{DecodedRecord, Position, RawRecord, RecordError, features::EncoderError},
     stream::window::Entities,
+    train::recent::{Bounds, Offered, RecentSample, Standing},
 };
 
 /// Why a model can't be put to work.
@@ -88,6 +89,18 @@ struct Pending {
     payload: Range<usize>,
 }
 
+impl Pending {
+    /// The record as it came.
+    fn lend<'a>(&self, raw: &'a [u8]) -> RawRecord<'a> {
+        RawRecord {
+            position: self.position,
+            timestamp_ms: self.timestamp_ms,
+            key: self.key.clone().map(|key| &raw[key]),
+            payload: Some(&raw[self.payload.clone()]),
+        }
+    }
+}
+
 /// The scoring stage: one owner, one thread, one session.
 pub struct Scoring {
     model: Prepared,
@@ -96,6 +109,8 @@ pub struct Scoring {
     /// The oldest generation whose rows mean the same as today's.
     rows_since: u32,
     entities: Entities<EntityState>,
+    /// Rows judged normal, for the next model; `None` where none is trained.
+    sample: Option<RecentSample>,
     decoded: DecodedRecord,
     row: Vec<f32>,
     /// Windows of the open batch, `rows * window * columns`.
@@ -123,6 +138,7 @@ impl Scoring {
             generation: 0,
             rows_since: 0,
             entities: Entities::new(settings.pipeline.max_entities),
+            sample: None,
             decoded: DecodedRecord::default(),
             row: vec![0.0; width],
             windows: Vec::with_capacity(rows * width * model.context.model.metadata.window),
@@ -138,6 +154,16 @@ impl Scoring {
             open_incidents: 0,
             model,
         }
+    }
+
+    /// Keeps rows judged normal from now on.
+    pub fn keep_sample(&mut self, bounds: Bounds) {
+        self.sample = Some(RecentSample::new(bounds));
+    }
+
+    /// The rows kept; `None` where none are.
+    pub fn sample(&self) -> Option<&RecentSample> {
+        self.sample.as_ref()
     }
 
     /// Takes up another model and gives the old one back; the open batch must be empty. Windows are kept where rows mean
@@ -228,7 +254,7 @@ impl Scoring {
         report.score_seconds = started.elapsed().as_secs_f64();
         for index in 0..rows {
             let end = self.judge(index, observer, &mut report);
-            ends(&self.lend(index), end);
+            ends(&self.pending[index].lend(&self.raw), end);
         }
         report.judge_seconds = started.elapsed().as_secs_f64() - report.score_seconds;
         self.open_incidents += report.incidents_opened as i64 - report.incidents_resolved as i64;
@@ -282,17 +308,6 @@ impl Scoring {
         Ok(true)
     }
 
-    /// The record of a row of the open batch, as it came.
-    fn lend(&self, index: usize) -> RawRecord<'_> {
-        let pending = &self.pending[index];
-        RawRecord {
-            position: pending.position,
-            timestamp_ms: pending.timestamp_ms,
-            key: pending.key.clone().map(|key| &self.raw[key]),
-            payload: Some(&self.raw[pending.payload.clone()]),
-        }
-    }
-
     fn judge(&mut self, index: usize, observer: &mut dyn Observer, report: &mut BatchReport) -> End {
         let width = self.row.len();
         let context = &self.model.context;
@@ -324,6 +339,15 @@ impl Scoring {
             IncidentChange::Opened(_) => report.incidents_opened += 1,
             IncidentChange::Resolved(_) => report.incidents_resolved += 1,
             IncidentChange::None => {}
+        }
+        if let Some(sample) = &mut self.sample {
+            let standing = match (judged.anomalous, state.incident.open()) {
+                (true, _) => Standing::Anomalous,
+                (false, Some(_)) => Standing::InIncident,
+                (false, None) => Standing::Normal,
+            };
+            let (raw, time_us, imputed) = (pending.lend(&self.raw), pending.time_us, row.imputed);
+            sample.offer(&Offered { raw, slot: pending.entity, entity: &entity, time_us, standing, imputed });
         }
         let observed = Observed {
             position: pending.position,
@@ -366,6 +390,7 @@ impl Scoring {
     pub fn forget(&mut self, partitions: &[i32]) {
         assert!(self.pending.is_empty(), "an entity of the open batch can't be forgotten");
         let mut open_incidents = 0;
+        self.sample.iter_mut().for_each(|sample| sample.forget(partitions));
         self.entities.retain(|_, state| {
             let keep = !partitions.contains(&state.partition);
             open_incidents += i64::from(!keep && state.incident.open().is_some());
