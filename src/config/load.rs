@@ -174,7 +174,10 @@ fn training_sha256(merged: &Value) -> String {
     let mut text = String::new();
     for section in ["record", "training", "judging"] {
         text.push_str(section);
-        canonical(&merged[section], &mut text);
+        let mut settings = merged[section].clone();
+        // What decides about a finished model has no part in it.
+        settings.as_object_mut().and_then(|settings| settings.remove("gate"));
+        canonical(&settings, &mut text);
     }
     Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
