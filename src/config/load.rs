@@ -174,8 +174,10 @@ fn training_sha256(merged: &Value) -> String {
     let mut text = String::new();
     for section in ["record", "training", "judging"] {
         let mut value = merged[section].clone();
-        // When a model is trained says nothing of what it becomes.
-        value.as_object_mut().map(|table| table.remove("schedule"));
+        // When a model is trained, and what decides about a finished one, says nothing of what it becomes.
+        if let Some(table) = value.as_object_mut() {
+            table.retain(|key, _| !matches!(key.as_str(), "schedule" | "gate"));
+        }
         text.push_str(section);
         canonical(&value, &mut text);
     }

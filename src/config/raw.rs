@@ -207,6 +207,21 @@ pub struct RawTraining {
     pub patience: usize,
     /// Seed of all randomness; the same seed, rows and settings give the same model.
     pub seed: u64,
+    /// What a newly trained model has to show before it replaces the one in use.
+    pub gate: RawGate,
+}
+
+/// `training.gate.*`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawGate {
+    /// Share of the newest rows of the sample that a retraining leaves to the gate: no model has seen them.
+    #[schemars(range(min = 0.01, max = 0.5))]
+    pub withheld: f64,
+    /// How much worse than the model in use, and than principal components, a new model may tell planted changes from normal
+    /// rows: difference of the areas under the ROC curve, beyond what chance explains. 1 switches both comparisons off.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub tolerance: f64,
 }
 
 /// `training.schedule.*`

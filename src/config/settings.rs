@@ -218,6 +218,17 @@ pub struct TrainingSettings {
     pub network: NetworkSettings,
     /// `training.seed`
     pub seed: u64,
+    /// `training.gate.*`
+    pub gate: GateSettings,
+}
+
+/// `training.gate.*`
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GateSettings {
+    /// `training.gate.withheld`: share of the newest rows of the sample that a retraining leaves to the gate, 0.01..=0.5.
+    pub withheld: f64,
+    /// `training.gate.tolerance`: by how much the area under the ROC curve may be smaller, 0..=1.
+    pub tolerance: f64,
 }
 
 /// `training.schedule.*`

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Windows per call of the scorer.
-const CHUNK: usize = 512;
+pub(super) const CHUNK: usize = 512;
 /// Golden rows in a model file.
 const GOLDEN_ROWS: usize = 4;
 /// Golden rows have scores below this: where single precision overflows, no runtime can be compared.
@@ -227,7 +227,7 @@ fn sorted(scores: &[f64]) -> Vec<f64> {
 }
 
 /// The same metadata with a judge that neither smooths nor compresses.
-fn unsmoothed(metadata: &Metadata) -> Metadata {
+pub(super) fn unsmoothed(metadata: &Metadata) -> Metadata {
     let mut plain = metadata.clone();
     (plain.scoring.smoothing_span, plain.scoring.score_knee) = (1, f64::MAX);
     plain

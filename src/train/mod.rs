@@ -25,9 +25,11 @@
 mod adam;
 mod assemble;
 mod backprop;
+mod candidate;
 mod corruption;
 mod error;
 mod fit;
+pub mod gate;
 mod held_back;
 mod loss;
 mod network;
@@ -39,7 +41,9 @@ pub mod sample;
 pub mod scaling;
 mod sparsity;
 mod split;
+pub mod withheld;
 
+pub use candidate::Candidate;
 pub use error::AutoencoderError;
 pub use fit::{EpochReport, FitEnd, Fitted};
 pub use network::{Dense, Network, NetworkError};

@@ -131,9 +131,21 @@ impl SampleRows {
     /// Decodes `records` with the configured features, or with all numeric fields that they hold.
     pub fn decode(records: &[SampleRecord], settings: &RecordSettings) -> Result<Self, SampleError> {
         let features = freeze(records, settings)?;
+        let width = columns_of(&features).len();
+        let mut rows = Self::read(records, settings, (features, vec![0.0; width]))?;
+        rows.fill_imputed()?;
+        Ok(rows)
+    }
+
+    /// Decodes `records` with these features, as production does for a model: `impute` stands for missing values.
+    pub(super) fn read(
+        records: &[SampleRecord],
+        settings: &RecordSettings,
+        (features, impute): (Vec<FeatureSetting>, Vec<f32>),
+    ) -> Result<Self, SampleError> {
         let columns = columns_of(&features);
         let width = columns.len();
-        let encoder = FeatureEncoder::new(&features, vec![0.0; width], settings.max_missing)?;
+        let encoder = FeatureEncoder::new(&features, impute.clone(), settings.max_missing)?;
         let mut decoder = JsonDecoder::new(Schema::new(&features, settings));
         let mut rows = Self {
             values: Vec::with_capacity(records.len() * width),
@@ -142,7 +154,7 @@ impl SampleRows {
             runs: Vec::with_capacity(records.len()),
             times: Vec::with_capacity(records.len()),
             positions: Vec::with_capacity(records.len()),
-            impute: Vec::new(),
+            impute,
             unusable: 0,
             first_error: None,
             features,
@@ -176,7 +188,6 @@ impl SampleRows {
             let first = rows.first_error.unwrap_or_else(|| "there are no records".to_owned());
             return Err(SampleError::NoRows { records: records.len(), first });
         }
-        rows.fill_imputed()?;
         Ok(rows)
     }
 

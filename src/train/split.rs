@@ -113,7 +113,7 @@ impl Split {
 }
 
 /// The rows of all full windows, oldest first, and the entity of each window. No window reaches from one run into the next.
-fn windows(rows: &SampleRows, window: usize) -> (Vec<usize>, Vec<usize>) {
+pub(super) fn windows(rows: &SampleRows, window: usize) -> (Vec<usize>, Vec<usize>) {
     let mut last: Vec<Vec<usize>> = vec![Vec::new(); rows.entities.iter().max().map_or(0, |max| *max as usize + 1)];
     let mut windows = Vec::with_capacity(rows.len() * window);
     let mut owners = Vec::with_capacity(rows.len());
