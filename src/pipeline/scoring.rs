@@ -4,7 +4,9 @@ use std::{ops::Range, sync::Arc, time::Instant};
 
 use super::{
     Observer, Unscored,
+    batch_report::BatchReport,
     entities::EntityState,
+    incidents::{Began, Incidents, OpenNow},
     observed::Observed,
     prepared::Prepared,
 };
@@ -14,11 +16,12 @@ use crate::{
         LoadError, ScoreError,
         calibrate::CalibrationError,
         explain::JudgedRow,
-        incident::{Incident, IncidentChange},
+        incident::IncidentChange,
     },
     model::Model,
     record::{DecodedRecord, Position, RawRecord, RecordError, features::EncoderError},
     stream::window::Entities,
+    telemetry::Metrics,
     train::recent::{Bounds, Offered, RecentSample, Standing},
 };
 
@@ -55,27 +58,6 @@ pub enum End {
     },
     /// The record goes to the dead-letter topic.
     DeadLetter(RecordError),
-}
-
-/// What a batch did, for the metrics.
-#[derive(Debug, Default, Clone, Copy, PartialEq)]
-pub struct BatchReport {
-    /// Rows scored.
-    pub rows: usize,
-    /// Seconds in the model.
-    pub score_seconds: f64,
-    /// Seconds in the judge.
-    pub judge_seconds: f64,
-    /// Incidents that began.
-    pub incidents_opened: u64,
-    /// Incidents that ended.
-    pub incidents_resolved: u64,
-    /// Values that were imputed.
-    pub imputed_values: u64,
-    /// Entities that made room for others.
-    pub evicted: u64,
-    /// Score of the last row.
-    pub last_score: Option<f64>,
 }
 
 /// One row of the open batch.
@@ -121,13 +103,15 @@ pub struct Scoring {
     /// Keys and payloads of the open batch.
     raw: Vec<u8>,
     residuals: Vec<f32>,
+    /// Scores of the last batch.
+    scores: Vec<f64>,
     capacity: usize,
     max_entities: usize,
     /// Records taken since the open batch got its first row.
     taken: usize,
     imputed_values: u64,
     evicted: u64,
-    open_incidents: i64,
+    incidents: Incidents,
 }
 
 impl Scoring {
@@ -146,12 +130,13 @@ impl Scoring {
             pending: Vec::with_capacity(rows),
             raw: Vec::new(),
             residuals: Vec::new(),
+            scores: Vec::with_capacity(rows),
             capacity: rows,
             max_entities: settings.pipeline.max_entities,
             taken: 0,
             imputed_values: 0,
             evicted: 0,
-            open_incidents: 0,
+            incidents: Incidents::default(),
             model,
         }
     }
@@ -173,6 +158,7 @@ impl Scoring {
         self.generation += 1;
         if !model.has_the_rows_of(&self.model) {
             self.rows_since = self.generation;
+            self.incidents.forget_columns(&mut self.entities);
         }
         self.row.resize(model.width(), 0.0);
         std::mem::replace(&mut self.model, model)
@@ -205,9 +191,19 @@ impl Scoring {
         self.entities.len()
     }
 
+    /// Scores of the rows of the last batch.
+    pub fn scores(&self) -> &[f64] {
+        &self.scores
+    }
+
     /// Incidents that are open.
-    pub fn open_incidents(&self) -> i64 {
-        self.open_incidents
+    pub fn open_incidents(&self) -> impl Iterator<Item = OpenNow<'_>> {
+        self.incidents.open(&self.entities)
+    }
+
+    /// Tells of the incidents that began since the last call.
+    pub fn tell_incidents(&mut self, metrics: &Metrics) {
+        self.incidents.tell(metrics, self.model.context.judge.limit());
     }
 
     /// Takes one record: `None` when it joined the batch, else how it ended. There must be [`Scoring::room`] for it.
@@ -249,6 +245,7 @@ impl Scoring {
         if rows == 0 {
             return Ok(report);
         }
+        self.scores.clear();
         let started = Instant::now();
         self.model.scorer.score(&self.windows, rows, &mut self.residuals)?;
         report.score_seconds = started.elapsed().as_secs_f64();
@@ -257,7 +254,6 @@ impl Scoring {
             ends(&self.pending[index].lend(&self.raw), end);
         }
         report.judge_seconds = started.elapsed().as_secs_f64() - report.score_seconds;
-        self.open_incidents += report.incidents_opened as i64 - report.incidents_resolved as i64;
         self.clear();
         Ok(report)
     }
@@ -268,11 +264,12 @@ impl Scoring {
         let (rows, width) = (self.model.context.model.metadata.window, self.row.len());
         self.taken = if self.pending.is_empty() { 1 } else { self.taken + 1 };
         let touched = self.entities.touch(&self.decoded.entity, || EntityState::new(rows, width, self.generation));
-        if let Some((_, evicted)) = touched.evicted {
-            self.evicted += 1;
-            self.open_incidents -= i64::from(evicted.incident.open().is_some());
-        }
         let index = touched.index;
+        if touched.evicted.is_some() {
+            self.evicted += 1;
+            // Whoever made room stood in this place.
+            self.incidents.ended(index);
+        }
         let marks = self.imputed.len();
         self.imputed.resize(marks + width, false);
         let state = self.entities.get_mut(index).expect("the entity was entered above");
@@ -333,11 +330,18 @@ impl Scoring {
             return End::DeadLetter(why);
         }
         report.last_score = Some(judged.score);
+        self.scores.push(judged.score);
         let quiet = context.model.metadata.scoring.incident_quiet_rows;
         let incident = state.incident.advance(judged.anomalous, judged.score, pending.time_us, quiet);
         match incident {
-            IncidentChange::Opened(_) => report.incidents_opened += 1,
-            IncidentChange::Resolved(_) => report.incidents_resolved += 1,
+            IncidentChange::Opened(_) => {
+                let top_column = context.explainer.top_column(&row, &context.judge, &state.judgement);
+                state.incident.blame(top_column);
+                let began = Began { entity: Arc::clone(&entity), score: judged.score, top_column };
+                self.incidents.began(pending.entity, began);
+                report.incidents_opened += 1;
+            }
+            IncidentChange::Resolved(_) => self.incidents.ended(pending.entity),
             IncidentChange::None => {}
         }
         if let Some(sample) = &mut self.sample {
@@ -389,14 +393,9 @@ impl Scoring {
     /// Forgets the entities whose records come from these partitions. The open batch must be empty.
     pub fn forget(&mut self, partitions: &[i32]) {
         assert!(self.pending.is_empty(), "an entity of the open batch can't be forgotten");
-        let mut open_incidents = 0;
         self.sample.iter_mut().for_each(|sample| sample.forget(partitions));
-        self.entities.retain(|_, state| {
-            let keep = !partitions.contains(&state.partition);
-            open_incidents += i64::from(!keep && state.incident.open().is_some());
-            keep
-        });
-        self.open_incidents -= open_incidents;
+        self.entities.retain(|_, state| !partitions.contains(&state.partition));
+        self.incidents.retain(&self.entities);
     }
 
     fn clear(&mut self) {
@@ -404,11 +403,6 @@ impl Scoring {
         self.imputed.clear();
         self.pending.clear();
         self.raw.clear();
-    }
-
-    /// The incidents that are open, with their entities.
-    pub fn incidents(&self) -> Vec<(String, Incident)> {
-        self.entities.iter().filter_map(|(name, state)| Some((name.to_string(), state.incident.open()?))).collect()
     }
 }
 
