@@ -13,6 +13,7 @@ use strayd::{
     pipeline::{
         NoObserver, Observer, Output, SourceEvent, Unscored,
         observed::Observed,
+        prepared::Prepared,
         run::{self, Parts, RunError, RunSummary, Start},
         scoring::Scoring,
     },
@@ -418,7 +419,8 @@ fn keyed_scoring(sets: &[&str]) -> Scoring {
     let sample: Vec<SampleRecord> = sample().into_iter().map(keyed).collect();
     let go_on = &mut |_: &_| std::ops::ControlFlow::Continue(());
     let model = recipe(&settings).train(&sample, go_on).expect("a model can be made");
-    Scoring::new(Arc::new(model), &settings, &CentreScorers).expect("the model can be put to work")
+    let prepared = Prepared::new(Arc::new(model), &settings, &CentreScorers).expect("the model can be put to work");
+    Scoring::new(prepared, &settings)
 }
 
 /// Three rows of the entity, whose partition is `partition`; the last one is odd where an incident is to begin.

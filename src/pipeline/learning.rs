@@ -17,15 +17,16 @@ use super::{
     training::{Training, TrainingState},
 };
 use crate::{
-    config::settings::Settings,
-    model::{Model, ModelError, registry::Registry},
+    config::settings::{Settings, TimestampFormat},
+    model::{Model, ModelError, metadata::Provenance, registry::Registry},
     record::timestamp,
-    telemetry::metrics::TrainingOutcome,
+    telemetry::TrainingOutcome,
     train::{
-        gate::{self, GateReport},
-        recent::RecentSample,
+        gate::{Contest, GateError, GateReport},
+        recent::{Bounds, KeptOut, RecentSample},
         recipe::{Recipe, TrainError},
         sample::SampleRecord,
+        withheld::Withheld,
     },
 };
 
@@ -83,9 +84,9 @@ enum LearnError {
     #[error("{0}")]
     Train(#[from] TrainError),
     #[error("{0}")]
+    Gate(#[from] GateError),
+    #[error("{0}")]
     Registry(#[from] ModelError),
-    #[error("another process that shares the registry is training")]
-    Elsewhere,
 }
 
 /// How a retraining ended.
@@ -107,23 +108,28 @@ pub(super) struct Learner {
     schedule: Schedule,
     due_ms: Option<i64>,
     need: usize,
+    /// Rows kept out of the sample that the metrics know of.
+    told: [u64; KeptOut::ALL.len()],
     run: Option<Run>,
     looked: Instant,
 }
 
 impl Learner {
     /// Begins with the model in use.
-    pub(super) fn new(learning: Learning, settings: &Settings, parts: &Parts<'_>, model: &Model) -> Self {
+    pub(super) fn new(learning: Learning, settings: &Settings, parts: &Parts<'_>, scoring: &mut Scoring) -> Self {
         let training = &settings.training;
+        scoring.keep_sample(Bounds::new(training.sample_rows, training.window));
         let mut learner = Self {
             schedule: Schedule::new(training.schedule.clone(), learning.seed),
             due_ms: None,
-            need: training.rows.min(training.sample_rows),
+            // A full sample gives way by whole chunks, so it holds a little less than its bound.
+            need: training.rows.min(training.sample_rows / 4 * 3),
+            told: [0; KeptOut::ALL.len()],
             run: None,
             looked: Instant::now(),
             learning,
         };
-        learner.put_off(parts, created_ms(model));
+        learner.put_off(parts, created_ms(scoring.model()));
         learner
     }
 
@@ -134,7 +140,7 @@ impl Learner {
 
     fn put_off(&mut self, parts: &Parts<'_>, last_ms: Option<i64>) {
         self.due_ms = self.schedule.next(now_ms(), last_ms);
-        parts.metrics.training_due(self.due_ms);
+        parts.metrics.training_due(self.due_ms.map(|due| due.div_euclid(1000)));
     }
 
     /// Looks whether a training is due, asked for, or over.
@@ -145,7 +151,7 @@ impl Learner {
         self.looked = Instant::now();
         self.look_at_training(parts);
         let Some(sample) = scoring.sample() else { return };
-        parts.metrics.training_sample(&sample.counts());
+        self.tell_sample(parts, sample);
         while let Ok(request) = self.learning.requests.try_recv() {
             // Whoever has stopped waiting was told so, and must not find a training that nobody asked for.
             if !request.reply.is_closed() {
@@ -154,7 +160,7 @@ impl Learner {
             }
         }
         let due = self.due_ms.is_some_and(|due| now_ms() >= due);
-        if due && self.run.is_none() && sample.rows() >= self.need
+        if due && self.run.is_none() && sample.counts().rows >= self.need
             && let Err(error) = self.begin(parts, sample)
         {
             parts.metrics.training_failed(&error.to_string());
@@ -162,8 +168,17 @@ impl Learner {
         }
     }
 
+    fn tell_sample(&mut self, parts: &Parts<'_>, sample: &RecentSample) {
+        let counts = sample.counts();
+        parts.metrics.training_sample(counts.rows, counts.entities);
+        for (reason, (now, told)) in KeptOut::ALL.into_iter().zip(counts.kept_out.into_iter().zip(&mut self.told)) {
+            parts.metrics.kept_out(reason, now - *told);
+            *told = now;
+        }
+    }
+
     fn answer(&mut self, parts: &mut Parts<'_>, sample: &RecentSample) -> Answer {
-        let (rows, need) = (sample.rows(), self.need);
+        let (rows, need) = (sample.counts().rows, self.need);
         if self.run.is_some() {
             return Answer::Busy;
         }
@@ -181,7 +196,7 @@ impl Learner {
         let registry = self.learning.registry.clone();
         let sample = sample.snapshot();
         parts.metrics.training_started(sample.len());
-        let training = Training::start(move |progress| learn(&recipe, &registry, &sample, progress))?;
+        let training = Training::start(move |progress| learn(&recipe, &registry, sample, progress))?;
         self.run = Some(Run { training, since: Instant::now() });
         Ok(())
     }
@@ -202,10 +217,14 @@ impl Learner {
         self.run = None;
         match result {
             Ok(Lesson::Learned(model)) => {
-                parts.metrics.training_finished(&TrainingOutcome::of(&model, took));
+                parts.metrics.training_finished(&outcome(&model, took));
                 tracing::info!(model = model.version, "model stored and in use from the next look at the registry");
             }
-            Ok(Lesson::Refused(model, report)) => parts.metrics.training_refused(&model.version, &report, took),
+            Ok(Lesson::Refused(model, report)) => {
+                let why = format!("{} (model {}, kept in the registry)", report.explanation(), model.version);
+                parts.metrics.training_refused(&report.reasons(), &why);
+                parts.board.set_last_error(format!("the gate refused a new model: {why}"));
+            }
             Err(error) => {
                 parts.metrics.training_failed(&error.to_string());
                 parts.board.set_last_error(error.to_string());
@@ -220,13 +239,42 @@ impl Learner {
 fn learn(
     recipe: &Recipe,
     registry: &Registry,
-    sample: &[SampleRecord],
+    sample: Vec<SampleRecord>,
     progress: &mut super::training::Progress<'_>,
 ) -> Result<Lesson, LearnError> {
-    todo!()
+    let in_use = registry.current()?;
+    let parent = in_use.as_ref().map(|model| model.version.clone());
+    let recipe = Recipe { parent: parent.clone(), ..recipe.clone() };
+    let gate = &recipe.settings.training.gate;
+    let origin = in_use.as_ref().map(|model| &model.metadata.provenance);
+    let Withheld { training, withheld } = Withheld::split(sample, gate.withheld, &recipe.source, origin);
+    let candidate = recipe.train_candidate(&training, progress)?;
+    let contest = Contest {
+        candidate: &candidate,
+        current: in_use.as_ref(),
+        withheld: &withheld,
+        settings: &recipe.settings,
+        scorers: &*recipe.scorers,
+    };
+    let report = contest.judge()?;
+    report.checks.iter().for_each(|check| tracing::info!(passed = check.passed, "gate: {}", check.sentence));
+    let model = Box::new(candidate.model);
+    if report.passed() {
+        registry.publish(&model, parent.as_deref())?;
+        return Ok(Lesson::Learned(model));
+    }
+    let reasons: Vec<String> = report.checks.iter().filter(|check| !check.passed).map(|c| c.sentence.clone()).collect();
+    registry.keep_refused(&model, parent.as_deref(), &reasons)?;
+    Ok(Lesson::Refused(model, report))
+}
+
+fn outcome(model: &Model, took: Duration) -> TrainingOutcome {
+    let Provenance { epochs, training_loss, validation_loss, .. } = model.metadata.provenance;
+    TrainingOutcome { epochs, training_loss, validation_loss, took }
 }
 
 /// When a model was made, milliseconds since the epoch.
 fn created_ms(model: &Model) -> Option<i64> {
-    timestamp::from_rfc3339(&model.metadata.provenance.created).map(|us| us / 1000)
+    let created = timestamp::from_text(&model.metadata.provenance.created, TimestampFormat::Rfc3339);
+    created.ok().map(|us| us.div_euclid(1000))
 }

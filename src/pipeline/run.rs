@@ -149,7 +149,7 @@ pub fn run(
         }
     };
     if let Some(mut scoring) = scoring {
-        announce(&parts, &scoring, settings);
+        announce(&parts, &scoring, settings, None);
         std::thread::scope(|scope| {
             let version = scoring.model().version.clone();
             let follower =
@@ -162,7 +162,8 @@ pub fn run(
     flow.drain(&mut parts, settings.pipeline.shutdown_deadline)
 }
 
-fn announce(parts: &Parts<'_>, scoring: &Scoring, settings: &Settings) {
+/// Tells which model is in use from now on; `pause` is how long scoring stood still for it, where another one made room.
+fn announce(parts: &Parts<'_>, scoring: &Scoring, settings: &Settings, pause: Option<Duration>) {
     let Model { metadata, version, .. } = scoring.model();
     let status = ModelStatus {
         version: version.clone(),
@@ -172,7 +173,10 @@ fn announce(parts: &Parts<'_>, scoring: &Scoring, settings: &Settings) {
         limit: scoring.limit(),
         verified: true,
     };
-    parts.metrics.model_loaded(&status);
+    match pause {
+        Some(pause) => parts.metrics.model_swapped(&status, pause),
+        None => parts.metrics.model_loaded(&status),
+    }
     parts.metrics.incident_features(metadata.columns.iter().map(|column| column.name.as_str()));
     let promised = match settings.judging.budget {
         AlarmBudget::PerEntityAndDay(alarms) => Some(alarms),
@@ -235,8 +239,8 @@ impl Work<'_> {
                 let started = Instant::now();
                 flush(parts, flow, scoring)?;
                 let old = scoring.swap(*prepared);
-                parts.metrics.swapped(&old.model().version, started.elapsed());
-                announce(parts, scoring, self.settings);
+                let pause = started.elapsed();
+                announce(parts, scoring, self.settings, Some(pause));
                 // Given back here and not at the end of some later scope: the session's memory is free from now on.
                 drop(old);
                 self.learner.iter_mut().for_each(|learner| learner.swapped(parts));

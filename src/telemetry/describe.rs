@@ -2,7 +2,10 @@
 
 use MetricKind::{Counter, Gauge, Histogram};
 
-use crate::record::DeadLetterReason;
+use crate::{
+    record::DeadLetterReason,
+    train::{gate::Check, recent::KeptOut},
+};
 
 /// What a metric can do.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -103,32 +106,6 @@ pub enum TrainingResult {
     Refused,
 }
 
-/// A check of the gate that a new model did not pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GateCheck {
-    /// Its scores or its loss are not finite.
-    NonFinite,
-    /// It rebuilds unseen rows worse than the model in use.
-    WorseThanCurrent,
-    /// It rebuilds unseen rows worse than principal components do.
-    WorseThanPca,
-    /// Its ONNX file gives other numbers than the trainer.
-    ExportDiffers,
-    /// It would raise more alarms than the budget allows.
-    AlarmRate,
-}
-
-/// Why a scored row is kept out of the sample for the next training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeptOut {
-    /// It was judged anomalous.
-    Anomalous,
-    /// Values of it were imputed.
-    Imputed,
-    /// Its entity's incident is open.
-    Incident,
-}
-
 /// How putting another model to work ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SwapResult {
@@ -183,17 +160,6 @@ impl TrainingResult {
     pub const WORDS: [&'static str; 3] = ["succeeded", "failed", "refused"];
 }
 
-impl GateCheck {
-    /// The label's values, in the order of the variants.
-    pub const WORDS: [&'static str; 5] =
-        ["non_finite", "worse_than_current", "worse_than_pca", "export_differs", "alarm_rate"];
-}
-
-impl KeptOut {
-    /// The label's values, in the order of the variants.
-    pub const WORDS: [&'static str; 3] = ["anomalous", "imputed", "incident"];
-}
-
 impl SwapResult {
     /// The label's values, in the order of the variants.
     pub const WORDS: [&'static str; 2] = ["swapped", "failed"];
@@ -211,8 +177,8 @@ const DELIVERY_RESULT: Label = Label { name: "result", values: || DeliveryResult
 const STAGE: Label = Label { name: "stage", values: || Stage::WORDS.to_vec() };
 const END: Label = Label { name: "end", values: || End::WORDS.to_vec() };
 const TRAINING_RESULT: Label = Label { name: "result", values: || TrainingResult::WORDS.to_vec() };
-const GATE_CHECK: Label = Label { name: "reason", values: || GateCheck::WORDS.to_vec() };
-const KEPT_OUT_REASON: Label = Label { name: "reason", values: || KeptOut::WORDS.to_vec() };
+const GATE_CHECK: Label = Label { name: "reason", values: || Check::ALL.map(Check::as_str).to_vec() };
+const KEPT_OUT_REASON: Label = Label { name: "reason", values: || KeptOut::ALL.map(KeptOut::as_str).to_vec() };
 const SWAP_RESULT: Label = Label { name: "result", values: || SwapResult::WORDS.to_vec() };
 const PART: Label = Label { name: "part", values: || Part::WORDS.to_vec() };
 const TOP_FEATURE: Label = Label { name: "top_feature", values: Vec::new };

@@ -313,7 +313,7 @@ pub(super) mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::telemetry::{DESCRIPTIONS, GateCheck, KeptOut, MetricKind, SwapResult, TrainingResult, metrics_table};
+    use crate::telemetry::{DESCRIPTIONS, MetricKind, SwapResult, TrainingResult, metrics_table};
 
     const HERE: Position = Position { partition: 3, offset: 14 };
 
@@ -366,8 +366,6 @@ pub(super) mod tests {
         assert_eq!(DeliveryResult::WORDS[DeliveryResult::Refused as usize], "refused");
         assert_eq!(End::WORDS[End::Sink as usize], "sink");
         assert_eq!(TrainingResult::WORDS[TrainingResult::Refused as usize], "refused");
-        assert_eq!(GateCheck::WORDS[GateCheck::AlarmRate as usize], "alarm_rate");
-        assert_eq!(KeptOut::WORDS[KeptOut::Incident as usize], "incident");
         assert_eq!(SwapResult::WORDS[SwapResult::Failed as usize], "failed");
         assert_eq!(Part::WORDS[Part::Registry as usize], "registry");
         for (index, reason) in DeadLetterReason::ALL.into_iter().enumerate() {

@@ -11,7 +11,7 @@ pub mod training;
 
 pub use board::{Board, ModelStatus, OpenIncident, Phase};
 pub use describe::{
-    DESCRIPTIONS, DeliveryResult, Description, End, GateCheck, KeptOut, Label, MetricKind, Outcome, OutputKind, Part,
+    DESCRIPTIONS, DeliveryResult, Description, End, Label, MetricKind, Outcome, OutputKind, Part,
     Stage, SwapResult, TrainingResult, metrics_table,
 };
 pub use incidents::IncidentOpened;

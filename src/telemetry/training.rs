@@ -6,10 +6,11 @@ use prometheus::{Gauge, IntCounter, Registry};
 use tracing::{debug, error, info, warn};
 
 use super::{
-    describe::{self, GateCheck, KeptOut, Part, TrainingResult},
+    describe::{self, Part, TrainingResult},
     metrics::Metrics,
     register::{counters, gauge},
 };
+use crate::train::{gate::Check, recent::KeptOut};
 
 /// How a training run went.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -100,10 +101,10 @@ impl Metrics {
     }
 
     /// Training ended with a model that did not pass these checks of the gate, and that does not go live.
-    pub fn training_refused(&self, checks: &[GateCheck], why: &str) {
+    pub fn training_refused(&self, checks: &[Check], why: &str) {
         self.training.ended(TrainingResult::Refused);
         checks.iter().for_each(|check| self.training.refusals[*check as usize].inc());
-        let checks: Vec<&str> = checks.iter().map(|check| GateCheck::WORDS[*check as usize]).collect();
+        let checks: Vec<&str> = checks.iter().map(|check| check.as_str()).collect();
         warn!(checks = checks.join(","), "the gate refuses the new model, the one in use stays: {why}");
     }
 
@@ -163,7 +164,7 @@ mod tests {
         let ends: [fn(&Metrics); 4] = [
             |metrics| metrics.training_finished(&OUTCOME),
             |metrics| metrics.training_failed("no rows"),
-            |metrics| metrics.training_refused(&[GateCheck::WorseThanPca], "0.2 is more than 0.1"),
+            |metrics| metrics.training_refused(&[Check::WorseThanPca], "0.2 is more than 0.1"),
             Metrics::training_stopped,
         ];
         for end in ends {
@@ -179,7 +180,7 @@ mod tests {
     fn only_a_model_that_goes_live_is_a_success() {
         let metrics = Metrics::new();
         metrics.training_failed("no rows");
-        metrics.training_refused(&[GateCheck::NonFinite], "NaN");
+        metrics.training_refused(&[Check::NonFinite], "NaN");
         assert!(value(&metrics, "strayd_training_last_success_timestamp_seconds").is_nan());
         metrics.training_finished(&OUTCOME);
         let told = value(&metrics, "strayd_training_last_success_timestamp_seconds");
@@ -189,7 +190,7 @@ mod tests {
     #[test]
     fn a_refusal_counts_once_as_a_run_and_once_per_check() {
         let metrics = Metrics::new();
-        metrics.training_refused(&[GateCheck::WorseThanCurrent, GateCheck::AlarmRate], "worse, and too loud");
+        metrics.training_refused(&[Check::WorseThanCurrent, Check::AlarmRate], "worse, and too loud");
         assert_eq!(value(&metrics, "strayd_training_runs_total{result=\"refused\"}"), 1.0);
         assert_eq!(value(&metrics, "strayd_gate_refusals_total{reason=\"worse_than_current\"}"), 1.0);
         assert_eq!(value(&metrics, "strayd_gate_refusals_total{reason=\"alarm_rate\"}"), 1.0);
