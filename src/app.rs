@@ -109,7 +109,7 @@ impl App {
 
     /// The model to begin with: the named file, else the registry's, else a cold start.
     pub fn start(&self) -> Result<Start, AppError> {
-        let registry = Registry::new(&self.settings.model.registry);
+        let registry = Registry::new(&self.settings.model.registry).keeping(self.settings.model.keep);
         let Some(file) = &self.settings.model.file else {
             return match registry.current()? {
                 Some(model) => Ok(Start::Model(Arc::new(model))),
@@ -144,6 +144,7 @@ impl App {
             source: self.settings.kafka.input_topic.clone(),
             config_sha256: self.config_sha256.clone(),
             created: run::now(),
+            parent: None,
         };
         Ok(Start::ColdStart { recipe: Box::new(recipe), registry })
     }

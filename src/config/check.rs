@@ -247,6 +247,7 @@ fn model(raw: RawModel, problems: &mut Problems) -> ModelSettings {
     }
     ModelSettings {
         registry: raw.registry,
+        keep: raw.keep,
         file: file(raw.file, "model.file", problems),
         // A table of nothing but nulls says no more than no table.
         foreign: raw.foreign.map(|written| foreign(written, problems)).filter(|given| given.center.is_some()),

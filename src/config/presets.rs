@@ -28,7 +28,7 @@ pub(super) fn defaults(preset: Preset) -> Value {
             "max_bytes": "1MiB",
             "max_missing": 0.5,
         },
-        "model": { "registry": "./models" },
+        "model": { "registry": "./models", "keep": 20 },
         "training": training,
         "judging": judging,
         "pipeline": {
