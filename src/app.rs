@@ -105,6 +105,7 @@ impl App {
     pub fn build(loaded: &Loaded) -> Result<Self, AppError> {
         let settings = Arc::new(loaded.settings.clone());
         let metrics = Arc::new(Metrics::new());
+        metrics.role(settings.role.as_str());
         let board = Arc::new(Board::new(std::time::Instant::now()));
         let (sender, receiver) = channel();
         let trains = settings.role != Role::Scorer;
@@ -134,7 +135,7 @@ impl App {
     /// The model to begin with (the named file, else the registry's, else a cold start), and what goes on beside the
     /// scoring. A scorer waits for the registry to have one; `None` when it was told to stop before.
     pub fn plan(&self, stop: &AtomicBool) -> Result<Option<Plan>, AppError> {
-        let registry = Registry::new(&self.settings.model.registry);
+        let registry = Registry::new(&self.settings.model.registry).keeping(self.settings.model.keep);
         let (start, recipe) = match &self.settings.model.file {
             // Somebody chose this model, so nobody else shall choose another.
             Some(file) if self.is_ours(file)? => {
@@ -187,6 +188,7 @@ impl App {
             source: self.settings.kafka.input_topic.clone(),
             config_sha256: self.config_sha256.clone(),
             created: run::now(),
+            parent: None,
         }
     }
 

@@ -59,6 +59,7 @@ fn recipe(settings: &Settings) -> Recipe {
         source: "memory".to_owned(),
         config_sha256: String::new(),
         created: "2026-01-01T00:00:00Z".to_owned(),
+        parent: None,
     }
 }
 

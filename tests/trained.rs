@@ -75,6 +75,7 @@ fn train(runtime: &Runtime, sample: &[Vec<f32>], sets: &[&str]) -> Result<Model,
         source: "memory".to_owned(),
         config_sha256: String::new(),
         created: "2026-01-01T00:00:00Z".to_owned(),
+        parent: None,
     };
     recipe.train(&sample, &mut |_| ControlFlow::Continue(()))
 }

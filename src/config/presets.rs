@@ -29,7 +29,7 @@ pub(super) fn defaults(preset: Preset) -> Value {
             "max_bytes": "1MiB",
             "max_missing": 0.5,
         },
-        "model": { "registry": "./models", "poll_interval": "2s" },
+        "model": { "registry": "./models", "poll_interval": "2s", "keep": 20 },
         "training": training,
         "judging": judging,
         "pipeline": {

@@ -126,6 +126,9 @@ fn automatic() -> TimestampFormat {
 pub struct RawModel {
     /// Directory of models; the newest one is used, and a cold start writes there.
     pub registry: PathBuf,
+    /// Models kept in the registry; beyond it the oldest go, but never the one in use nor those that were in use before it.
+    #[schemars(range(min = 2, max = 10_000))]
+    pub keep: usize,
     /// A model file to use instead of the registry's.
     pub file: Option<PathBuf>,
     /// Time between two looks for another model in the registry.

@@ -181,6 +181,8 @@ pub enum FeatureSelection {
 pub struct ModelSettings {
     /// `model.registry`: directory of models.
     pub registry: PathBuf,
+    /// `model.keep`: models kept in the registry, >= 2.
+    pub keep: usize,
     /// `model.file`: a model file to use instead of the registry's.
     pub file: Option<PathBuf>,
     /// `model.poll_interval`: time between two looks for another model in the registry.

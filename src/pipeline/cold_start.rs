@@ -191,7 +191,7 @@ impl ColdStart<'_> {
     fn put_to_work(&self, model: Model, parts: &Parts<'_>, took: Duration) -> Result<Scoring, RunError> {
         let model = Arc::new(model);
         let scoring = Scoring::new(Prepared::new(Arc::clone(&model), self.settings, self.scorers)?, self.settings);
-        let path = self.registry.publish(&model)?;
+        let path = self.registry.publish(&model, None)?;
         tracing::info!(model = model.version, path = %path.display(), "model stored");
         let Provenance { epochs, training_loss, validation_loss, .. } = model.metadata.provenance;
         parts.metrics.training_finished(&TrainingOutcome { epochs, training_loss, validation_loss, took });

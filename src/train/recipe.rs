@@ -11,7 +11,7 @@ use ndarray::ArrayView2;
 
 use super::{
     AutoencoderError, AutoencoderParams, EpochReport, Network,
-    assemble::architecture,
+    assemble::{architecture, columns},
     principal_components,
     sample::{SampleError, SampleRecord, SampleRows},
     scaling::{self, ColumnScale},
@@ -63,6 +63,8 @@ pub struct Recipe {
     pub config_sha256: String,
     /// Now, RFC 3339.
     pub created: String,
+    /// Version of the model in use, if there is one.
+    pub parent: Option<String>,
 }
 
 /// Why there is no model.
@@ -346,24 +348,6 @@ impl Recipe {
         };
         Err(TrainError::WideCode { kind, code, inputs, cure })
     }
-}
-
-fn columns(rows: &SampleRows, scales: &[ColumnScale]) -> Vec<Column> {
-    rows.columns
-        .iter()
-        .zip(scales)
-        .zip(&rows.impute)
-        .map(|(((name, feature), scale), impute)| Column {
-            name: name.clone(),
-            feature: *feature,
-            impute: *impute,
-            center: scale.center,
-            scale: scale.scale,
-            residual_cap: if scale.constant { 1.0 } else { f32::INFINITY },
-            residual_mean: 0.0,
-            residual_variance: 1.0,
-        })
-        .collect()
 }
 
 /// Inputs of the network that never changed: whatever they do later must not move the reconstruction of the others.
