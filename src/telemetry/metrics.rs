@@ -214,7 +214,7 @@ impl Metrics {
     pub fn role(&self, role: &str) {
         self.role_info.reset();
         self.role_info.with_label_values(&[role]).set(1.0);
-        debug!(role, "role");
+        tracing::debug!(role, "role");
     }
 
     /// A fault that a person should know of, in the part that it struck.
