@@ -19,6 +19,7 @@ use support::{
 };
 
 on_both_brokers!(
+    a_model_that_the_gate_refuses_is_kept_with_its_reasons_and_the_one_in_use_stays,
     a_model_asked_for_is_trained_on_normal_rows_and_taken_up_without_losing_a_record,
     a_scorer_waits_for_the_trainers_model_and_only_it_publishes,
     replicas_follow_a_rollback,
@@ -35,6 +36,8 @@ fn admin(stage: &Stage) -> (PathBuf, Vec<String>) {
         "model.poll_interval=100ms".to_owned(),
         "training.sample_rows=2000".to_owned(),
         "training.schedule.every=never".to_owned(),
+        // These streams are so nearly linear that principal components are the better model, which the gate would say.
+        "training.gate.tolerance=0.2".to_owned(),
     ];
     (file, sets.into_iter().flat_map(|set| ["--set".to_owned(), set]).collect())
 }
@@ -107,6 +110,33 @@ fn a_model_asked_for_is_trained_on_normal_rows_and_taken_up_without_losing_a_rec
     assert_eq!(text(events.last().expect("there are events"), "model"), second);
     assert_eq!(daemon.terminate().code(), Some(0), "{}", daemon.log());
     assert_eq!(stage.committed(), records.len() as i64);
+}
+
+fn a_model_that_the_gate_refuses_is_kept_with_its_reasons_and_the_one_in_use_stays(kind: Kind) {
+    let Some(broker) = Broker::shared(kind) else { return };
+    let stage = Stage::new(&broker, "gate", COLD_START);
+    let (token, mut sets) = admin(&stage);
+    // A network that saw each row once can't win against principal components, and no allowance is made.
+    for set in ["training.epochs=1", "training.learning_rate=0.00001", "training.gate.tolerance=0"] {
+        sets.extend(["--set".to_owned(), set.to_owned()]);
+    }
+    let records = stream(16, 5_000, 4, &[]);
+    stage.feed(&records);
+    let mut daemon = start(&stage, &sets, &[]);
+    daemon.wait_records(records.len());
+    let first = model_of(&daemon);
+    let asked = retrain(&daemon, &token);
+    assert!(asked.status.success(), "{asked:?}");
+    daemon.wait_for("the gate refuses", |daemon| {
+        (daemon.metric("strayd_training_runs_total")["result=\"refused\""] == 1.0).then_some(())
+    });
+    assert_eq!(daemon.metric("strayd_gate_refusals_total")["reason=\"worse_than_pca\""], 1.0);
+    assert!(daemon.log().contains("the gate refuses the new model"), "{}", daemon.log());
+    assert_eq!(model_of(&daemon), first);
+    let listed = strayd(&["model", "list", "--json", "--registry", &stage.models().display().to_string()]);
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(listed.contains("refused") && listed.contains("principal components"), "{listed}");
+    assert_eq!(daemon.terminate().code(), Some(0), "{}", daemon.log());
 }
 
 fn a_scorer_waits_for_the_trainers_model_and_only_it_publishes(kind: Kind) {
