@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Command::Retrain(args) => cli::retrain::run(&args),
         Command::Train(args) => cli::offline::train(&args),
         Command::Score(args) => cli::offline::score(&args),
+        Command::Model(command) => cli::model::run(&command),
         Command::Config(command) => cli::configure(&command),
     };
     match result {

@@ -4,8 +4,8 @@ use std::fmt;
 
 use super::EXIT_CONFIG;
 use crate::{
-    app::AppError, config::ConfigError, file::FileError, kafka::KafkaError, telemetry::log::LogError,
-    train::recipe::TrainError,
+    app::AppError, config::ConfigError, file::FileError, kafka::KafkaError, model::ModelError,
+    telemetry::log::LogError, train::recipe::TrainError,
 };
 
 /// A message for people and an exit code for programs.
@@ -57,6 +57,12 @@ impl From<LogError> for Failure {
 
 impl From<AppError> for Failure {
     fn from(error: AppError) -> Self {
+        Self::other(&error)
+    }
+}
+
+impl From<ModelError> for Failure {
+    fn from(error: ModelError) -> Self {
         Self::other(&error)
     }
 }

@@ -3,6 +3,7 @@
 pub mod config;
 pub mod demo;
 mod failure;
+pub mod model;
 pub mod offline;
 pub mod retrain;
 pub mod run;
@@ -42,6 +43,9 @@ pub enum Command {
     Train(offline::TrainArgs),
     /// Score files with a model through the same pipeline as the daemon
     Score(offline::ScoreArgs),
+    /// List, show and check the models of a registry, and choose which one is in use
+    #[command(subcommand)]
+    Model(model::ModelCommand),
     /// Check, print or describe the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -72,6 +76,11 @@ pub struct ConfigArgs {
 impl ConfigArgs {
     fn sources(&self) -> Sources {
         Sources::of_process(self.config.clone(), self.set.clone())
+    }
+
+    /// What needs no Kafka.
+    pub(crate) fn load(&self) -> Result<Loaded, ConfigError> {
+        Settings::load(&self.sources())
     }
 
     /// What `strayd run` needs.

@@ -124,9 +124,9 @@ fn automatic() -> TimestampFormat {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawModel {
-    /// Directory of models; the newest one is used, and a cold start writes there.
+    /// Directory of models. Its file `current` names the one in use; new models are stored there.
     pub registry: PathBuf,
-    /// Models kept in the registry; beyond it the oldest go, but never the one in use nor those that were in use before it.
+    /// Models kept in the registry; beyond it the oldest go, but never the one in use nor the last ones that were in use before it.
     #[schemars(range(min = 2, max = 10_000))]
     pub keep: usize,
     /// A model file to use instead of the registry's.
