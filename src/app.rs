@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     config::{Loaded, settings::Settings},
-    detect::{LoadError, Scorers, runtime::Runtime, runtime::RuntimeError},
+    detect::{LoadError, Scorers, device::DeviceError, runtime::Runtime, runtime::RuntimeError},
     http::{HttpError, HttpServer},
     model::{Model, ModelError, metadata::GraphOrigin, registry::Registry},
     pipeline::{
@@ -33,6 +33,9 @@ pub enum AppError {
     /// No ONNX Runtime.
     #[error("{0}")]
     Runtime(#[from] RuntimeError),
+    /// The device can't be had.
+    #[error("runtime.device: {0}")]
+    Device(#[from] DeviceError),
     /// No metrics and probes.
     #[error("{0}")]
     Http(#[from] HttpError),

@@ -30,9 +30,15 @@ const DRIVER: &str = "libcuda.so.1";
 /// loaded before, so that it finds them; whether it needs them is not known yet.
 const OPTIONAL: [&str; 4] = ["libnvJitLink.so.", "libnvrtc.so.", "libcudnn.so.", "libcufft.so."];
 
-/// Versions of CUDA's runtime to look for where the one that is needed is missing.
-const RUNTIMES: [(u32, &str); 4] =
-    [(11, "libcudart.so.11.0"), (12, "libcudart.so.12"), (13, "libcudart.so.13"), (14, "libcudart.so.14")];
+/// Other versions to look for where the one that is needed is missing.
+const OTHERS: [(&str, &str); 6] = [
+    ("CUDA 11", "libcudart.so.11.0"),
+    ("CUDA 12", "libcudart.so.12"),
+    ("CUDA 13", "libcudart.so.13"),
+    ("CUDA 14", "libcudart.so.14"),
+    ("cuDNN 8", "libcudnn.so.8"),
+    ("cuDNN 9", "libcudnn.so.9"),
+];
 
 /// Looks whether the provider and all that it is linked with can be loaded, and loads NVIDIA's libraries. Gives the version
 /// of CUDA that the provider was built for, where it can be told.
@@ -50,7 +56,9 @@ pub(super) fn load_libraries(library: &Path) -> Result<Option<u32>, DeviceError>
         .map_err(|cause| DeviceError::Provider { cause: format!("{}: {cause}", provider.display()) })?;
     let version = needed.iter().find_map(|name| name.strip_prefix("libcudart.so.")?.split('.').next()?.parse().ok());
     let mut missing: Vec<String> = Vec::new();
-    for name in needed.iter().filter(|name| name.starts_with("libcu")) {
+    // The driver by name: not every provider is linked with it, and CUDA calls one that is missing too old.
+    let ours = needed.iter().map(String::as_str).filter(|name| name.starts_with("libcu") && *name != DRIVER);
+    for name in ours.chain([DRIVER]) {
         if let Err(cause) = load(&folder, name) {
             // A library that is there may need another one that is not.
             let culprit = match cause.split_once(": cannot open shared object file") {
@@ -65,8 +73,7 @@ pub(super) fn load_libraries(library: &Path) -> Result<Option<u32>, DeviceError>
     let driver_too = missing.iter().any(|name| name.starts_with(DRIVER));
     missing.retain(|name| !name.starts_with(DRIVER));
     if !missing.is_empty() {
-        let others =
-            if missing.iter().any(|name| name.starts_with("libcudart")) { others(version) } else { Vec::new() };
+        let others = others(&folder, &missing);
         return Err(DeviceError::Libraries(MissingLibraries { names: missing, version, others, driver_too }));
     }
     if driver_too {
@@ -146,10 +153,12 @@ fn load(folder: &Path, name: &str) -> Result<(), String> {
     }
 }
 
-/// Other versions of CUDA's runtime that the system has.
-fn others(version: Option<u32>) -> Vec<u32> {
-    let there = |name: &str| preload_dylib(name).is_ok();
-    RUNTIMES.iter().filter(|(other, name)| Some(*other) != version && there(name)).map(|(other, _)| *other).collect()
+/// Other versions of the missing libraries that are there.
+fn others(folder: &Path, missing: &[String]) -> Vec<&'static str> {
+    let stem = |name: &str| name.split(".so").next().unwrap_or(name).to_owned();
+    let wanted = |name: &str| missing.iter().any(|missing| stem(missing) == stem(name) && missing != name);
+    let there = |name: &str| load(folder, name).is_ok();
+    OTHERS.iter().filter(|(_, name)| wanted(name) && there(name)).map(|(version, _)| *version).collect()
 }
 
 /// In the order of [`OPTIONAL`], because some need others.

@@ -155,8 +155,8 @@ pub struct MissingLibraries {
     pub names: Vec<String>,
     /// Version of CUDA that ONNX Runtime was built for, where it is known.
     pub version: Option<u32>,
-    /// Versions of CUDA that are there, but don't serve.
-    pub others: Vec<u32>,
+    /// Other versions that are there, but don't serve, such as `CUDA 12`.
+    pub others: Vec<&'static str>,
     /// Whether the driver's library is missing too.
     pub driver_too: bool,
 }
@@ -164,20 +164,26 @@ pub struct MissingLibraries {
 impl fmt::Display for MissingLibraries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let wanted = cuda(self.version);
-        write!(f, "ONNX Runtime needs {wanted}, and of it is missing: {}", self.names.join(", "))?;
+        write!(f, "this ONNX Runtime was built for {wanted}, and misses {}", self.names.join(", "))?;
         for other in &self.others {
-            write!(f, "; CUDA {other} is here, but another version doesn't serve")?;
+            write!(f, "; {other} is here, but no other version serves")?;
         }
-        write!(
-            f,
-            "; install {wanted}, or fetch NVIDIA's libraries with `make fetch-onnxruntime DEVICE=cuda CUDA_LIBRARIES=yes`"
-        )?;
+        let cudnn = if self.names.iter().any(|name| name.starts_with("libcudnn")) { " with its cuDNN" } else { "" };
+        write!(f, "; install {wanted}{cudnn}, or fetch ")?;
+        if self.version.is_none_or(|version| version == FETCHED) {
+            f.write_str("NVIDIA's libraries with `make fetch-onnxruntime DEVICE=cuda CUDA_LIBRARIES=yes`")?;
+        } else {
+            write!(f, "ONNX Runtime for CUDA {FETCHED} with `make fetch-onnxruntime DEVICE=cuda`")?;
+        }
         if self.driver_too {
             f.write_str("; the NVIDIA driver's library libcuda.so.1 is missing too: install the driver on the host")?;
         }
         Ok(())
     }
 }
+
+/// Version of CUDA that `make fetch-onnxruntime DEVICE=cuda` fetches ONNX Runtime for.
+const FETCHED: u32 = 13;
 
 fn cuda(version: Option<u32>) -> String {
     version.map_or_else(|| "CUDA".to_owned(), |version| format!("CUDA {version}"))
@@ -267,9 +273,156 @@ fn first_failure(words: &str) -> String {
         "Invalid device ID",
         "cuDNN is not",
         "Failed to load library ",
+        "Failed to allocate memory",
     ];
     let start = starts.iter().filter_map(|start| words.find(start)).min().unwrap_or(0);
     let told = &words[start..];
     let end = told.find(" ; ").unwrap_or(told.len());
     told[..end].split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ASKED: Asked = Asked { id: 1, memory: Some(1 << 30), version: Some(13) };
+
+    /// What ONNX Runtime says, whole: of its version 1.31.1 with the libraries of CUDA 13 and the drivers 535 and 550, of
+    /// 1.26.0 with those of CUDA 12 on a machine without a GPU, and of others as users have reported it.
+    #[test]
+    fn words_of_onnx_runtime_and_cuda_are_told_apart() {
+        let call = "/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_call.cc:123 std::conditional_t<THRW, void, \
+                    onnxruntime::common::Status> onnxruntime::CudaCall(ERRTYPE, const char*, const char*, ERRTYPE, const \
+                    char*, const char*, int) [with ERRTYPE = cudaError; bool THRW = true]";
+        let parse = "/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_execution_provider_info.cc:63 static \
+                     onnxruntime::CUDAExecutionProviderInfo onnxruntime::CUDAExecutionProviderInfo::FromProviderOptions(\
+                     const onnxruntime::ProviderOptions&) [ONNXRuntimeError] : 1 : FAIL : provider_options_utils.h:187 \
+                     Parse Failed to parse provider option \"device_id\": ";
+        let end = " ; GPU=-1 ; hostname=host ; file=/onnxruntime_src/onnxruntime/core/providers/cuda/\
+                   cuda_execution_provider_info.cc ; line=70 ; expr=cudaGetDeviceCount(&num_devices); ";
+        let bridge = "/onnxruntime_src/onnxruntime/core/session/provider_bridge_ort.cc:2043 onnxruntime::Provider& \
+                      onnxruntime::ProviderLibrary::Get() [ONNXRuntimeError] : 1 : FAIL : ";
+        let arena = "Non-zero status code returned while running Gemm node. Name:'member_0/layer_0' Status Message: \
+                     /onnxruntime_src/onnxruntime/core/framework/bfc_arena.cc:376 void* \
+                     onnxruntime::BFCArena::AllocateRawInternal(size_t, bool, onnxruntime::Stream*, bool, \
+                     onnxruntime::WaitNotificationFn) Failed to allocate memory for requested buffer of size 8388608000";
+        let old = "CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version";
+        let cases = [
+            (format!("{parse}{old}{end}"), "580 or newer", old),
+            (
+                format!("{call} CUDA failure 100: no CUDA-capable device is detected{end}"),
+                "there is no GPU",
+                "CUDA failure 100: no CUDA-capable device is detected",
+            ),
+            (
+                format!(
+                    "{call} CUDA failure 101: invalid device ordinal ; GPU=0 ; expr=cudaSetDevice(info_.device_id);"
+                ),
+                "runtime.device_id is 1, but there are not so many GPUs",
+                "CUDA failure 101: invalid device ordinal",
+            ),
+            (
+                format!("{parse}Invalid device ID: 1, must be between 0 (inclusive) and 1 (exclusive)."),
+                "runtime.device_id is 1, but the number of GPUs is 1",
+                "Invalid device ID: 1, must be between 0 (inclusive) and 1 (exclusive).",
+            ),
+            (
+                format!("{call} CUDA failure 2: out of memory ; GPU=0 ; expr=cudaStreamCreateWithFlags(&stream, 1);"),
+                "runtime.device_memory is 1073741824 bytes",
+                "CUDA failure 2: out of memory",
+            ),
+            (arena.to_owned(), "out of GPU memory", "requested buffer of size 8388608000"),
+            (
+                format!("{call} CUDNN failure 1001: CUDNN_STATUS_NOT_INITIALIZED ; GPU=0 ; expr=cudnnCreate(&h);"),
+                "cuDNN 9 for CUDA 13 is missing or of another version",
+                "CUDNN failure 1001: CUDNN_STATUS_NOT_INITIALIZED",
+            ),
+            (
+                "cuDNN is not available. Install cuDNN, update the system library search path, or set enable_cudnn=0"
+                    .to_owned(),
+                "CUDA_LIBRARIES=yes",
+                "cuDNN is not available.",
+            ),
+            (
+                format!(
+                    "{bridge}Failed to load library libonnxruntime_providers_cuda.so with error: libcudnn.so.9: cannot \
+                     open shared object file: No such file or directory"
+                ),
+                "cuDNN 9 for CUDA 13",
+                "libcudnn.so.9: cannot open shared object file",
+            ),
+            (
+                format!(
+                    "{bridge}Failed to load library /lib/libonnxruntime_providers_cuda.so with error: libcuda.so.1: \
+                     cannot open shared object file: No such file or directory"
+                ),
+                "install the driver on the host",
+                "libcuda.so.1: cannot open shared object file",
+            ),
+            (
+                format!(
+                    "{bridge}Failed to load library /lib/libonnxruntime_providers_cuda.so with error: undefined symbol: \
+                     Provider_GetHost"
+                ),
+                "of the same version",
+                "undefined symbol: Provider_GetHost",
+            ),
+            (
+                format!("{call} CUDA failure 209: no kernel image is available for execution on the device{end}"),
+                "no code for this GPU",
+                "CUDA failure 209",
+            ),
+            (
+                format!("{call} CUDA failure 34: CUDA driver is a stub library{end}"),
+                "not the driver",
+                "CUDA failure 34",
+            ),
+            (
+                format!("{call} CUDA failure 46: CUDA-capable device(s) is/are busy or unavailable{end}"),
+                "busy",
+                "CUDA failure 46",
+            ),
+            (
+                format!("{call} CUDA failure 999: unknown error{end}"),
+                "can't be used",
+                "CUDA failure 999: unknown error",
+            ),
+        ];
+        for (words, told, kept) in cases {
+            let error = ASKED.diagnose(&words).unwrap_or_else(|| panic!("not told: {words}")).to_string();
+            assert!(error.contains(told) && error.contains(kept), "{words}\ngives: {error}");
+            assert!(!error.contains("/onnxruntime_src/onnxruntime/core/providers"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_fault_of_the_file_is_none_of_the_device() {
+        let words = "Load model from memory failed:Protobuf parsing failed.";
+        assert_eq!(ASKED.diagnose(words), None);
+        assert_eq!(ASKED.diagnosed(words), DeviceError::Other { cause: words.to_owned() });
+    }
+
+    #[test]
+    fn missing_libraries_are_named_with_what_is_there_instead_and_what_fetches_them() {
+        let mut missing = MissingLibraries {
+            names: vec!["libcudart.so.13".into(), "libcublas.so.13".into()],
+            version: Some(13),
+            others: vec!["CUDA 12"],
+            driver_too: true,
+        };
+        let told = missing.to_string();
+        for words in [
+            "libcudart.so.13, libcublas.so.13",
+            "CUDA 12 is here",
+            "install CUDA 13",
+            "CUDA_LIBRARIES=yes",
+            "libcuda.so.1",
+        ] {
+            assert!(told.contains(words), "{words}: {told}");
+        }
+        missing.version = Some(12);
+        missing.names = vec!["libcudnn.so.9".into()];
+        let told = missing.to_string();
+        assert!(told.contains("install CUDA 12 with its cuDNN, or fetch ONNX Runtime for CUDA 13"), "{told}");
+    }
 }
