@@ -16,14 +16,14 @@ use crate::{
         Loaded,
         settings::{Role, Settings},
     },
-    detect::{LoadError, runtime::Runtime, runtime::RuntimeError},
+    detect::{LoadError, Scorers, device::DeviceError, runtime::Runtime, runtime::RuntimeError},
     http::{
         HttpError, HttpServer,
         admin::{Admin, TokenError},
     },
     model::{Model, ModelError, metadata::GraphOrigin, registry::Registry},
     pipeline::{
-        Observer, Sink, Source,
+        Observer, Sink, Source, device,
         learning::{Learning, Request},
         run::{self, Parts, Plan, RunError, RunSummary, Start},
     },
@@ -48,6 +48,9 @@ pub enum AppError {
     /// No ONNX Runtime.
     #[error("{0}")]
     Runtime(#[from] RuntimeError),
+    /// The device can't be had.
+    #[error("runtime.device: {0}")]
+    Device(#[from] DeviceError),
     /// No metrics and probes.
     #[error("{0}")]
     Http(#[from] HttpError),
@@ -117,7 +120,7 @@ impl App {
             .listen
             .map(|listen| HttpServer::start(listen, Arc::clone(&metrics), Arc::clone(&board), admin))
             .transpose()?;
-        let runtime = Runtime::load(settings.runtime.library.as_deref())?;
+        let runtime = Runtime::of(&settings)?;
         tracing::debug!(library = %runtime.library().display(), "ONNX Runtime loaded");
         Ok(Self { settings, config_sha256: loaded.training_sha256.clone(), runtime, metrics, board, http, requests: Mutex::new(trains.then_some(receiver)) })
     }
@@ -205,6 +208,20 @@ impl App {
             std::thread::sleep(self.settings.model.poll_interval.min(LONGEST_NAP));
         }
         Ok(None)
+    }
+
+    /// Waits, not ready, until the device of `runtime.device` can be had. To be called before anything is read. `false`
+    /// where `stop` was set first.
+    pub fn wait_for_device(&self, start: &Start, stop: &AtomicBool) -> bool {
+        let model = match start {
+            Start::Model(model) => Some(&**model),
+            Start::ColdStart { .. } => None,
+        };
+        let there = device::wait_for_device(|| self.runtime.try_device(model), &self.board, stop);
+        if there {
+            self.metrics.device(&self.runtime.device().to_string(), self.runtime.fell_back());
+        }
+        there
     }
 
     /// Runs until the source ends or `stop` is set.

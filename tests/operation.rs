@@ -50,7 +50,7 @@ fn a_setting_that_librdkafka_does_not_know_ends_it_with_64() {
 fn a_missing_onnx_runtime_ends_it_with_1_and_says_how_to_get_it() {
     let folder = tempfile::tempdir().unwrap();
     let file = config(folder.path(), "runtime: {library: /nowhere/libonnxruntime.so}");
-    refuses(&file, &[], 1, &["/nowhere/libonnxruntime.so", "make onnxruntime"]);
+    refuses(&file, &[], 1, &["/nowhere/libonnxruntime.so", "make fetch-onnxruntime"]);
 }
 
 #[test]

@@ -37,6 +37,10 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         tracing::info!("stopped before there was a model, goodbye");
         return Ok(());
     };
+    // Before the group is joined: partitions belong to those who can score.
+    if !app.wait_for_device(&plan.start, &stop) {
+        return Ok(());
+    }
     let kafka = loaded.settings.kafka_of_role();
     let mut source = KafkaSource::connect(&kafka)?;
     let mut sink = sink(&kafka, loaded.settings.role)?;

@@ -4,6 +4,7 @@
 pub mod batch_report;
 pub mod cold_start;
 pub mod collection;
+pub mod device;
 pub mod entities;
 mod flow;
 mod follow;

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     config::settings::{AlarmBudget, Settings},
-    detect::Scorers,
+    detect::{Scorers, device::Device},
     model::{Model, ModelError, registry::Registry},
     record::timestamp,
     telemetry::{
@@ -149,28 +149,30 @@ pub fn run(
         }
     };
     if let Some(mut scoring) = scoring {
-        announce(&parts, &scoring, settings, None);
+        announce(&parts, &scoring, settings, (scorers.device(), None));
         std::thread::scope(|scope| {
             let version = scoring.model().version.clone();
             let follower =
                 follow.map(|registry| Follower::start(scope, registry, version, (settings, scorers))).transpose()?;
             let learner = learning.map(|learning| Learner::new(learning, settings, &parts, &mut scoring));
-            Work { settings, follower, learner }.score(&mut parts, &mut flow, &mut scoring)
+            Work { settings, device: scorers.device(), follower, learner }.score(&mut parts, &mut flow, &mut scoring)
         })?;
     }
     parts.board.set_phase(Phase::Draining);
     flow.drain(&mut parts, settings.pipeline.shutdown_deadline)
 }
 
-/// Tells which model is in use from now on; `pause` is how long scoring stood still for it, where another one made room.
-fn announce(parts: &Parts<'_>, scoring: &Scoring, settings: &Settings, pause: Option<Duration>) {
+/// Tells which model is in use from now on and on which device; with it, how long scoring stood still where another one
+/// made room.
+fn announce(parts: &Parts<'_>, scoring: &Scoring, settings: &Settings, (device, pause): (Device, Option<Duration>)) {
     let Model { metadata, version, .. } = scoring.model();
     let status = ModelStatus {
         version: version.clone(),
         kind: metadata.graph.kind().to_owned(),
         created: metadata.provenance.created.clone(),
-        device: "cpu".to_owned(),
+        device: device.to_string(),
         limit: scoring.limit(),
+        // Its golden rows were run on that device when the scorer was made.
         verified: true,
     };
     match pause {
@@ -192,6 +194,7 @@ fn announce(parts: &Parts<'_>, scoring: &Scoring, settings: &Settings, pause: Op
 /// What accompanies the scoring.
 struct Work<'a> {
     settings: &'a Settings,
+    device: Device,
     follower: Option<Follower>,
     learner: Option<Learner>,
 }
@@ -240,7 +243,7 @@ impl Work<'_> {
                 flush(parts, flow, scoring)?;
                 let old = scoring.swap(*prepared);
                 let pause = started.elapsed();
-                announce(parts, scoring, self.settings, Some(pause));
+                announce(parts, scoring, self.settings, (self.device, Some(pause)));
                 // Given back here and not at the end of some later scope: the session's memory is free from now on.
                 drop(old);
                 self.learner.iter_mut().for_each(|learner| learner.swapped(parts));

@@ -83,6 +83,7 @@ pub struct OpenIncident {
 struct State {
     source: Result<(), String>,
     sink: Result<(), String>,
+    device: Result<(), String>,
     model: Option<ModelStatus>,
     phase: Phase,
     last_error: Option<String>,
@@ -112,6 +113,7 @@ impl Board {
         let state = State {
             source: not_yet(),
             sink: not_yet(),
+            device: Ok(()),
             model: None,
             phase: Phase::Starting,
             last_error: None,
@@ -128,6 +130,11 @@ impl Board {
     /// Notes whether the sink is connected, and if not, why.
     pub fn set_sink(&self, state: Result<(), String>) {
         self.state().sink = state;
+    }
+
+    /// Notes whether the device that models shall run on can be had, and if not, why.
+    pub fn set_device(&self, state: Result<(), String>) {
+        self.state().device = state;
     }
 
     /// Notes the model in use.
@@ -198,6 +205,7 @@ impl Board {
             "phase": state.phase,
             "source": end(&state.source),
             "sink": end(&state.sink),
+            "device": { "error": state.device.as_ref().err() },
             "model": state.model,
             "incidents": { "open": state.incidents.0, "newest": state.incidents.1 },
             "last_error": state.last_error,
@@ -217,6 +225,9 @@ fn readiness(state: &State) -> Result<(), Vec<String>> {
     }
     if let Err(why) = &state.sink {
         reasons.push(format!("sink: {why}"));
+    }
+    if let Err(why) = &state.device {
+        reasons.push(format!("device: {why}"));
     }
     match (&state.model, state.phase) {
         (Some(model), _) if model.verified => {}
@@ -268,6 +279,19 @@ mod tests {
         assert_eq!(board.readiness(), Ok(()));
         board.set_sink(Err("all brokers are down".into()));
         assert_eq!(board.readiness(), Err(vec!["sink: all brokers are down".to_owned()]));
+    }
+
+    #[test]
+    fn a_daemon_without_its_device_is_not_ready() {
+        let board = Board::default();
+        board.set_source(Ok(()));
+        board.set_sink(Ok(()));
+        board.set_model(Some(model(true)));
+        board.set_device(Err("there is no GPU".into()));
+        assert_eq!(board.readiness(), Err(vec!["device: there is no GPU".to_owned()]));
+        assert_eq!(board.status()["device"]["error"], "there is no GPU");
+        board.set_device(Ok(()));
+        assert_eq!(board.readiness(), Ok(()));
     }
 
     #[test]
