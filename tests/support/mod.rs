@@ -7,6 +7,7 @@ pub mod broker;
 pub mod daemon;
 pub mod incidents;
 pub mod prometheus;
+pub mod promql;
 pub mod python;
 pub mod records;
 pub mod tools;
