@@ -3,6 +3,7 @@
 // Each test program includes these files and uses its own part of them.
 #![allow(dead_code, unused_imports, unused_macros)]
 
+pub mod alertmanager;
 pub mod broker;
 pub mod daemon;
 pub mod incidents;
