@@ -15,6 +15,8 @@ fn main() -> ExitCode {
         Command::Run(args) => cli::run::run(&args),
         Command::Train(args) => cli::offline::train(&args),
         Command::Score(args) => cli::offline::score(&args),
+        Command::Gen(args) => cli::generate::run(&args),
+        Command::Healthcheck(args) => cli::healthcheck::run(&args),
         Command::Config(command) => cli::configure(&command),
     };
     match result {

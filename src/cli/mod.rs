@@ -3,6 +3,8 @@
 pub mod config;
 pub mod demo;
 mod failure;
+pub mod generate;
+pub mod healthcheck;
 pub mod offline;
 pub mod run;
 
@@ -39,6 +41,10 @@ pub enum Command {
     Train(offline::TrainArgs),
     /// Score files with a model through the same pipeline as the daemon
     Score(offline::ScoreArgs),
+    /// Make records with planted anomalies, into Kafka or a file
+    Gen(generate::GenArgs),
+    /// Ask the daemon on this machine whether it is well; exit code 1 where it is not
+    Healthcheck(healthcheck::HealthcheckArgs),
     /// Check, print or describe the configuration
     #[command(subcommand)]
     Config(ConfigCommand),

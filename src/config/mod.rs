@@ -23,7 +23,7 @@ mod schema;
 pub mod settings;
 mod shape;
 mod table;
-mod units;
+pub mod units;
 
 pub use error::{ConfigError, Problem, Problems};
 pub use load::{Loaded, Sources};

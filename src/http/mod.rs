@@ -1,6 +1,8 @@
 //! Metrics, probes and status, on a thread and runtime of their own, so that they answer while the data path is
 //! saturated.
 
+pub mod probe;
+
 use std::{
     io,
     net::{SocketAddr, TcpListener},
