@@ -35,7 +35,8 @@ impl Kind {
         match self {
             Self::Spike => 1..=3,
             Self::LevelShift => 20..=60,
-            Self::Stuck | Self::CorrelationBreak => 40..=90,
+            Self::Stuck => 120..=240,
+            Self::CorrelationBreak => 40..=90,
             Self::Drift => 60..=120,
             Self::Dropout => 10..=40,
             Self::Silence => 20..=60,
