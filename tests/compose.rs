@@ -188,6 +188,10 @@ fn on_free_ports(port: u16, controller: u16, log: &Path) -> String {
 /// Records that the generator makes: those that are learned from, and those of some days after.
 const RECORDS: usize = 60_000;
 
+/// Records a second. Not all at once: the daemon would read one partition ahead of the other, and learn its machines
+/// alone.
+const RATE: &str = "5000";
+
 #[test]
 fn the_same_programs_without_containers_find_what_was_planted() {
     let Some(model) = compose(STARTS[0].0, STARTS[0].1) else { return };
@@ -207,7 +211,7 @@ fn the_same_programs_without_containers_find_what_was_planted() {
     let sets = ["--set", &brokers, "--set", &registry, "--set", "http.listen=127.0.0.1:0"];
     let mut daemon = Daemon::start(&config, &sets);
     let made = Command::new(env!("CARGO_BIN_EXE_strayd"))
-        .args(generator(&model, "max", &RECORDS.to_string(), &labels))
+        .args(generator(&model, RATE, &RECORDS.to_string(), &labels))
         .args(["--set", &brokers])
         .stdin(Stdio::null())
         .output()

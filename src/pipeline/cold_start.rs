@@ -23,7 +23,7 @@ use crate::{
     detect::Scorers,
     model::{Model, metadata::Provenance, registry::Registry},
     record::{RawRecord, RecordError},
-    telemetry::{board::Phase, metrics::TrainingOutcome},
+    telemetry::{TrainingOutcome, board::Phase},
     train::{
         EpochReport,
         recipe::{Recipe, TrainError},
@@ -71,7 +71,10 @@ impl ColdStart<'_> {
             let sample = Arc::new(collection.lend());
             let mut meanwhile = Meanwhile::default();
             let trained = match self.train(parts, flow, &sample, &mut meanwhile)? {
-                Trained::Stopped => return Ok(None),
+                Trained::Stopped => {
+                    parts.metrics.training_stopped();
+                    return Ok(None);
+                }
                 Trained::Model(model, took) => self.put_to_work(*model, parts, took),
                 Trained::Failed(error) => Err(error),
             };

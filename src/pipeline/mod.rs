@@ -1,10 +1,12 @@
 //! The run loop over the seams: a [`Source`] lends records, the pipeline scores and judges them, a [`Sink`] takes what
 //! comes out. `demo`, `score` and `run` use the very same loop; only source and sink differ.
 
+pub mod batch_report;
 pub mod cold_start;
 pub mod collection;
 pub mod entities;
 mod flow;
+pub mod incidents;
 pub mod observed;
 pub mod run;
 pub mod scoring;

@@ -146,6 +146,7 @@ fn announce(parts: &Parts<'_>, scoring: &Scoring, settings: &Settings) {
         verified: true,
     };
     parts.metrics.model_loaded(&status);
+    parts.metrics.incident_features(metadata.columns.iter().map(|column| column.name.as_str()));
     let promised = match settings.judging.budget {
         AlarmBudget::PerEntityAndDay(alarms) => Some(alarms),
         AlarmBudget::Quantile(_) => metadata.calibration.alarms_per_entity_and_day(scoring.limit()),
@@ -180,7 +181,7 @@ fn score(parts: &mut Parts<'_>, flow: &mut Flow, scoring: &mut Scoring, settings
             scoring.forget(&revoked);
             opened = None;
         }
-        flow.population(scoring);
+        flow.population(parts, scoring);
         if polled == Polled::End {
             break;
         }
@@ -216,6 +217,7 @@ pub(super) fn flush(parts: &mut Parts<'_>, flow: &mut Flow, scoring: &mut Scorin
         failed = failed.take().or(flow.end(raw, end, &mut outside).err());
     })?;
     if report.rows > 0 {
+        scoring.tell_incidents(metrics);
         flow.batch(&report, scoring);
     }
     failed.map_or(Ok(()), Err)

@@ -4,7 +4,9 @@ use std::{ops::Range, sync::Arc, time::Instant};
 
 use super::{
     Observer, Unscored,
+    batch_report::BatchReport,
     entities::EntityState,
+    incidents::{Began, Incidents, OpenNow},
     observed::{Context, Observed},
 };
 use crate::{
@@ -13,7 +15,7 @@ use crate::{
         LoadError, ScoreError, Scorer, Scorers,
         calibrate::CalibrationError,
         explain::{Explainer, JudgedRow},
-        incident::{Incident, IncidentChange},
+        incident::IncidentChange,
         judge::Judge,
     },
     model::Model,
@@ -23,6 +25,7 @@ use crate::{
         features::{EncoderError, FeatureEncoder},
     },
     stream::window::Entities,
+    telemetry::Metrics,
 };
 
 /// Why a model can't be put to work.
@@ -60,27 +63,6 @@ pub enum End {
     DeadLetter(RecordError),
 }
 
-/// What a batch did, for the metrics.
-#[derive(Debug, Default, Clone, Copy, PartialEq)]
-pub struct BatchReport {
-    /// Rows scored.
-    pub rows: usize,
-    /// Seconds in the model.
-    pub score_seconds: f64,
-    /// Seconds in the judge.
-    pub judge_seconds: f64,
-    /// Incidents that began.
-    pub incidents_opened: u64,
-    /// Incidents that ended.
-    pub incidents_resolved: u64,
-    /// Values that were imputed.
-    pub imputed_values: u64,
-    /// Entities that made room for others.
-    pub evicted: u64,
-    /// Score of the last row.
-    pub last_score: Option<f64>,
-}
-
 /// One row of the open batch.
 struct Pending {
     position: Position,
@@ -109,13 +91,15 @@ pub struct Scoring {
     /// Keys and payloads of the open batch.
     raw: Vec<u8>,
     residuals: Vec<f32>,
+    /// Scores of the last batch.
+    scores: Vec<f64>,
     capacity: usize,
     max_entities: usize,
     /// Records taken since the open batch got its first row.
     taken: usize,
     imputed_values: u64,
     evicted: u64,
-    open_incidents: i64,
+    incidents: Incidents,
 }
 
 impl Scoring {
@@ -148,12 +132,13 @@ impl Scoring {
             pending: Vec::with_capacity(settings.pipeline.batch_rows),
             raw: Vec::new(),
             residuals: Vec::new(),
+            scores: Vec::with_capacity(settings.pipeline.batch_rows),
             capacity: settings.pipeline.batch_rows,
             max_entities: settings.pipeline.max_entities,
             taken: 0,
             imputed_values: 0,
             evicted: 0,
-            open_incidents: 0,
+            incidents: Incidents::default(),
         })
     }
 
@@ -184,9 +169,19 @@ impl Scoring {
         self.entities.len()
     }
 
+    /// Scores of the rows of the last batch.
+    pub fn scores(&self) -> &[f64] {
+        &self.scores
+    }
+
     /// Incidents that are open.
-    pub fn open_incidents(&self) -> i64 {
-        self.open_incidents
+    pub fn open_incidents(&self) -> impl Iterator<Item = OpenNow<'_>> {
+        self.incidents.open(&self.entities)
+    }
+
+    /// Tells of the incidents that began since the last call.
+    pub fn tell_incidents(&mut self, metrics: &Metrics) {
+        self.incidents.tell(metrics, self.context.judge.limit());
     }
 
     /// Takes one record: `None` when it joined the batch, else how it ended. There must be [`Scoring::room`] for it.
@@ -228,6 +223,7 @@ impl Scoring {
         if rows == 0 {
             return Ok(report);
         }
+        self.scores.clear();
         let started = Instant::now();
         self.scorer.score(&self.windows, rows, &mut self.residuals)?;
         report.score_seconds = started.elapsed().as_secs_f64();
@@ -236,7 +232,6 @@ impl Scoring {
             ends(&self.lend(index), end);
         }
         report.judge_seconds = started.elapsed().as_secs_f64() - report.score_seconds;
-        self.open_incidents += report.incidents_opened as i64 - report.incidents_resolved as i64;
         self.clear();
         Ok(report)
     }
@@ -247,11 +242,12 @@ impl Scoring {
         let (rows, width) = (self.context.model.metadata.window, self.row.len());
         self.taken = if self.pending.is_empty() { 1 } else { self.taken + 1 };
         let touched = self.entities.touch(&self.decoded.entity, || EntityState::new(rows, width));
-        if let Some((_, evicted)) = touched.evicted {
-            self.evicted += 1;
-            self.open_incidents -= i64::from(evicted.incident.open().is_some());
-        }
         let index = touched.index;
+        if touched.evicted.is_some() {
+            self.evicted += 1;
+            // Whoever made room stood in this place.
+            self.incidents.ended(index);
+        }
         let marks = self.imputed.len();
         self.imputed.resize(marks + width, false);
         let state = self.entities.get_mut(index).expect("the entity was entered above");
@@ -320,11 +316,18 @@ impl Scoring {
             return End::DeadLetter(why);
         }
         report.last_score = Some(judged.score);
+        self.scores.push(judged.score);
         let quiet = context.model.metadata.scoring.incident_quiet_rows;
         let incident = state.incident.advance(judged.anomalous, judged.score, pending.time_us, quiet);
         match incident {
-            IncidentChange::Opened(_) => report.incidents_opened += 1,
-            IncidentChange::Resolved(_) => report.incidents_resolved += 1,
+            IncidentChange::Opened(_) => {
+                let top_column = context.explainer.top_column(&row, &context.judge, &state.judgement);
+                state.incident.blame(top_column);
+                let began = Began { entity: Arc::clone(&entity), score: judged.score, top_column };
+                self.incidents.began(pending.entity, began);
+                report.incidents_opened += 1;
+            }
+            IncidentChange::Resolved(_) => self.incidents.ended(pending.entity),
             IncidentChange::None => {}
         }
         let observed = Observed {
@@ -367,13 +370,8 @@ impl Scoring {
     /// Forgets the entities whose records come from these partitions. The open batch must be empty.
     pub fn forget(&mut self, partitions: &[i32]) {
         assert!(self.pending.is_empty(), "an entity of the open batch can't be forgotten");
-        let mut open_incidents = 0;
-        self.entities.retain(|_, state| {
-            let keep = !partitions.contains(&state.partition);
-            open_incidents += i64::from(!keep && state.incident.open().is_some());
-            keep
-        });
-        self.open_incidents -= open_incidents;
+        self.entities.retain(|_, state| !partitions.contains(&state.partition));
+        self.incidents.retain(&self.entities);
     }
 
     fn clear(&mut self) {
@@ -381,11 +379,6 @@ impl Scoring {
         self.imputed.clear();
         self.pending.clear();
         self.raw.clear();
-    }
-
-    /// The incidents that are open, with their entities.
-    pub fn incidents(&self) -> Vec<(String, Incident)> {
-        self.entities.iter().filter_map(|(name, state)| Some((name.to_string(), state.incident.open()?))).collect()
     }
 }
 
