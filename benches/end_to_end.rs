@@ -278,7 +278,7 @@ fn run_strayd(folder: &Path, remote: &mut Remote, round: usize) -> (f64, f64) {
     let file = config(folder, &remote.servers, &format!("bench-{round}"), &EmbeddedBroker::properties());
     let loaded = Settings::load(&Sources { file: Some(file), ..Sources::default() }).expect("the settings are sound");
     let app = App::build(&loaded).expect("the parts are there");
-    let start = app.start().expect("the model is there");
+    let plan = app.plan(&stop).expect("the model can be read").expect("nobody told it to stop");
     let stop = Arc::new(AtomicBool::new(false));
     let mut counter = Counter { seen: 0, started: None, ended: None, stop: &stop };
     let mut source = KafkaSource::connect(&loaded.settings.kafka).expect("a source");

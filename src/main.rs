@@ -17,6 +17,8 @@ fn main() -> ExitCode {
         Command::Train(args) => cli::offline::train(&args),
         Command::Score(args) => cli::offline::score(&args),
         Command::Model(command) => cli::model::run(&command),
+        Command::Gen(args) => cli::generate::run(&args),
+        Command::Healthcheck(args) => cli::healthcheck::run(&args),
         Command::Config(command) => cli::configure(&command),
     };
     match result {

@@ -439,7 +439,7 @@ fn shipped_configurations_are_sound_and_fit_the_schema() {
 #[test]
 fn help_tells_of_every_command_as_pinned() {
     let golden = root().join("tests/golden");
-    let commands: [&[&str]; 15] = [
+    let commands: [&[&str]; 18] = [
         &[],
         &["demo"],
         &["run"],
@@ -451,6 +451,9 @@ fn help_tells_of_every_command_as_pinned() {
         &["model", "verify"],
         &["model", "promote"],
         &["model", "rollback"],
+        &["gen"],
+        &["healthcheck"],
+        &["retrain"],
         &["config"],
         &["config", "check"],
         &["config", "print"],

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::EXIT_CONFIG;
 use crate::{
-    app::AppError, config::ConfigError, file::FileError, kafka::KafkaError, model::ModelError,
+    app::AppError, config::ConfigError, file::FileError, generate::feed::FeedError, kafka::KafkaError, model::ModelError,
     telemetry::log::LogError, train::recipe::TrainError,
 };
 
@@ -76,6 +76,15 @@ impl From<FileError> for Failure {
 impl From<TrainError> for Failure {
     fn from(error: TrainError) -> Self {
         Self::other(&error)
+    }
+}
+
+impl From<FeedError> for Failure {
+    fn from(error: FeedError) -> Self {
+        match error {
+            FeedError::Kafka(error) => error.into(),
+            other => Self::other(&other),
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 pub mod config;
 pub mod demo;
 mod failure;
+pub mod generate;
+pub mod healthcheck;
 pub mod model;
 pub mod offline;
 pub mod retrain;
@@ -46,6 +48,10 @@ pub enum Command {
     /// List, show and check the models of a registry, and choose which one is in use
     #[command(subcommand)]
     Model(model::ModelCommand),
+    /// Make records with planted anomalies, into Kafka or a file
+    Gen(generate::GenArgs),
+    /// Ask the daemon on this machine whether it is well; exit code 1 where it is not
+    Healthcheck(healthcheck::HealthcheckArgs),
     /// Check, print or describe the configuration
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -4,6 +4,8 @@
 pub mod admin;
 pub mod client;
 
+pub mod probe;
+
 use std::{
     io,
     net::{SocketAddr, TcpListener},
