@@ -52,7 +52,7 @@ deps: ## Install what the build needs beside Rust, where it is missing
 onnxruntime: ## Fetch ONNX Runtime's library into .local/
 	@scripts/fetch-onnxruntime
 
-test-tools: ## Fetch what only the tests need: Python packages, Kafka, Prometheus, kcat
+test-tools: ## Fetch what only the tests need: Python packages, Kafka, Prometheus, kcat, Kubernetes
 	@scripts/test-tools
 
 clean: ## Remove what was built and what was downloaded
