@@ -29,13 +29,14 @@ pub(super) fn settings(raw: Raw, problems: &mut Problems) -> Settings {
     let training = check_network::training(raw.training, (raw.preset, &record.features), problems);
     Settings {
         preset: raw.preset,
+        role: raw.role,
         kafka,
         record,
         model: model(raw.model, problems),
         training,
         judging: judging(raw.judging, problems),
         pipeline: pipeline(&raw.pipeline),
-        http: http(&raw.http, problems),
+        http: http(raw.http, problems),
         log: logging(raw.log, problems),
         runtime: RuntimeSettings { library: file(raw.runtime.library, "runtime.library", problems) },
     }
@@ -248,6 +249,7 @@ fn model(raw: RawModel, problems: &mut Problems) -> ModelSettings {
     ModelSettings {
         registry: raw.registry,
         file: file(raw.file, "model.file", problems),
+        poll_interval: raw.poll_interval.0,
         // A table of nothing but nulls says no more than no table.
         foreign: raw.foreign.map(|written| foreign(written, problems)).filter(|given| given.center.is_some()),
     }
@@ -314,7 +316,7 @@ fn pipeline(raw: &RawPipeline) -> PipelineSettings {
     }
 }
 
-fn http(raw: &RawHttp, problems: &mut Problems) -> HttpSettings {
+fn http(raw: RawHttp, problems: &mut Problems) -> HttpSettings {
     let listen = match raw.listen.as_str() {
         "none" => None,
         text => match text.parse::<SocketAddr>() {
@@ -329,7 +331,7 @@ fn http(raw: &RawHttp, problems: &mut Problems) -> HttpSettings {
             }
         },
     };
-    HttpSettings { listen }
+    HttpSettings { listen, admin_token_file: file(raw.admin_token_file, "http.admin_token_file", problems) }
 }
 
 fn logging(raw: RawLog, problems: &mut Problems) -> LogSettings {

@@ -1,6 +1,7 @@
 //! What hangs on several settings of the network.
 
 use super::{
+    check_schedule,
     error::Problems,
     raw::{RawNoise, RawSparsity, RawTraining},
     settings::{
@@ -22,6 +23,8 @@ pub(super) fn training(
     TrainingSettings {
         rows: raw.rows,
         max_rows: raw.max_rows,
+        sample_rows: raw.sample_rows,
+        schedule: check_schedule::schedule(&raw.schedule, problems),
         window: raw.window,
         held_back: raw.held_back,
         network: NetworkSettings {

@@ -12,6 +12,7 @@
 
 mod check;
 mod check_network;
+mod check_schedule;
 mod coerce;
 mod error;
 mod layers;

@@ -12,6 +12,7 @@ pub(super) fn defaults(preset: Preset) -> Value {
     };
     json!({
         "preset": preset,
+        "role": "all",
         "kafka": {
             "group": "strayd",
             "start": "earliest",
@@ -28,7 +29,7 @@ pub(super) fn defaults(preset: Preset) -> Value {
             "max_bytes": "1MiB",
             "max_missing": 0.5,
         },
-        "model": { "registry": "./models" },
+        "model": { "registry": "./models", "poll_interval": "2s" },
         "training": training,
         "judging": judging,
         "pipeline": {
@@ -48,6 +49,8 @@ fn timeseries_training() -> Value {
     json!({
         "rows": 10_000,
         "max_rows": 200_000,
+        "sample_rows": 20_000,
+        "schedule": { "jitter": "10m" },
         "window": 4,
         "held_back": 0.2,
         "activation": "tanh",
@@ -76,6 +79,8 @@ fn tabular_training() -> Value {
     json!({
         "rows": 10_000,
         "max_rows": 200_000,
+        "sample_rows": 20_000,
+        "schedule": { "jitter": "10m" },
         "window": 1,
         "held_back": 0.2,
         "kind": "denoising",

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{
     raw_features::RawFeatures,
-    settings::{Activation, LogFormat, Loss, NetworkKind, Preset, Residuals, Scaling, StartAt, TimestampFormat},
+    settings::{Activation, LogFormat, Loss, NetworkKind, Preset, Residuals, Role, Scaling, StartAt, TimestampFormat},
     units::{ByteSize, WrittenDuration},
 };
 use crate::record::{features::Transform, path::FieldPath};
@@ -20,6 +20,9 @@ use crate::record::{features::Transform, path::FieldPath};
 pub struct Raw {
     /// Kind of data; chooses the defaults of all settings that depend on it.
     pub preset: Preset,
+    /// What this process does: all, scorer (never trains, waits for a model in the registry), or trainer (reads in the
+    /// consumer group GROUP-trainer, publishes nothing).
+    pub role: Role,
     /// Brokers, topics, group.
     pub kafka: RawKafka,
     /// How a record becomes a row.
@@ -125,6 +128,9 @@ pub struct RawModel {
     pub registry: PathBuf,
     /// A model file to use instead of the registry's.
     pub file: Option<PathBuf>,
+    /// Time between two looks for another model in the registry.
+    #[schemars(extend("x-minimum" = "100ms", "x-maximum" = "1h"))]
+    pub poll_interval: WrittenDuration,
     /// How to feed a model that another tool made.
     pub foreign: Option<RawForeign>,
 }
@@ -152,6 +158,11 @@ pub struct RawTraining {
     /// Rows that `strayd train` keeps at most, the newest ones.
     #[schemars(range(min = 100, max = 100_000_000))]
     pub max_rows: usize,
+    /// Rows judged normal that are kept in memory for retraining, at most.
+    #[schemars(range(min = 100, max = 100_000_000))]
+    pub sample_rows: usize,
+    /// When `strayd run` trains a new model.
+    pub schedule: RawSchedule,
     /// Rows of an entity that make one input of the network.
     #[schemars(range(min = 1, max = 1024))]
     pub window: usize,
@@ -196,6 +207,21 @@ pub struct RawTraining {
     pub patience: usize,
     /// Seed of all randomness; the same seed, rows and settings give the same model.
     pub seed: u64,
+}
+
+/// `training.schedule.*`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawSchedule {
+    /// Train so long after the last model, or never. If left out: 24h, or by cron.
+    #[schemars(extend("x-expected" = "a duration such as 24h (at least 1s), or never"))]
+    pub every: Option<String>,
+    /// Train at these times, in UTC, as cron writes them: minute, hour, day of month, month, day of week.
+    #[schemars(extend("x-expected" = "five fields such as 30 2 * * 1-5, or @daily"))]
+    pub cron: Option<String>,
+    /// Each time is put off by a random part of this, so that many daemons don't train at once.
+    #[schemars(extend("x-minimum" = "0ms", "x-maximum" = "24h"))]
+    pub jitter: WrittenDuration,
 }
 
 /// `training.noise.*`
@@ -290,6 +316,8 @@ pub struct RawHttp {
     /// Address of metrics, probes and status; none serves nothing.
     #[schemars(extend("x-expected" = "IP:PORT or none"))]
     pub listen: String,
+    /// File with the bearer token of POST /admin/retrain; without it, nothing under /admin is served.
+    pub admin_token_file: Option<PathBuf>,
 }
 
 /// `log.*`

@@ -24,6 +24,8 @@ pub enum Preset {
 pub struct Settings {
     /// Which defaults were used.
     pub preset: Preset,
+    /// What this process does.
+    pub role: Role,
     /// Brokers, topics, group.
     pub kafka: KafkaSettings,
     /// How a record becomes a row.
@@ -42,6 +44,29 @@ pub struct Settings {
     pub log: LogSettings,
     /// ONNX Runtime.
     pub runtime: RuntimeSettings,
+}
+
+/// What a process does of the whole; scorers and trainers meet only in the registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Scores, publishes and trains.
+    All,
+    /// Scores and publishes with the registry's model, and never trains.
+    Scorer,
+    /// Reads the topic in a consumer group of its own, trains, and writes the registry; publishes nothing.
+    Trainer,
+}
+
+impl Role {
+    /// The word in configuration and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Scorer => "scorer",
+            Self::Trainer => "trainer",
+        }
+    }
 }
 
 /// `kafka.*`
@@ -147,6 +172,8 @@ pub struct ModelSettings {
     pub registry: PathBuf,
     /// `model.file`: a model file to use instead of the registry's.
     pub file: Option<PathBuf>,
+    /// `model.poll_interval`: time between two looks for another model in the registry.
+    pub poll_interval: Duration,
     /// `model.foreign`: how to feed a model that another tool made; `None` if neither of its keys is set.
     pub foreign: Option<ForeignSettings>,
 }
@@ -168,6 +195,10 @@ pub struct TrainingSettings {
     pub rows: usize,
     /// `training.max_rows`: `strayd train` keeps at most the newest so many rows.
     pub max_rows: usize,
+    /// `training.sample_rows`: rows judged normal that are kept for retraining, at most.
+    pub sample_rows: usize,
+    /// `training.schedule`: when a new model is trained.
+    pub schedule: ScheduleSettings,
     /// `training.window`: rows of an entity that make one input of the network, >= 1.
     pub window: usize,
     /// `training.held_back`: share of the newest rows kept out of fitting, for early stopping and calibration, 0..0.9.
@@ -176,6 +207,26 @@ pub struct TrainingSettings {
     pub network: NetworkSettings,
     /// `training.seed`
     pub seed: u64,
+}
+
+/// `training.schedule.*`
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScheduleSettings {
+    /// `training.schedule.every` or `training.schedule.cron`.
+    pub when: When,
+    /// `training.schedule.jitter`: each time is put off by a random part of it.
+    pub jitter: Duration,
+}
+
+/// When a new model is trained.
+#[derive(Debug, Clone, PartialEq)]
+pub enum When {
+    /// Only on request.
+    Never,
+    /// So long after the last model.
+    Every(Duration),
+    /// At these times, UTC.
+    Cron(Box<croner::Cron>),
 }
 
 /// Network and optimiser.
@@ -348,6 +399,8 @@ pub struct PipelineSettings {
 pub struct HttpSettings {
     /// `http.listen`; `None` serves nothing.
     pub listen: Option<SocketAddr>,
+    /// `http.admin_token_file`: holds the bearer token of `/admin`; without one there is no `/admin`.
+    pub admin_token_file: Option<PathBuf>,
 }
 
 /// `log.*`
