@@ -6,6 +6,7 @@
 pub mod broker;
 pub mod daemon;
 pub mod incidents;
+pub mod kube;
 pub mod prometheus;
 pub mod python;
 pub mod records;
