@@ -5,14 +5,18 @@ CARGO ?= cargo
 CONFIG ?= config/strayd.yaml
 ARGS ?=
 
-# Where the program and its tests look for ONNX Runtime first; `make onnxruntime` puts it there.
-export ORT_DYLIB_PATH ?= $(CURDIR)/.local/onnxruntime/lib/libonnxruntime.so
+# DEVICE=cuda takes ONNX Runtime's build for NVIDIA GPUs; CUDA_LIBRARIES=yes fetches NVIDIA's own libraries with it.
+DEVICE ?= cpu
+CUDA_LIBRARIES ?= no
+
+# Where the program and its tests look for ONNX Runtime first; `make fetch-onnxruntime` puts it there.
+export ORT_DYLIB_PATH ?= $(CURDIR)/.local/onnxruntime$(if $(filter cuda,$(DEVICE)),-cuda)/lib/libonnxruntime.so
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run build test check bench quality docs deps onnxruntime test-tools clean
+.PHONY: help demo run build test check bench quality docs deps fetch-onnxruntime onnxruntime test-tools clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: build ## Show strayd on shipped data, with no Kafka (ARGS="--data mentions --json --keep-running")
 	@$(CARGO) run --quiet --locked --release -- demo $(ARGS)
@@ -20,10 +24,10 @@ demo: build ## Show strayd on shipped data, with no Kafka (ARGS="--data mentions
 run: build ## Run the daemon (CONFIG=config/strayd.yaml, more in ARGS)
 	@$(CARGO) run --quiet --locked --release -- run --config $(CONFIG) $(ARGS)
 
-build: deps onnxruntime ## Build the release binary
+build: deps fetch-onnxruntime ## Build the release binary
 	@$(CARGO) build --locked --release
 
-test: deps onnxruntime test-tools ## Run all tests (one of them: ARGS="--test boundaries"; REQUIRE_ALL=1: skip none)
+test: deps fetch-onnxruntime test-tools ## Run all tests (one of them: ARGS="--test boundaries"; REQUIRE_ALL=1: skip none)
 	@status=0; $(CARGO) test --locked --no-fail-fast --all-features $(ARGS) || status=$$?; \
 	scripts/report-left-out || status=1; exit $$status
 
@@ -34,7 +38,7 @@ check: deps ## Check format, lints, documentation, licences and scripts
 	scripts/check-licences
 	scripts/check-scripts
 
-bench: deps onnxruntime test-tools ## Run the benchmarks and print one table (one of them: ARGS="--bench training")
+bench: deps fetch-onnxruntime test-tools ## Run the benchmarks and print one table (one of them: ARGS="--bench training")
 	@scripts/bench-tools
 	@rm -f .local/bench-rows
 	@$(CARGO) bench --locked --all-features --benches $(ARGS)
@@ -49,8 +53,12 @@ docs: deps ## Build the API documentation
 deps: ## Install what the build needs beside Rust, where it is missing
 	@scripts/install-deps
 
-onnxruntime: ## Fetch ONNX Runtime's library into .local/
-	@scripts/fetch-onnxruntime
+fetch-onnxruntime: ## Fetch ONNX Runtime's library into .local/ (for GPUs: DEVICE=cuda, and CUDA_LIBRARIES=yes)
+	@scripts/fetch-onnxruntime $(DEVICE)
+	@[ "$(DEVICE),$(CUDA_LIBRARIES)" != cuda,yes ] || scripts/fetch-cuda-libraries all
+
+# The older name.
+onnxruntime: fetch-onnxruntime
 
 test-tools: ## Fetch what only the tests need: Python packages, Kafka, Prometheus, kcat, Kubernetes
 	@scripts/test-tools

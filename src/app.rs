@@ -10,11 +10,11 @@ use std::{
 
 use crate::{
     config::{Loaded, settings::Settings},
-    detect::{LoadError, runtime::Runtime, runtime::RuntimeError},
+    detect::{LoadError, Scorers, runtime::Runtime, runtime::RuntimeError},
     http::{HttpError, HttpServer},
     model::{Model, ModelError, metadata::GraphOrigin, registry::Registry},
     pipeline::{
-        Observer, Sink, Source,
+        Observer, Sink, Source, device,
         run::{self, Parts, RunError, RunSummary, Start},
     },
     telemetry::{board::Board, metrics::Metrics},
@@ -92,7 +92,7 @@ impl App {
             .listen
             .map(|listen| HttpServer::start(listen, Arc::clone(&metrics), Arc::clone(&board)))
             .transpose()?;
-        let runtime = Runtime::load(settings.runtime.library.as_deref())?;
+        let runtime = Runtime::of(&settings)?;
         tracing::debug!(library = %runtime.library().display(), "ONNX Runtime loaded");
         Ok(Self { settings, config_sha256: loaded.training_sha256.clone(), runtime, metrics, board, http })
     }
@@ -146,6 +146,20 @@ impl App {
             created: run::now(),
         };
         Ok(Start::ColdStart { recipe: Box::new(recipe), registry })
+    }
+
+    /// Waits, not ready, until the device of `runtime.device` can be had. To be called before anything is read. `false`
+    /// where `stop` was set first.
+    pub fn wait_for_device(&self, start: &Start, stop: &AtomicBool) -> bool {
+        let model = match start {
+            Start::Model(model) => Some(&**model),
+            Start::ColdStart { .. } => None,
+        };
+        let there = device::wait_for_device(|| self.runtime.try_device(model), &self.board, stop);
+        if there {
+            self.metrics.device(&self.runtime.device().to_string(), self.runtime.fell_back());
+        }
+        there
     }
 
     /// Runs until the source ends or `stop` is set.

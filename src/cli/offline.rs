@@ -75,7 +75,7 @@ pub fn train(args: &TrainArgs) -> Result<(), Failure> {
     if let FeatureSelection::Listed(features) = &loaded.settings.record.features {
         require_time(features, &loaded.settings)?;
     }
-    let runtime = Runtime::load(loaded.settings.runtime.library.as_deref()).map_err(app::AppError::from)?;
+    let runtime = Runtime::of(&loaded.settings).map_err(app::AppError::from)?;
     let (sample, seen) = read_sample(args, &loaded)?;
     if seen > sample.len() {
         tracing::warn!(seen, kept = sample.len(), "more rows than training.max_rows: only the newest are trained on");

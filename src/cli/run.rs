@@ -28,6 +28,10 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     app::stop_on_signals(Arc::clone(&stop), loaded.settings.pipeline.shutdown_deadline)?;
     let app = App::build(&loaded)?;
     let start = app.start()?;
+    // Before the group is joined: partitions belong to those who can score.
+    if !app.wait_for_device(&start, &stop) {
+        return Ok(());
+    }
     let mut source = KafkaSource::connect(&loaded.settings.kafka)?;
     let mut sink = KafkaSink::connect(&loaded.settings.kafka)?;
     let ends = Ends { source: &mut source, sink: &mut sink, observer: &mut NoObserver, progress: &mut |_| {} };

@@ -8,12 +8,13 @@ use super::{
     error::Problems,
     raw::{
         Raw, RawBudget, RawEntity, RawForeign, RawHttp, RawJudging, RawKafka, RawLog, RawModel, RawPipeline,
-        RawRecordSection,
+        RawRecordSection, RawRuntime,
     },
     raw_features::{RawFeature, RawFeatureKind, RawFeatureObject, RawFeatures},
     settings::{
-        AlarmBudget, EntityFrom, FeatureSelection, ForeignSettings, HttpSettings, JudgingSettings, KafkaSettings,
-        LogSettings, ModelSettings, PipelineSettings, RecordSettings, RuntimeSettings, Settings, TimestampField,
+        AlarmBudget, DeviceChoice, EntityFrom, FeatureSelection, ForeignSettings, HttpSettings, JudgingSettings,
+        KafkaSettings, LogSettings, ModelSettings, PipelineSettings, RecordSettings, RuntimeSettings, Settings,
+        TimestampField,
     },
 };
 use crate::{
@@ -38,7 +39,7 @@ pub(super) fn settings(raw: Raw, problems: &mut Problems) -> Settings {
         pipeline: pipeline(&raw.pipeline),
         http: http(raw.http, problems),
         log: logging(raw.log, problems),
-        runtime: RuntimeSettings { library: file(raw.runtime.library, "runtime.library", problems) },
+        runtime: runtime(raw.runtime, problems),
     }
 }
 
@@ -340,6 +341,25 @@ fn logging(raw: RawLog, problems: &mut Problems) -> LogSettings {
         problems.push("log.level", error.to_string(), expected);
     }
     LogSettings { level: raw.level, format: raw.format }
+}
+
+fn runtime(raw: RawRuntime, problems: &mut Problems) -> RuntimeSettings {
+    if raw.device == DeviceChoice::Cpu {
+        // Whoever wrote one of these meant a GPU, and would not have it.
+        let expected = "runtime.device: cuda or auto, or no such key";
+        if raw.device_memory.is_some() {
+            problems.push("runtime.device_memory", "limits the memory of a GPU, but runtime.device is cpu", expected);
+        }
+        if raw.device_id != 0 {
+            problems.push("runtime.device_id", "names a GPU, but runtime.device is cpu", expected);
+        }
+    }
+    RuntimeSettings {
+        library: file(raw.library, "runtime.library", problems),
+        device: raw.device,
+        device_id: raw.device_id,
+        device_memory: raw.device_memory.map(|size| size.0),
+    }
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ pub mod raw;
 pub mod raw_features;
 mod schema;
 pub mod settings;
+mod settings_runtime;
 mod shape;
 mod table;
 mod units;

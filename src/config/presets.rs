@@ -41,7 +41,7 @@ pub(super) fn defaults(preset: Preset) -> Value {
         },
         "http": { "listen": "0.0.0.0:9464" },
         "log": { "level": "info", "format": "human" },
-        "runtime": {},
+        "runtime": { "device": "cpu", "device_id": 0 },
     })
 }
 

@@ -9,7 +9,10 @@ use serde::Deserialize;
 
 use super::{
     raw_features::RawFeatures,
-    settings::{Activation, LogFormat, Loss, NetworkKind, Preset, Residuals, Role, Scaling, StartAt, TimestampFormat},
+    settings::{
+        Activation, DeviceChoice, LogFormat, Loss, NetworkKind, Preset, Residuals, Role, Scaling, StartAt,
+        TimestampFormat,
+    },
     units::{ByteSize, WrittenDuration},
 };
 use crate::record::{features::Transform, path::FieldPath};
@@ -337,4 +340,14 @@ pub struct RawLog {
 pub struct RawRuntime {
     /// The ONNX Runtime shared library; if left out, it is searched for beside the program and in the system's places.
     pub library: Option<PathBuf>,
+    /// What models run on: cpu; cuda (an NVIDIA GPU, and nothing else in its place); or auto (a GPU if one can be had when
+    /// the program starts, else the CPU, with a warning and a metric).
+    pub device: DeviceChoice,
+    /// Which GPU, as CUDA counts them from 0.
+    #[schemars(range(min = 0, max = 1023))]
+    pub device_id: u32,
+    /// GPU memory that ONNX Runtime's arena may take per model; if left out, there is no limit. What CUDA itself needs
+    /// comes on top.
+    #[schemars(extend("x-minimum" = "1MiB"))]
+    pub device_memory: Option<ByteSize>,
 }

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use serde::{Deserialize, Serialize};
 
+pub use super::settings_runtime::{DeviceChoice, RuntimeSettings};
 use crate::record::{
     features::{FeatureSetting, Transform},
     path::FieldPath,
@@ -420,11 +421,4 @@ pub enum LogFormat {
     Human,
     /// One JSON object a line.
     Json,
-}
-
-/// `runtime.*`
-#[derive(Debug, Clone)]
-pub struct RuntimeSettings {
-    /// `runtime.library`: the ONNX Runtime shared library; `None` searches for it.
-    pub library: Option<PathBuf>,
 }

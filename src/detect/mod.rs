@@ -1,6 +1,8 @@
 //! From windows to verdicts: the [`Scorer`] seam and its ONNX Runtime form, the judge, calibration, explanation, events.
 
 pub mod calibrate;
+mod cuda;
+pub mod device;
 pub mod event;
 pub mod explain;
 pub mod incident;
@@ -9,6 +11,7 @@ pub mod onnx;
 pub mod runtime;
 
 use crate::model::Model;
+use device::{Device, DeviceError};
 
 /// Gives residuals for a batch of windows. A batch of three scores like three batches of one, to the bit.
 pub trait Scorer {
@@ -21,11 +24,19 @@ pub trait Scorer {
 pub trait Scorers: Send + Sync {
     /// Loads the model, runs its golden rows once, and gives a scorer for the calling thread.
     fn scorer(&self, model: &Model) -> Result<Box<dyn Scorer>, LoadError>;
+
+    /// The device that the scorers made so far run on.
+    fn device(&self) -> Device {
+        Device::Cpu
+    }
 }
 
 /// Why a model file can't be used.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum LoadError {
+    /// The device that it shall run on can't be had; the file may be sound.
+    #[error("runtime.device: {0}")]
+    Device(#[from] DeviceError),
     /// ONNX Runtime refused the file.
     #[error("ONNX Runtime can't load the model: {cause}")]
     Broken {
@@ -103,6 +114,14 @@ pub enum LoadError {
 /// A fault of the model at run time.
 #[derive(Debug, thiserror::Error)]
 pub enum ScoreError {
+    /// The device failed.
+    #[error("the device failed on a batch of {rows} rows: {cause}")]
+    Device {
+        /// Rows of the batch.
+        rows: usize,
+        /// What is the matter with it.
+        cause: DeviceError,
+    },
     /// ONNX Runtime refused or failed.
     #[error("ONNX Runtime failed on a batch of {rows} rows: {cause}")]
     Run {

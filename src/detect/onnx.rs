@@ -1,11 +1,18 @@
 //! The [`Scorer`] that runs a model file through ONNX Runtime.
 
+use std::borrow::Cow;
+
 use ort::{
     session::{HasSelectedOutputs, OutputSelector, RunOptions, Session},
     value::{TensorElementType, TensorRef, ValueType},
 };
 
-use super::{LoadError, ScoreError, Scorer, Scorers, judge::raw_score, runtime::Runtime};
+use super::{
+    LoadError, ScoreError, Scorer, Scorers, cuda,
+    device::{Asked, Device, DeviceError},
+    judge::raw_score,
+    runtime::Runtime,
+};
 use crate::model::{
     Model, graph,
     metadata::{Column, GraphOrigin, Metadata},
@@ -30,7 +37,8 @@ pub struct Ports {
 impl Runtime {
     /// Reads input and output of a graph that another tool exported.
     pub fn foreign_ports(&self, bytes: &[u8]) -> Result<Ports, LoadError> {
-        let session = self.session(bytes)?;
+        // To read them, any device will do.
+        let session = self.session(bytes, None)?;
         let ([input], [output]) = (session.inputs(), session.outputs()) else {
             return Err(LoadError::Ports { inputs: session.inputs().len(), outputs: session.outputs().len() });
         };
@@ -42,18 +50,60 @@ impl Runtime {
         })
     }
 
-    fn session(&self, bytes: &[u8]) -> Result<Session, LoadError> {
-        let broken = |cause: String| LoadError::Broken { cause };
+    /// Makes sure that the device can be had, by this model or, without one, by the smallest that there is, with room for
+    /// the largest batch. Under `auto` that is where the GPU is given up for the CPU.
+    ///
+    /// # Errors
+    /// What is missing. Faults of the model are not told here.
+    pub fn try_device(&self, model: Option<&Model>) -> Result<(), DeviceError> {
+        if self.current() == Device::Cpu {
+            return Ok(());
+        }
+        let tried = match model {
+            Some(model) => self.scorer(model).map(drop),
+            None => self.on_device(|device| self.try_smallest(device)),
+        };
+        match tried {
+            Err(LoadError::Device(error)) => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn try_smallest(&self, device: Device) -> Result<(), LoadError> {
+        let Some(asked) = self.asked(device)? else { return Ok(()) };
+        // Whatever goes wrong with a graph that is known to be sound is the device's fault.
+        let failed = |error: ort::Error| LoadError::Device(asked.diagnosed(&error.to_string()));
+        let mut session = self.session(&graph::smallest(), Some(asked))?;
+        let window = TensorRef::from_array_view(([1_usize, 1], &[0.0_f32][..])).map_err(failed)?;
+        session.run(ort::inputs![graph::WINDOW => window]).map(drop).map_err(failed)
+    }
+
+    /// What to ask of the GPU; `None` on the CPU.
+    fn asked(&self, device: Device) -> Result<Option<Asked>, DeviceError> {
+        let Device::Cuda(id) = device else { return Ok(None) };
+        let version = cuda::load_libraries(self.library())?;
+        Ok(Some(Asked { id, memory: self.wish.memory, version }))
+    }
+
+    fn session(&self, bytes: &[u8], asked: Option<Asked>) -> Result<Session, LoadError> {
+        let broken = |cause: String| match asked.and_then(|asked| asked.diagnose(&cause)) {
+            Some(error) => LoadError::Device(error),
+            None => LoadError::Broken { cause },
+        };
         // One session per worker and one thread per session: a second intra-op thread costs twice the CPU and gains
         // nothing at these widths, and a spinning pool takes the core that Kafka's client needs.
-        Session::builder(&self.environment)
+        let mut builder = Session::builder(&self.environment)
             .map_err(|error| broken(error.to_string()))?
             .with_intra_threads(1)
             .map_err(|error| broken(error.to_string()))?
             .with_intra_op_spinning(false)
-            .map_err(|error| broken(error.to_string()))?
-            .commit_from_memory(bytes)
-            .map_err(|error| broken(error.to_string()))
+            .map_err(|error| broken(error.to_string()))?;
+        if let Some(asked) = asked {
+            builder = builder
+                .with_execution_providers([cuda::provider(&asked)])
+                .map_err(|error| LoadError::Device(asked.diagnosed(&error.to_string())))?;
+        }
+        builder.commit_from_memory(bytes).map_err(|error| broken(error.to_string()))
     }
 }
 
@@ -77,22 +127,34 @@ fn width(name: &str, dtype: &ValueType) -> Result<Option<usize>, LoadError> {
 
 impl Scorers for Runtime {
     fn scorer(&self, model: &Model) -> Result<Box<dyn Scorer>, LoadError> {
-        let session = match &model.metadata.graph {
+        let bytes = match &model.metadata.graph {
             GraphOrigin::Strayd { .. } => {
                 let part = graph::only(&model.bytes, graph::RESIDUAL);
-                self.session(&part.map_err(|error| LoadError::Broken { cause: error.to_string() })?)?
+                Cow::Owned(part.map_err(|error| LoadError::Broken { cause: error.to_string() })?)
             }
-            GraphOrigin::Foreign { .. } => self.session(&model.bytes)?,
+            GraphOrigin::Foreign { .. } => Cow::Borrowed(&model.bytes[..]),
         };
-        let mut scorer = OnnxScorer::new(session, &model.metadata)?;
-        scorer.check_golden(&model.metadata)?;
-        Ok(Box::new(scorer))
+        self.on_device(|device| {
+            let asked = self.asked(device)?;
+            let mut scorer = OnnxScorer::new(self.session(&bytes, asked)?, &model.metadata, asked)?;
+            scorer.check_golden(&model.metadata)?;
+            if asked.is_some() {
+                scorer.check_room(self.wish.batch_rows)?;
+            }
+            Ok(Box::new(scorer) as Box<dyn Scorer>)
+        })
+    }
+
+    fn device(&self) -> Device {
+        self.current()
     }
 }
 
 /// One session and its buffers, owned by one thread.
 pub struct OnnxScorer {
     session: Session,
+    /// What was asked of the GPU; `None` on the CPU.
+    asked: Option<Asked>,
     input: String,
     output: String,
     options: RunOptions<HasSelectedOutputs>,
@@ -103,7 +165,7 @@ pub struct OnnxScorer {
 }
 
 impl OnnxScorer {
-    fn new(session: Session, metadata: &Metadata) -> Result<Self, LoadError> {
+    fn new(session: Session, metadata: &Metadata, asked: Option<Asked>) -> Result<Self, LoadError> {
         let (input, output, foreign) = match &metadata.graph {
             GraphOrigin::Strayd { .. } => (graph::WINDOW.to_owned(), graph::RESIDUAL.to_owned(), false),
             GraphOrigin::Foreign { input, output } => (input.clone(), output.clone(), true),
@@ -122,6 +184,7 @@ impl OnnxScorer {
             .with_outputs(OutputSelector::no_default().with(output.clone()));
         Ok(Self {
             session,
+            asked,
             input,
             output,
             options,
@@ -136,8 +199,7 @@ impl OnnxScorer {
         let variances: Vec<f32> = self.columns.iter().map(|column| column.residual_variance).collect();
         let mut residuals = Vec::new();
         for (index, golden) in metadata.golden.iter().enumerate() {
-            self.score(&golden.window, 1, &mut residuals)
-                .map_err(|error| LoadError::Broken { cause: error.to_string() })?;
+            self.score(&golden.window, 1, &mut residuals).map_err(not_loaded)?;
             let got = raw_score(&residuals, &variances) as f32;
             let close = (got - golden.score).abs() <= GOLDEN_TOLERANCE * golden.score.abs().max(1e-3);
             if !close {
@@ -145,6 +207,27 @@ impl OnnxScorer {
             }
         }
         Ok(())
+    }
+
+    /// Runs a batch of the largest size, so that a GPU without room for it is told before records come.
+    fn check_room(&mut self, rows: usize) -> Result<(), LoadError> {
+        let window = self.columns.iter().map(|column| column.center).collect::<Vec<_>>().repeat(self.window * rows);
+        self.score(&window, rows, &mut Vec::new()).map_err(not_loaded)
+    }
+}
+
+fn failed(asked: Option<Asked>, rows: usize, cause: String) -> ScoreError {
+    match asked.and_then(|asked| asked.diagnose(&cause)) {
+        Some(cause) => ScoreError::Device { rows, cause },
+        None => ScoreError::Run { rows, cause },
+    }
+}
+
+/// A fault of the first runs as one of the file or the device.
+fn not_loaded(error: ScoreError) -> LoadError {
+    match error {
+        ScoreError::Device { cause, .. } => LoadError::Device(cause),
+        other => LoadError::Broken { cause: other.to_string() },
     }
 }
 
@@ -158,7 +241,8 @@ fn find(outlets: &[ort::value::Outlet], name: &str) -> Result<Option<usize>, Loa
 
 impl Scorer for OnnxScorer {
     fn score(&mut self, windows: &[f32], rows: usize, residuals: &mut Vec<f32>) -> Result<(), ScoreError> {
-        let failed = |cause: String| ScoreError::Run { rows, cause };
+        let asked = self.asked;
+        let failed = |cause: String| failed(asked, rows, cause);
         let row = self.columns.len();
         let width = row * self.window;
         let ours = self.scaled.is_none();

@@ -11,6 +11,7 @@
 mod part;
 mod properties;
 mod reference;
+mod smallest;
 
 use ndarray::s;
 use prost::Message;
@@ -29,6 +30,7 @@ use super::{
 pub use part::only;
 pub use properties::{append_metadata, read_metadata};
 pub use reference::{GraphOutputs, reference};
+pub use smallest::smallest;
 
 /// Version of the ONNX format that is written.
 const IR_VERSION: i64 = 8;

@@ -3,6 +3,7 @@
 
 pub mod cold_start;
 pub mod collection;
+pub mod device;
 pub mod entities;
 mod flow;
 pub mod observed;

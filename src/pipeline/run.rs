@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     config::settings::{AlarmBudget, Settings},
-    detect::Scorers,
+    detect::{Scorers, device::Device},
     model::{Model, ModelError, registry::Registry},
     record::timestamp,
     telemetry::{
@@ -128,21 +128,22 @@ pub fn run(
         }
     };
     if let Some(mut scoring) = scoring {
-        announce(&parts, &scoring, settings);
+        announce(&parts, &scoring, settings, scorers.device());
         score(&mut parts, &mut flow, &mut scoring, settings)?;
     }
     parts.board.set_phase(Phase::Draining);
     flow.drain(&mut parts, settings.pipeline.shutdown_deadline)
 }
 
-fn announce(parts: &Parts<'_>, scoring: &Scoring, settings: &Settings) {
+fn announce(parts: &Parts<'_>, scoring: &Scoring, settings: &Settings, device: Device) {
     let Model { metadata, version, .. } = scoring.model();
     let status = ModelStatus {
         version: version.clone(),
         kind: metadata.graph.kind().to_owned(),
         created: metadata.provenance.created.clone(),
-        device: "cpu".to_owned(),
+        device: device.to_string(),
         limit: scoring.limit(),
+        // Its golden rows were run on that device when the scorer was made.
         verified: true,
     };
     parts.metrics.model_loaded(&status);

@@ -61,6 +61,7 @@ pub struct ModelStatus {
 struct State {
     source: Result<(), String>,
     sink: Result<(), String>,
+    device: Result<(), String>,
     model: Option<ModelStatus>,
     phase: Phase,
     last_error: Option<String>,
@@ -85,7 +86,14 @@ impl Board {
     /// A board of a process that started at `started`, which counts as the first beat.
     pub fn new(started: Instant) -> Self {
         let not_yet = || Err("not connected yet".to_owned());
-        let state = State { source: not_yet(), sink: not_yet(), model: None, phase: Phase::Starting, last_error: None };
+        let state = State {
+            source: not_yet(),
+            sink: not_yet(),
+            device: Ok(()),
+            model: None,
+            phase: Phase::Starting,
+            last_error: None,
+        };
         Self { started, last_beat_ms: AtomicU64::new(0), state: Mutex::new(state) }
     }
 
@@ -97,6 +105,11 @@ impl Board {
     /// Notes whether the sink is connected, and if not, why.
     pub fn set_sink(&self, state: Result<(), String>) {
         self.state().sink = state;
+    }
+
+    /// Notes whether the device that models shall run on can be had, and if not, why.
+    pub fn set_device(&self, state: Result<(), String>) {
+        self.state().device = state;
     }
 
     /// Notes the model in use.
@@ -157,6 +170,7 @@ impl Board {
             "phase": state.phase,
             "source": end(&state.source),
             "sink": end(&state.sink),
+            "device": { "error": state.device.as_ref().err() },
             "model": state.model,
             "last_error": state.last_error,
         })
@@ -175,6 +189,9 @@ fn readiness(state: &State) -> Result<(), Vec<String>> {
     }
     if let Err(why) = &state.sink {
         reasons.push(format!("sink: {why}"));
+    }
+    if let Err(why) = &state.device {
+        reasons.push(format!("device: {why}"));
     }
     match (&state.model, state.phase) {
         (Some(model), _) if model.verified => {}
@@ -223,6 +240,19 @@ mod tests {
         assert_eq!(board.readiness(), Ok(()));
         board.set_sink(Err("all brokers are down".into()));
         assert_eq!(board.readiness(), Err(vec!["sink: all brokers are down".to_owned()]));
+    }
+
+    #[test]
+    fn a_daemon_without_its_device_is_not_ready() {
+        let board = Board::default();
+        board.set_source(Ok(()));
+        board.set_sink(Ok(()));
+        board.set_model(Some(model(true)));
+        board.set_device(Err("there is no GPU".into()));
+        assert_eq!(board.readiness(), Err(vec!["device: there is no GPU".to_owned()]));
+        assert_eq!(board.status()["device"]["error"], "there is no GPU");
+        board.set_device(Ok(()));
+        assert_eq!(board.readiness(), Ok(()));
     }
 
     #[test]

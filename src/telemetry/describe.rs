@@ -202,6 +202,8 @@ descriptions! {
     OFFSETS_COMMITTED = "strayd_offsets_committed_total", Counter, [],
         "Offsets committed, one per partition and commit.";
     DEVICE_INFO = "strayd_device_info", Gauge, [DEVICE], "1 for the device that the model runs on.";
+    DEVICE_FALLBACK = "strayd_device_fallback", Gauge, [],
+        "1 while the model runs on the CPU because `auto` found no usable GPU.";
     BUILD_INFO = "strayd_build_info", Gauge, [VERSION], "1 for the version of this program.";
 }
 

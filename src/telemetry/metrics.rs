@@ -110,6 +110,7 @@ pub struct Metrics {
     score_last: Gauge,
     offsets_committed: IntCounter,
     device_info: GaugeVec,
+    device_fallback: Gauge,
 }
 
 impl Default for Metrics {
@@ -154,6 +155,7 @@ impl Metrics {
             score_last: gauge(add, &describe::SCORE_LAST, f64::NAN),
             offsets_committed: counter(add, &describe::OFFSETS_COMMITTED),
             device_info: gauge_vec(add, &describe::DEVICE_INFO),
+            device_fallback: gauge(add, &describe::DEVICE_FALLBACK, 0.0),
             registry,
         }
     }
@@ -278,6 +280,13 @@ impl Metrics {
     pub fn training_failed(&self, cause: &str) {
         self.training_runs[TrainingResult::Failed as usize].inc();
         error!("training failed: {cause}");
+    }
+
+    /// The device that models run on, and whether it is only the second choice of `auto`.
+    pub fn device(&self, device: &str, fallback: bool) {
+        self.device_info.reset();
+        self.device_info.with_label_values(&[device]).set(1.0);
+        self.device_fallback.set(f64::from(u8::from(fallback)));
     }
 
     /// Another model is in use from now on.
