@@ -84,8 +84,9 @@ fn lint_has_nothing_to_say() {
 }
 
 /// Values that can't work, over the smallest that can.
-const REFUSED: [&str; 32] = [
+const REFUSED: [&str; 33] = [
     "config.kafka.brokers=",
+    "config.kafka.brokers=kafka\\,other:9092",
     "config.kafka.input_topic=null",
     "replicas=2",
     "replicas=2,registry.persistent=false",

@@ -213,9 +213,10 @@ fn a_pipeline_can_be_split_and_joined_again() {
     helm(cluster, &release("upgrade", "split-later", &minimal, &split));
     assert_eq!(names(), ["watch-strayd-scorer", "watch-strayd-trainer"]);
     assert_eq!(cluster.get("split-later", "deployment/watch-strayd-scorer")["spec"]["replicas"], 4);
-    // Autoscaling takes the number over: helm no longer sets it.
+    // Autoscaling takes the number over: helm no longer sets it, and Kubernetes begins with one.
     let scaled = [&split[..], &["--set", "autoscaling.kind=hpa"]].concat();
     helm(cluster, &release("upgrade", "split-later", &minimal, &scaled));
+    assert_eq!(cluster.get("split-later", "deployment/watch-strayd-scorer")["spec"]["replicas"], 1);
     let target = &cluster.get("split-later", "hpa/watch-strayd")["spec"]["scaleTargetRef"];
     assert_eq!(target["name"], "watch-strayd-scorer");
     helm(cluster, &release("upgrade", "split-later", &minimal, &shared));

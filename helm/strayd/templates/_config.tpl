@@ -70,8 +70,7 @@
 {{- define "strayd.kafkaPorts" -}}
 {{- $ports := list -}}
 {{- range splitList "," (dig "kafka" "brokers" "" .Values.config | toString) -}}
-{{- $port := regexFind ":[0-9]+\\s*$" . | trimPrefix ":" | trim -}}
-{{- $ports = append $ports (default "9092" $port | int) -}}
+{{- $ports = append $ports (splitList ":" . | last | trim | int) -}}
 {{- end -}}
 {{- concat $ports .Values.networkPolicy.kafkaPorts | uniq | toYaml -}}
 {{- end -}}

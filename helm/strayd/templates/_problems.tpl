@@ -7,6 +7,11 @@
 {{- $problems = append $problems (printf "config.kafka.%s is not set, and a pipeline needs it" $key) -}}
 {{- end -}}
 {{- end -}}
+{{- range splitList "," (dig "kafka" "brokers" "host:9092" $config | default "host:9092") -}}
+{{- if not (regexMatch "^\\s*\\S+:[0-9]+\\s*$" .) -}}
+{{- $problems = append $problems (printf "config.kafka.brokers has %s, which is no host:port" (trim . | quote)) -}}
+{{- end -}}
+{{- end -}}
 {{- $problems = concat $problems (include "strayd.registryProblems" . | fromYamlArray) -}}
 {{- $problems = concat $problems (include "strayd.secretProblems" . | fromYamlArray) -}}
 {{- if not (regexMatch "^(0\\.0\\.0\\.0|\\[::\\]):[1-9][0-9]*$" (dig "http" "listen" "0.0.0.0:9464" $config | toString)) -}}
