@@ -74,6 +74,19 @@ fn each_example_renders_as_in_its_golden_file() {
 }
 
 #[test]
+fn the_notes_say_how_to_see_the_first_anomaly_of_this_very_release() {
+    let Some(helm) = Helm::find() else { return };
+    let chart = chart().display().to_string();
+    for values in cases() {
+        let file = values.display().to_string();
+        let output = helm.run(&["install", "watch", &chart, "--namespace", "streams", "--dry-run=client", "-f", &file]);
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (_, notes) = told.split_once("\nNOTES:\n").unwrap_or_else(|| panic!("{file}: {output:?}"));
+        is_current(&PathBuf::from(file.replace(".values.yaml", ".notes.txt")), notes);
+    }
+}
+
+#[test]
 fn lint_has_nothing_to_say() {
     let Some(helm) = Helm::find() else { return };
     for values in cases() {
