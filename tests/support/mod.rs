@@ -7,6 +7,7 @@ pub mod alertmanager;
 pub mod broker;
 pub mod daemon;
 pub mod incidents;
+pub mod kube;
 pub mod prometheus;
 pub mod promql;
 pub mod python;
