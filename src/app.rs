@@ -122,7 +122,15 @@ impl App {
             .transpose()?;
         let runtime = Runtime::of(&settings)?;
         tracing::debug!(library = %runtime.library().display(), "ONNX Runtime loaded");
-        Ok(Self { settings, config_sha256: loaded.training_sha256.clone(), runtime, metrics, board, http, requests: Mutex::new(trains.then_some(receiver)) })
+        Ok(Self {
+            settings,
+            config_sha256: loaded.training_sha256.clone(),
+            runtime,
+            metrics,
+            board,
+            http,
+            requests: Mutex::new(trains.then_some(receiver)),
+        })
     }
 
     /// Where metrics and probes can be read.

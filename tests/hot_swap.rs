@@ -41,8 +41,11 @@ fn settings(sets: &[&str]) -> Settings {
 /// Two models of the same records that differ by their seed, and what they were made with.
 fn models(sets: &[&str]) -> (Runtime, Settings, [Arc<Model>; 2]) {
     let runtime = Runtime::load(None).expect("ONNX Runtime is here");
-    let sample: Vec<SampleRecord> =
-        stream(21, 2_000, 4, &[]).iter().enumerate().filter_map(|(at, record)| SampleRecord::copy(&raw(at, record))).collect();
+    let sample: Vec<SampleRecord> = stream(21, 2_000, 4, &[])
+        .iter()
+        .enumerate()
+        .filter_map(|(at, record)| SampleRecord::copy(&raw(at, record)))
+        .collect();
     let make = |seed: &str| {
         let seed = format!("training.seed={seed}");
         let recipe = Recipe {
@@ -150,8 +153,7 @@ fn while_models_are_swapped_each_record_ends_once_and_windows_stay_full() {
     let (metrics, stop) = (Metrics::new(), AtomicBool::new(false));
     let (mut source, mut sink) = (Endless { records: stream(22, 800, 4, &[400]), lent: 0 }, MemorySink::default());
     let mut ends = Ends::default();
-    let plan =
-        Plan { start: Start::Model(Arc::clone(&pair[0])), follow: Some(registry.clone()), learning: None };
+    let plan = Plan { start: Start::Model(Arc::clone(&pair[0])), follow: Some(registry.clone()), learning: None };
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for swap in 1..=6 {

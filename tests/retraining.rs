@@ -186,7 +186,11 @@ fn replicas_follow_a_rollback(kind: Kind) {
     let second = wait_for_another_model(&mut daemon, &first);
     let mut replica = start(&stage, &sets, &["--role", "scorer"]);
     replica.wait_for("it has the second model", |daemon| {
-        daemon.metric("strayd_model_info").first_key_value().is_some_and(|(label, _)| label.contains(&second)).then_some(())
+        daemon
+            .metric("strayd_model_info")
+            .first_key_value()
+            .is_some_and(|(label, _)| label.contains(&second))
+            .then_some(())
     });
     let models = stage.models().display().to_string();
     let rolled_back = strayd(&["model", "rollback", "--registry", &models]);

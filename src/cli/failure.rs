@@ -4,8 +4,8 @@ use std::fmt;
 
 use super::EXIT_CONFIG;
 use crate::{
-    app::AppError, config::ConfigError, file::FileError, generate::feed::FeedError, kafka::KafkaError, model::ModelError,
-    telemetry::log::LogError, train::recipe::TrainError,
+    app::AppError, config::ConfigError, file::FileError, generate::feed::FeedError, kafka::KafkaError,
+    model::ModelError, telemetry::log::LogError, train::recipe::TrainError,
 };
 
 /// A message for people and an exit code for programs.

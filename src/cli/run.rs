@@ -7,8 +7,8 @@ use clap::Args;
 use super::{ConfigArgs, Failure};
 use crate::{
     app::{self, App, Ends},
-    kafka::{sink::KafkaSink, source::KafkaSource},
     config::settings::{KafkaSettings, Role},
+    kafka::{sink::KafkaSink, source::KafkaSource},
     pipeline::{Discard, NoObserver, Sink},
     telemetry::log,
 };

@@ -206,7 +206,8 @@ mod tests {
         let stage = stage(Some(sender));
         stage.board.set_phase(Phase::Scoring);
         let path = std::thread::spawn(move || {
-            for answer in [Answer::Started { rows: 7, entities: 2 }, Answer::Busy, Answer::TooFewRows { rows: 1, need: 9 }]
+            for answer in
+                [Answer::Started { rows: 7, entities: 2 }, Answer::Busy, Answer::TooFewRows { rows: 1, need: 9 }]
             {
                 requests.recv().unwrap().reply.send(answer).unwrap();
             }

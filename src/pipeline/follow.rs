@@ -9,10 +9,7 @@ use std::{
     thread::Scope,
 };
 
-use super::{
-    prepared::Prepared,
-    run::RunError,
-};
+use super::{prepared::Prepared, run::RunError};
 use crate::{config::settings::Settings, detect::Scorers, model::registry::Registry};
 
 /// What the follower found.
@@ -50,7 +47,10 @@ impl Follower {
                 }
             }
         };
-        std::thread::Builder::new().name("registry".to_owned()).spawn_scoped(scope, follow).map_err(RunError::Thread)?;
+        std::thread::Builder::new()
+            .name("registry".to_owned())
+            .spawn_scoped(scope, follow)
+            .map_err(RunError::Thread)?;
         Ok(Self { news, stop })
     }
 

@@ -20,7 +20,7 @@ use crate::{
     config::settings::{Settings, TimestampFormat},
     model::{Model, ModelError, metadata::Provenance, registry::Registry},
     record::timestamp,
-    telemetry::TrainingOutcome,
+    telemetry::{TrainingOutcome, board::LearningStatus},
     train::{
         gate::{Contest, GateError, GateReport},
         recent::{Bounds, KeptOut, RecentSample},
@@ -160,7 +160,9 @@ impl Learner {
             }
         }
         let due = self.due_ms.is_some_and(|due| now_ms() >= due);
-        if due && self.run.is_none() && sample.counts().rows >= self.need
+        if due
+            && self.run.is_none()
+            && sample.counts().rows >= self.need
             && let Err(error) = self.begin(parts, sample)
         {
             parts.metrics.training_failed(&error.to_string());
@@ -175,6 +177,13 @@ impl Learner {
             parts.metrics.kept_out(reason, now - *told);
             *told = now;
         }
+        parts.board.set_learning(LearningStatus {
+            training: self.run.is_some(),
+            sample_rows: counts.rows,
+            rows_needed: self.need,
+            sample_entities: counts.entities,
+            next: self.due_ms.map(|due| timestamp::to_rfc3339(due.div_euclid(1000) * 1_000_000)),
+        });
     }
 
     fn answer(&mut self, parts: &mut Parts<'_>, sample: &RecentSample) -> Answer {

@@ -205,7 +205,8 @@ impl Work<'_> {
         let batch_wait = self.settings.pipeline.batch_wait;
         let mut opened: Option<Instant> = None;
         while !parts.stop.load(Ordering::Relaxed) {
-            let wait = opened.map_or(LONGEST_POLL, |since| batch_wait.saturating_sub(since.elapsed())).min(LONGEST_POLL);
+            let wait =
+                opened.map_or(LONGEST_POLL, |since| batch_wait.saturating_sub(since.elapsed())).min(LONGEST_POLL);
             let polled = poll(parts, flow, scoring, wait)?;
             if scoring.pending() > 0 {
                 opened.get_or_insert_with(Instant::now);

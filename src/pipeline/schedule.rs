@@ -87,7 +87,8 @@ mod tests {
     #[test]
     fn the_jitter_puts_off_by_at_most_itself_and_differs_between_seeds() {
         let jitter = Duration::from_secs(600);
-        let next = |seed| Schedule::new(ScheduleSettings { when: every(24), jitter }, seed).next(NOW, Some(NOW)).unwrap();
+        let next =
+            |seed| Schedule::new(ScheduleSettings { when: every(24), jitter }, seed).next(NOW, Some(NOW)).unwrap();
         let times: std::collections::BTreeSet<i64> = (0..100).map(next).collect();
         assert!(times.len() > 90, "{times:?}");
         let bounds = NOW + 24 * HOUR..=NOW + 24 * HOUR + 600_000;

@@ -12,12 +12,7 @@ use super::{
 };
 use crate::{
     config::settings::Settings,
-    detect::{
-        LoadError, ScoreError,
-        calibrate::CalibrationError,
-        explain::JudgedRow,
-        incident::IncidentChange,
-    },
+    detect::{LoadError, ScoreError, calibrate::CalibrationError, explain::JudgedRow, incident::IncidentChange},
     model::Model,
     record::{DecodedRecord, Position, RawRecord, RecordError, features::EncoderError},
     stream::window::Entities,

@@ -79,6 +79,21 @@ pub struct OpenIncident {
     pub top_feature: Option<String>,
 }
 
+/// What the learning loop is at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LearningStatus {
+    /// Whether a model is being trained.
+    pub training: bool,
+    /// Rows judged normal that are at hand.
+    pub sample_rows: usize,
+    /// Rows that a training needs.
+    pub rows_needed: usize,
+    /// Entities in the sample.
+    pub sample_entities: usize,
+    /// When the next training is due, RFC 3339; `None`: only on request.
+    pub next: Option<String>,
+}
+
 #[derive(Debug, Clone)]
 struct State {
     source: Result<(), String>,
@@ -87,6 +102,7 @@ struct State {
     model: Option<ModelStatus>,
     phase: Phase,
     last_error: Option<String>,
+    learning: Option<LearningStatus>,
     /// How many incidents are open, and the newest of them.
     incidents: (usize, Vec<OpenIncident>),
 }
@@ -117,6 +133,7 @@ impl Board {
             model: None,
             phase: Phase::Starting,
             last_error: None,
+            learning: None,
             incidents: (0, Vec::new()),
         };
         Self { started, last_beat_ms: AtomicU64::new(0), state: Mutex::new(state) }
@@ -145,6 +162,11 @@ impl Board {
     /// Notes what the daemon is doing.
     pub fn set_phase(&self, phase: Phase) {
         self.state().phase = phase;
+    }
+
+    /// Notes what the learning loop is at.
+    pub fn set_learning(&self, learning: LearningStatus) {
+        self.state().learning = Some(learning);
     }
 
     /// What the daemon is doing.
@@ -208,6 +230,7 @@ impl Board {
             "device": { "error": state.device.as_ref().err() },
             "model": state.model,
             "incidents": { "open": state.incidents.0, "newest": state.incidents.1 },
+            "learning": state.learning,
             "last_error": state.last_error,
         })
     }
