@@ -45,6 +45,7 @@ fn model(seed: u64, parent: Option<&str>) -> Model {
         payload: format!("{{\"x\":{:.5},\"y\":{:.5}}}", (row as f64 * 0.1).sin(), (row as f64 * 0.1).cos())
             .into_bytes()
             .into(),
+        run: 0,
     };
     let recipe = Recipe {
         settings: Arc::new(loaded.settings),
