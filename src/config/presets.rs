@@ -63,7 +63,7 @@ fn timeseries_training() -> Value {
         "learning_rate": 0.002,
         "patience": 8,
         "seed": 42,
-        "gate": { "withheld": 0.2, "tolerance": 0.02 },
+        "gate": { "withheld": 0.2, "tolerance": 0.03 },
     })
 }
 
@@ -98,7 +98,7 @@ fn tabular_training() -> Value {
         "learning_rate": 0.002,
         "patience": 8,
         "seed": 42,
-        "gate": { "withheld": 0.2, "tolerance": 0.02 },
+        "gate": { "withheld": 0.2, "tolerance": 0.03 },
     })
 }
 

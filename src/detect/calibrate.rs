@@ -19,6 +19,8 @@ const MIN_TAIL: usize = 10;
 pub(crate) const SHAPE_BOUNDS: (f64, f64) = (-0.2, 0.5);
 /// Smallest p-value that is told: a tail fitted to some thousands of rows says nothing of rarer events.
 pub const LEAST_P: f64 = 1e-12;
+/// Rounds in which missing values and the tail find each other.
+const TRUNCATED_ROUNDS: usize = 30;
 const SECONDS_PER_DAY: f64 = 86_400.0;
 
 /// What scores of normal rows look like.
@@ -49,6 +51,30 @@ pub struct Tail {
     pub shape: f64,
     /// Scale (sigma), > 0, in units of the score.
     pub scale: f64,
+}
+
+/// Normal rows that a sample lacks because the model in use took them for anomalies, per row that it judged.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Missing {
+    /// Rows.
+    pub rows: f64,
+    /// Incidents.
+    pub incidents: f64,
+}
+
+impl Missing {
+    /// What the budget allows at most: the rest was anomalous indeed.
+    #[must_use]
+    pub fn within(self, budget: &AlarmBudget, interval_seconds: Option<f64>) -> Self {
+        let (actual, allowed) = match *budget {
+            AlarmBudget::PerEntityAndDay(alarms) => {
+                (self.incidents, alarms * interval_seconds.unwrap_or(0.0) / SECONDS_PER_DAY)
+            }
+            AlarmBudget::Quantile(share) => (self.rows, share),
+        };
+        let share = if actual > allowed { allowed / actual } else { 1.0 };
+        Self { rows: self.rows * share, incidents: self.incidents * share }
+    }
 }
 
 /// Why there is no calibration or no limit.
@@ -97,6 +123,17 @@ impl Calibration {
         quiet_rows: u32,
         interval_seconds: Option<f64>,
     ) -> Result<Self, CalibrationError> {
+        Self::fit_truncated(sequences, quiet_rows, interval_seconds, Missing::default())
+    }
+
+    /// The same for rows that a model in use judged normal. That its budget lets it take some normal rows for anomalies cuts
+    /// the tail of the others: a limit fitted to what is left would be lower with every model that follows the last one.
+    pub fn fit_truncated(
+        sequences: &[Vec<f64>],
+        quiet_rows: u32,
+        interval_seconds: Option<f64>,
+        missing: Missing,
+    ) -> Result<Self, CalibrationError> {
         let mut sorted: Vec<f64> = sequences.iter().flatten().copied().collect();
         if sorted.len() < MIN_ROWS {
             return Err(CalibrationError::TooFewRows { rows: sorted.len(), least: MIN_ROWS });
@@ -110,11 +147,11 @@ impl Calibration {
         let rows = sorted.len();
         let exceedances = ((rows as f64 * TAIL_SHARE) as usize).clamp(MIN_TAIL.min(rows / 2), rows / 2);
         let threshold = sorted[rows - exceedances - 1];
-        let row_tail = Tail::fit(threshold, &sorted[rows - exceedances..], rows);
+        let row_tail = Tail::fit_truncated(threshold, &sorted[rows - exceedances..], (rows, missing.rows));
         let mut peaks: Vec<f64> =
             sequences.iter().flat_map(|sequence| incident_peaks(sequence, threshold, quiet_rows)).collect();
         peaks.sort_by(f64::total_cmp);
-        let peak_tail = Tail::fit(threshold, &peaks, rows);
+        let peak_tail = Tail::fit_truncated(threshold, &peaks, (rows, missing.incidents));
         let points = rows.min(BODY_POINTS);
         let body = (0..points).map(|k| quantile(&sorted, k as f64 / (points - 1) as f64)).collect();
         Ok(Self { body, rows, row_tail, peak_tail, interval_seconds })
@@ -176,6 +213,25 @@ impl Tail {
         let shape = 2.0 - mean / (mean - 2.0 * weighted);
         let shape = if shape.is_finite() { shape.clamp(SHAPE_BOUNDS.0, SHAPE_BOUNDS.1) } else { 0.0 };
         Self { threshold, rate, shape, scale: (mean * (1.0 - shape)).max(floor) }
+    }
+
+    /// Fits `above` where the largest values are missing, `missing` of them per row: they are put back where the tail
+    /// expects them, above all others, and the tail is fitted to all, until neither moves (expectation maximisation).
+    fn fit_truncated(threshold: f64, above: &[f64], (rows, missing): (usize, f64)) -> Self {
+        let mut tail = Self::fit(threshold, above, rows);
+        let lacking = (missing * rows as f64).round() as usize;
+        let (Some(&highest), true) = (above.last(), lacking > 0) else { return tail };
+        let mut all = above.to_vec();
+        for _ in 0..TRUNCATED_ROUNDS {
+            all.truncate(above.len());
+            let beyond = tail.survival(highest);
+            let place = |rank: usize| tail.inverse(beyond * (lacking as f64 - rank as f64 - 0.5) / lacking as f64);
+            all.extend(
+                (0..lacking).map(place).map(|value| if value.is_finite() { value.max(highest) } else { highest }),
+            );
+            tail = Self::fit(threshold, &all, rows + lacking);
+        }
+        tail
     }
 
     /// Exceedances of `x` per row, for x >= threshold.
@@ -270,6 +326,29 @@ mod tests {
         assert!(limits.windows(2).all(|pair| pair[0] >= pair[1]), "{limits:?}");
         let rate = calibration.alarms_per_entity_and_day(limits[1]).unwrap();
         assert!((rate - 1.0).abs() < 1e-6, "{rate}");
+    }
+
+    #[test]
+    fn a_tail_whose_largest_values_are_missing_gives_the_limit_of_the_whole() {
+        let whole = exponential(5000);
+        let budget = AlarmBudget::Quantile(0.004);
+        let limit = |calibration: Calibration| calibration.limit(&budget).unwrap();
+        let right = limit(Calibration::fit(std::slice::from_ref(&whole), 0, None).unwrap());
+        // The model in use kept to its budget, so it took the highest 0.4 % for anomalies.
+        let cut: Vec<f64> = whole.iter().copied().filter(|score| *score <= right).collect();
+        let missing = Missing { rows: (whole.len() - cut.len()) as f64 / whole.len() as f64, incidents: 0.0 };
+        let naive = limit(Calibration::fit(std::slice::from_ref(&cut), 0, None).unwrap());
+        let told = limit(Calibration::fit_truncated(&[cut], 0, None, missing).unwrap());
+        assert!((told / right - 1.0).abs() < 0.04, "{told}, and of the whole {right}");
+        assert!(naive < 0.95 * right, "{naive}, and of the whole {right}");
+    }
+
+    #[test]
+    fn no_more_is_taken_for_missing_than_the_budget_allows() {
+        let missing = Missing { rows: 0.3, incidents: 0.01 };
+        let daily = missing.within(&AlarmBudget::PerEntityAndDay(1.44), Some(60.0));
+        assert!((daily.incidents - 0.001).abs() < 1e-9 && (daily.rows - 0.03).abs() < 1e-9, "{daily:?}");
+        assert_eq!(missing.within(&AlarmBudget::Quantile(0.5), None), missing);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     config::settings::{NetworkKind, Settings},
+    detect::calibrate::Missing,
     model::{Model, metadata::GraphOrigin},
 };
 
@@ -26,23 +27,25 @@ pub struct Candidate {
     /// Smallest and largest value that the networks are given, in scaled units.
     pub input_clip: Option<(f32, f32)>,
     /// Principal components of the same fitted rows with the same scaling, window, code size, residual statistics and
-    /// calibration; `None` where the model consists of them, where another tool made the graph, or where so few values vary
-    /// that no code is smaller.
-    pub yardstick: Option<Model>,
+    /// calibration: a whole candidate, which may take the network's place where it does better. `None` where the model
+    /// consists of them, where another tool made the graph, or where so few values vary that no code is smaller.
+    pub yardstick: Option<Box<Candidate>>,
 }
 
 impl Recipe {
-    /// Trains on `sample` as [`Recipe::train`] does, and keeps what the gate needs.
+    /// Trains on `sample` as [`Recipe::train`] does, and keeps what the gate needs. `missing` says what a model in use kept
+    /// out of the sample.
     pub fn train_candidate(
         &self,
         sample: &[SampleRecord],
+        missing: Missing,
         progress: &mut dyn FnMut(&EpochReport) -> ControlFlow<()>,
     ) -> Result<Candidate, TrainError> {
         let rows = SampleRows::decode(sample, &self.settings.record)?;
         let split = Split::new(&rows, self.settings.preset, &self.settings.training)?;
         let decided = self.decided(&rows, &split);
-        let (model, draft) = decided.train_on(sample, &rows, &split, progress)?;
-        let yardstick = decided.yardstick(&draft, sample, (&rows, &split))?;
+        let (model, draft) = decided.train_on(sample, missing, (&rows, &split), progress)?;
+        let yardstick = decided.yardstick(&draft, (sample, missing), (&rows, &split))?;
         Ok(Candidate { model, networks: draft.networks, input_clip: decided.input_clip(), yardstick })
     }
 
@@ -50,12 +53,12 @@ impl Recipe {
     pub(super) fn train_on(
         &self,
         sample: &[SampleRecord],
-        rows: &SampleRows,
-        split: &Split,
+        missing: Missing,
+        (rows, split): (&SampleRows, &Split),
         progress: &mut dyn FnMut(&EpochReport) -> ControlFlow<()>,
     ) -> Result<(Model, Draft), TrainError> {
         let draft = self.draft(rows, split, progress)?;
-        let model = self.finish(&draft, sample, (rows, split))?;
+        let model = self.finish(&draft, (sample, missing), (rows, split))?;
         Ok((model, draft))
     }
 
@@ -63,23 +66,24 @@ impl Recipe {
     fn finish(
         &self,
         draft: &Draft,
-        sample: &[SampleRecord],
+        (sample, missing): (&[SampleRecord], Missing),
         (rows, split): (&SampleRows, &Split),
     ) -> Result<Model, TrainError> {
         let mut metadata = self.metadata(draft, rows, sample);
         metadata.provenance.fitted_rows = split.fitted.len();
         metadata.provenance.held_back_rows = split.held_back.len();
+        let missing = missing.within(&self.settings.judging.budget, rows.interval_seconds());
         let mut scorer = self.scorers.scorer(&self.assemble(draft, metadata.clone())?)?;
-        HeldBack::score(scorer.as_mut(), rows, split)?.describe(&mut metadata, self.residuals())?;
+        HeldBack::score(scorer.as_mut(), rows, split)?.describe(&mut metadata, self.residuals(), missing)?;
         self.assemble(draft, metadata)
     }
 
     fn yardstick(
         &self,
         draft: &Draft,
-        sample: &[SampleRecord],
+        (sample, missing): (&[SampleRecord], Missing),
         (rows, split): (&SampleRows, &Split),
-    ) -> Result<Option<Model>, TrainError> {
+    ) -> Result<Option<Box<Candidate>>, TrainError> {
         let Some(network) = draft.networks.first() else { return Ok(None) };
         let constant = constant_columns(&draft.columns);
         let inputs = (draft.columns.len() - constant.len()) * self.settings.training.window;
@@ -96,6 +100,9 @@ impl Recipe {
         let networks = vec![components];
         let origin = GraphOrigin::Strayd { architecture: architecture(&settings.training.network, &networks) };
         let pca = Draft { columns: draft.columns.clone(), networks, origin, epochs: 0, losses: (0.0, 0.0) };
-        Self { settings: settings.into(), ..self.clone() }.finish(&pca, sample, (rows, split)).map(Some)
+        let recipe = Self { settings: settings.into(), ..self.clone() };
+        let model = recipe.finish(&pca, (sample, missing), (rows, split))?;
+        let input_clip = self.input_clip();
+        Ok(Some(Box::new(Candidate { model, networks: pca.networks, input_clip, yardstick: None })))
     }
 }

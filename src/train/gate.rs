@@ -226,7 +226,7 @@ impl Contest<'_> {
             };
             return Ok(not_made(check, why));
         };
-        let mut other = self.trial(yardstick)?;
+        let mut other = self.trial(&yardstick.model)?;
         let compared = self.compare(trial, &mut other)?;
         let Some(compared) = compared else { return Ok(not_made(check, "no withheld feature varies")) };
         let cure = "set training.kind to pca, or give the network more rows (training.sample_rows)";

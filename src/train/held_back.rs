@@ -5,7 +5,7 @@ use crate::{
     config::settings::Residuals,
     detect::{
         Scorer,
-        calibrate::{Calibration, quantile},
+        calibrate::{Calibration, Missing, quantile},
         judge::{EntityJudgement, Judge, raw_score},
     },
     model::metadata::{Column, GoldenRow, Metadata},
@@ -63,7 +63,12 @@ impl<'a> HeldBack<'a> {
 
     /// Writes into `metadata` what these rows tell: residual statistics, the smoothing's start and knee, calibration,
     /// golden rows.
-    pub(super) fn describe(&self, metadata: &mut Metadata, residuals: Residuals) -> Result<(), TrainError> {
+    pub(super) fn describe(
+        &self,
+        metadata: &mut Metadata,
+        residuals: Residuals,
+        missing: Missing,
+    ) -> Result<(), TrainError> {
         if !matches!(residuals, Residuals::Raw) {
             self.standardise(&mut metadata.columns);
         }
@@ -77,7 +82,8 @@ impl<'a> HeldBack<'a> {
         metadata.scoring.score_knee = KNEE * ordinary(&own);
         let judged = self.scores(metadata, &calibrating, false);
         let quiet = metadata.scoring.incident_quiet_rows;
-        metadata.calibration = Calibration::fit(&self.sequences(&judged), quiet, self.rows.interval_seconds())?;
+        let interval = self.rows.interval_seconds();
+        metadata.calibration = Calibration::fit_truncated(&self.sequences(&judged), quiet, interval, missing)?;
         metadata.golden = self.golden(&metadata.columns);
         Ok(())
     }
@@ -304,7 +310,7 @@ mod tests {
 
         fn described(mut self, residuals: Residuals) -> Result<Metadata, TrainError> {
             let held_back = HeldBack { rows: &self.rows, split: &self.split, residuals: self.residuals };
-            held_back.describe(&mut self.metadata, residuals).map(|()| self.metadata)
+            held_back.describe(&mut self.metadata, residuals, Missing::default()).map(|()| self.metadata)
         }
     }
 

@@ -16,59 +16,17 @@ use std::{
     sync::Arc,
 };
 
+mod bounds;
 mod held;
 
+pub use bounds::Bounds;
 use held::{Entity, hash};
 
 use super::sample::SampleRecord;
-use crate::record::RawRecord;
+use crate::{detect::calibrate::Missing, record::RawRecord};
 
-/// A sample is not kept beyond this many bytes of keys and payloads, whatever its count of records.
-const MAX_BYTES: usize = 512 << 20;
-/// Seven days: every hour of the day and every day of the week has been seen, and nothing much older.
-const HORIZON_US: i64 = 7 * 86_400 * 1_000_000;
-/// Rows of a chunk, unless there are so many entities that their shares are small.
-const CHUNK_ROWS: usize = 64;
-/// A chunk has at least so many windows' rows, and an entity's share is worth so many chunks where it can be.
-const CHUNK_WINDOWS: usize = 4;
 /// Where so many of a row's values are imputed or more, little of the row was ever measured.
 const IMPUTED_SHARE: f64 = 0.5;
-
-/// How large a sample may grow, and how it is cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
-    /// Rows, all entities together.
-    pub rows: usize,
-    /// Bytes of keys and payloads, all entities together.
-    pub bytes: usize,
-    /// Rows of a model's window.
-    pub window: usize,
-    /// An entity's rows are thinned until they span this event time in microseconds; beyond it the oldest go.
-    pub horizon_us: i64,
-}
-
-impl Bounds {
-    /// Bounds for a sample of `rows` rows for a model with windows of `window` rows.
-    pub fn new(rows: usize, window: usize) -> Self {
-        Self { rows, bytes: MAX_BYTES, window, horizon_us: HORIZON_US }
-    }
-
-    /// Fewest rows that a chunk is meant to have.
-    fn least_chunk(&self) -> usize {
-        (CHUNK_WINDOWS * self.window).min(self.rows / 2).max(1)
-    }
-
-    /// Entities that there is room for, each with two chunks: one that ages and one that is new.
-    fn entities(&self) -> usize {
-        (self.rows / (2 * self.least_chunk())).max(1)
-    }
-
-    /// Rows of a chunk among so many entities.
-    fn chunk_rows(&self, entities: usize) -> usize {
-        let least = self.least_chunk();
-        (self.rows / entities.max(1) / CHUNK_WINDOWS).clamp(least, CHUNK_ROWS.max(least))
-    }
-}
 
 /// What was found of a row when it was judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,6 +121,8 @@ pub struct RecentSample {
     /// No entity's last row is older than this, microseconds.
     quietest_us: i64,
     kept_out: [u64; 3],
+    /// Rows judged of entities with a place, those of them that were anomalous, and the incidents that these began.
+    judged: (u64, u64, u64),
 }
 
 const NONE: u32 = u32::MAX;
@@ -181,6 +141,7 @@ impl RecentSample {
             worst: 0,
             quietest_us: i64::MAX,
             kept_out: [0; 3],
+            judged: (0, 0, 0),
         }
     }
 
@@ -190,13 +151,19 @@ impl RecentSample {
         if let Some(reason) = reason(row) {
             self.kept_out[reason as usize] += 1;
             if let Some(at) = known {
+                let incident = self.entities[at].note(row.standing != Standing::Normal);
+                let anomalous = u64::from(reason == KeptOut::Anomalous);
+                let (rows, anomalies, incidents) = self.judged;
+                self.judged = (rows + 1, anomalies + anomalous, incidents + u64::from(incident));
                 self.end_run(at);
             }
             return Taken::Out(reason);
         }
         let Some(at) = known.or_else(|| self.admit(row)) else { return Taken::NotNeeded };
         let spare = self.rows < self.bounds.rows / 4 * 3 && self.bytes < self.bounds.bytes / 4 * 3;
+        self.judged.0 += 1;
         let entity = &mut self.entities[at];
+        entity.note(false);
         entity.last_us = row.time_us;
         self.quietest_us = self.quietest_us.min(row.time_us);
         if !entity.open && !entity.is_due() {
@@ -263,6 +230,13 @@ impl RecentSample {
         }
         dated.sort_by_key(|(time, _)| *time);
         dated.into_iter().map(|(_, record)| record).collect()
+    }
+
+    /// What the models in use kept out of it, for the calibration of the next one.
+    pub fn missing(&self) -> Missing {
+        let (rows, anomalies, incidents) = self.judged;
+        let share = |count: u64| count as f64 / rows.max(1) as f64;
+        Missing { rows: share(anomalies), incidents: share(incidents) }
     }
 
     /// How much there is.

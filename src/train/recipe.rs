@@ -19,7 +19,11 @@ use super::{
 };
 use crate::{
     config::settings::{Loss, NetworkKind, Noise, Preset, Residuals, Scaling, Settings, Sparsity},
-    detect::{LoadError, ScoreError, Scorers, calibrate::CalibrationError, onnx::Ports},
+    detect::{
+        LoadError, ScoreError, Scorers,
+        calibrate::{CalibrationError, Missing},
+        onnx::Ports,
+    },
     model::{
         Model,
         metadata::{Column, GraphOrigin},
@@ -175,7 +179,7 @@ impl Recipe {
     ) -> Result<Model, TrainError> {
         let rows = SampleRows::decode(sample, &self.settings.record)?;
         let split = Split::new(&rows, self.settings.preset, &self.settings.training)?;
-        let (model, _) = self.decided(&rows, &split).train_on(sample, &rows, &split, progress)?;
+        let (model, _) = self.decided(&rows, &split).train_on(sample, Missing::default(), (&rows, &split), progress)?;
         Ok(model)
     }
 

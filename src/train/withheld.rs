@@ -60,3 +60,52 @@ impl<'a> Seen<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::metadata::fixture::metadata;
+
+    fn sample(rows: i64) -> Vec<SampleRecord> {
+        let record = |offset: i64| SampleRecord {
+            position: Position { partition: (offset % 2) as i32, offset },
+            timestamp_ms: Some(offset * 1000),
+            key: None,
+            payload: b"{}"[..].into(),
+            run: 0,
+        };
+        (0..rows).map(record).collect()
+    }
+
+    fn offsets(records: &[SampleRecord]) -> Vec<i64> {
+        records.iter().map(|record| record.position.offset).collect()
+    }
+
+    #[test]
+    fn the_newest_rows_are_withheld() {
+        let parts = Withheld::split(sample(20), 0.2, "topic", None);
+        assert_eq!(offsets(&parts.training), (0..16).collect::<Vec<_>>());
+        assert_eq!(offsets(&parts.withheld), [16, 17, 18, 19]);
+        assert_eq!(Withheld::split(Vec::new(), 0.2, "topic", None), Withheld { training: vec![], withheld: vec![] });
+    }
+
+    #[test]
+    fn rows_that_the_model_in_use_was_trained_on_judge_nobody() {
+        let mut provenance = metadata(1).provenance;
+        (provenance.source, provenance.ranges) = ("topic".to_owned(), vec![(0, 0, 16), (1, 1, 13)]);
+        let parts = Withheld::split(sample(20), 0.3, "topic", Some(&provenance));
+        assert_eq!((offsets(&parts.training).len(), offsets(&parts.withheld)), (14, vec![15, 17, 18, 19]));
+    }
+
+    #[test]
+    fn of_a_model_from_elsewhere_the_time_of_its_rows_tells() {
+        let mut provenance = metadata(1).provenance;
+        (provenance.source, provenance.ranges) = ("files".to_owned(), vec![(0, 0, 1_000), (1, 0, 1_000)]);
+        let end = timestamp::to_rfc3339(16_500_000);
+        provenance.span = Some(("1970-01-01T00:00:00Z".to_owned(), end));
+        let parts = Withheld::split(sample(20), 0.3, "topic", Some(&provenance));
+        assert_eq!(offsets(&parts.withheld), [17, 18, 19]);
+        provenance.span = None;
+        assert_eq!(Withheld::split(sample(20), 0.3, "topic", Some(&provenance)).withheld.len(), 6);
+    }
+}

@@ -42,7 +42,7 @@ mod tests {
     fn the_shorter_the_stretch_the_more_is_allowed() {
         let allowed: Vec<u64> = [10.0, 1.0, 0.1].map(|stretch| most(3.0, stretch)).into();
         assert!(allowed.windows(2).all(|pair| pair[0] < pair[1]), "{allowed:?}");
-        assert!(most(0.0, 1.0) <= 4);
+        assert!((3..=6).contains(&most(0.0, 1.0)));
     }
 
     #[test]

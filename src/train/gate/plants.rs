@@ -43,6 +43,13 @@ enum Plant {
     Move { feature: usize, by: f32 },
 }
 
+/// A row with its plant.
+pub(super) struct Planted {
+    pub(super) plant: usize,
+    pub(super) values: Vec<f32>,
+    pub(super) imputed: Vec<bool>,
+}
+
 /// Score of a row as it came and with its plant.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Scored {
@@ -121,7 +128,7 @@ impl Plants {
         plant: usize,
         places: &[Range<usize>],
         (rows, row, donor): (&SampleRows, usize, usize),
-    ) -> (Vec<f32>, Vec<bool>) {
+    ) -> Planted {
         let width = rows.width();
         let marks = |row: usize| &rows.imputed[row * width..(row + 1) * width];
         let (mut values, mut imputed) = (rows.row(row).to_vec(), marks(row).to_vec());
@@ -134,7 +141,7 @@ impl Plants {
             }
             Plant::Move { feature, by } => values[places[*feature].clone()].iter_mut().for_each(|value| *value += by),
         }
-        (values, imputed)
+        Planted { plant, values, imputed }
     }
 }
 
@@ -223,4 +230,61 @@ fn share_below(sorted: &[f64], value: f64) -> f64 {
     let below = sorted.partition_point(|other| *other < value);
     let up_to = sorted.partition_point(|other| *other <= value);
     (below + up_to) as f64 / 2.0 / sorted.len() as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::sample::fixture;
+
+    fn scored(rows: usize, score: impl Fn(usize) -> (f64, f64)) -> Vec<Scored> {
+        (0..rows).map(score).map(|(own, planted)| Scored { own, planted }).collect()
+    }
+
+    #[test]
+    fn the_area_is_the_share_of_pairs_in_the_right_order() {
+        let area = |rows: &[Scored]| Separation::of(rows).area;
+        assert_eq!(area(&scored(50, |at| (at as f64, 100.0 + at as f64))), 1.0);
+        assert_eq!(area(&scored(50, |_| (1.0, 1.0))), 0.5);
+        assert_eq!(area(&scored(50, |_| (f64::NAN, f64::NAN))), 0.0);
+        let mixed = scored(60, |at| (((at * 37) % 60) as f64, ((at * 23) % 60) as f64 + 20.5));
+        let pairs = mixed.iter().flat_map(|a| mixed.iter().map(|b| f64::from(u8::from(b.planted > a.own))));
+        assert!((area(&mixed) - pairs.sum::<f64>() / 3600.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_error_of_a_difference_covers_what_equals_differ_by() {
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(3);
+        let mut beyond = 0;
+        for _ in 0..300 {
+            let noise: Vec<f64> = (0..1_200).map(|_| random.gen_range(0.0..1.0)).collect();
+            let model = |shift: usize| scored(300, |at| (noise[at * 4 + shift], noise[at * 4 + shift + 1] + 0.3));
+            let (a, b) = (Separation::of(&model(0)), Separation::of(&model(2)));
+            beyond += usize::from((a.area - b.area).abs() > 1.96 * a.error_of_difference(&b));
+        }
+        // 15 of 300 are expected.
+        assert!((5..=35).contains(&beyond), "{beyond}");
+        let same = Separation::of(&scored(100, |at| (at as f64, 50.0)));
+        assert_eq!(same.error_of_difference(&same), 0.0);
+    }
+
+    #[test]
+    fn plants_change_what_varies_and_is_shared_and_nothing_else() {
+        let values: Vec<Vec<f32>> = (0..200).map(|row| vec![row as f32, 7.0, (row % 10) as f32, row as f32]).collect();
+        let rows = fixture::rows(&values, 2);
+        let ends: Vec<usize> = (0..200).collect();
+        let plants = Plants::draw(&rows, &ends, Some(&rows.features[..3]));
+        assert_eq!(plants.len(), 200);
+        let places = plants.places(&rows);
+        let mut changed = [0; 4];
+        for row in ends {
+            let plant = plants.of(rows.positions[row]).unwrap();
+            let donor = plants.donor(plant).map_or(row, |position| position.offset as usize);
+            assert_eq!(rows.entities[row], rows.entities[donor]);
+            let planted = plants.apply(plant, &places, (&rows, row, donor));
+            (0..4).for_each(|c| changed[c] += usize::from(planted.values[c] != rows.row(row)[c]));
+        }
+        assert!(changed[0] > 50 && changed[2] > 50 && (changed[1], changed[3]) == (0, 0), "{changed:?}");
+        assert_eq!(Plants::draw(&rows, &[1, 2], Some(&[])).len(), 0);
+    }
 }

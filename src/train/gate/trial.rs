@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::plants::{Plants, Scored};
+use super::plants::{Planted, Plants, Scored};
 use crate::{
     config::settings::{AlarmBudget, Settings},
     detect::{
@@ -49,12 +49,16 @@ pub(super) struct Trial<'a> {
     of_position: HashMap<Position, usize>,
 }
 
+/// Anomalous rows after which an incident counts again.
+const LONG: u64 = 100;
+
 /// What a limit makes of the withheld rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Alarms {
     /// Anomalous rows.
     pub(super) rows: usize,
-    /// Incidents; one never reaches from one run into the next.
+    /// Incidents. One never reaches from one run into the next, and one that goes on counts again after every
+    /// [`LONG`] anomalous rows: a limit below everything would give a single one otherwise.
     pub(super) incidents: usize,
 }
 
@@ -72,7 +76,7 @@ impl<'a> Trial<'a> {
         let (windows, _) = split::windows(&rows, metadata.window);
         let of_position = rows.positions.iter().enumerate().map(|(row, position)| (*position, row)).collect();
         let mut trial = Self { model, rows, scorer, windows, residuals: Vec::new(), of_position };
-        trial.residuals = trial.score(&|_, _| true)?;
+        trial.residuals = trial.score(&|_, _| {})?;
         Ok(trial)
     }
 
@@ -99,9 +103,8 @@ impl<'a> Trial<'a> {
         }
     }
 
-    /// Residuals of all windows after `change` had its way with the newest row of each; where it says false a window is
-    /// scored as it is.
-    fn score(&mut self, change: &dyn Fn(usize, &mut [f32]) -> bool) -> Result<Vec<f32>, ScoreError> {
+    /// Residuals of all windows after `change` had its way with the newest row of each.
+    fn score(&mut self, change: &dyn Fn(usize, &mut [f32])) -> Result<Vec<f32>, ScoreError> {
         let width = self.rows.width();
         let (count, mut all) = (self.len(), Vec::with_capacity(self.len() * width));
         let (mut values, mut residuals) = (Vec::new(), Vec::new());
@@ -124,18 +127,18 @@ impl<'a> Trial<'a> {
     pub(super) fn plant(&mut self, plants: &Plants) -> Result<Vec<Option<Scored>>, ScoreError> {
         let width = self.rows.width();
         let places = plants.places(&self.rows);
-        let planted: Vec<Option<(usize, Vec<f32>, Vec<bool>)>> = (0..self.len())
+        let planted: Vec<Option<Planted>> = (0..self.len())
             .map(|window| {
                 let row = self.newest(window);
                 let plant = plants.of(self.rows.positions[row])?;
                 let donor = plants.donor(plant).map_or(Some(row), |donor| self.row_of(donor))?;
-                let (values, imputed) = plants.apply(plant, &places, (&self.rows, row, donor));
-                Some((plant, values, imputed))
+                Some(plants.apply(plant, &places, (&self.rows, row, donor)))
             })
             .collect();
         let residuals = self.score(&|window, newest| {
-            let values = planted[window].as_ref().map(|(_, values, _)| values);
-            values.inspect(|values| newest.copy_from_slice(values)).is_some()
+            if let Some(planted) = &planted[window] {
+                newest.copy_from_slice(&planted.values);
+            }
         })?;
         let judge = Judge::new(&unsmoothed(&self.model.metadata), f64::INFINITY);
         let mut memories = HashMap::<u32, EntityJudgement>::new();
@@ -143,12 +146,12 @@ impl<'a> Trial<'a> {
         for (window, planted) in planted.iter().enumerate() {
             let (row, at) = (self.newest(window), window * width..(window + 1) * width);
             let memory = memories.entry(self.rows.entities[row]).or_default();
-            if let Some((plant, _, imputed)) = planted {
-                let planted = judge.judge(&residuals[at.clone()], imputed, &mut memory.clone()).score;
-                let own = judge.judge(&self.residuals[at], self.imputed(row), memory).score;
+            // What was planted must not be remembered.
+            let mut beside = memory.clone();
+            let own = judge.judge(&self.residuals[at.clone()], self.imputed(row), memory).score;
+            if let Some(Planted { plant, imputed, .. }) = planted {
+                let planted = judge.judge(&residuals[at], imputed, &mut beside).score;
                 scored[*plant] = Some(Scored { own, planted });
-            } else {
-                judge.judge(&self.residuals[at], self.imputed(row), memory);
             }
         }
         Ok(scored)
@@ -175,7 +178,9 @@ impl<'a> Trial<'a> {
             let judged = judge.judge(residuals, self.imputed(row), memory);
             let change = incident.advance(judged.anomalous, judged.score, self.rows.times[row], quiet);
             alarms.rows += usize::from(judged.anomalous);
-            alarms.incidents += usize::from(matches!(change, IncidentChange::Opened(_)));
+            let goes_on = incident.open().is_some_and(|open| open.anomalies % LONG == 0);
+            let counts = matches!(change, IncidentChange::Opened(_)) || (judged.anomalous && goes_on);
+            alarms.incidents += usize::from(counts);
         }
         Ok(alarms)
     }

@@ -23,6 +23,8 @@ pub(super) struct Entity {
     pub(super) open: bool,
     /// Whether the entity's last row was kept.
     pub(super) unbroken: bool,
+    /// Whether the entity's last row belonged to an incident.
+    in_incident: bool,
     /// No chunk begins before this event time.
     next_us: i64,
     /// Event time between the beginnings of chunks.
@@ -41,12 +43,19 @@ impl Entity {
             chunks: VecDeque::new(),
             open: false,
             unbroken: false,
+            in_incident: false,
             next_us: i64::MIN,
             stride_us: 0,
             last_us: time_us,
             rows: 0,
             bytes: 0,
         }
+    }
+
+    /// Notes whether the last row belongs to an incident, and says whether one began with it.
+    pub(super) fn note(&mut self, in_incident: bool) -> bool {
+        let before = std::mem::replace(&mut self.in_incident, in_incident);
+        in_incident && !before
     }
 
     /// Whether the last row may begin a chunk. A clock that was put back never shuts an entity out.
