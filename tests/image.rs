@@ -65,6 +65,7 @@ impl Container {
         chown(&volume, Some(user), Some(group)).expect("root may");
         let list = |key: &str| settings[key].as_array().cloned().unwrap_or_default();
         let command = if arguments.is_empty() { list("Cmd") } else { arguments.iter().map(|a| json!(a)).collect() };
+        let whole_command = [list("Entrypoint"), command].concat();
         let given = environment.iter().map(|(key, value)| json!(format!("{key}={value}")));
         let volumes: Vec<&String> = settings["Volumes"].as_object().expect("volumes").keys().collect();
         assert_eq!(volumes, ["/var/lib/strayd"]);
@@ -74,7 +75,7 @@ impl Container {
             "ociVersion": "1.0.2",
             "process": {
                 "user": {"uid": user, "gid": group},
-                "args": [list("Entrypoint"), command].concat(),
+                "args": whole_command,
                 "env": list("Env").into_iter().chain(given).collect::<Vec<_>>(),
                 "cwd": settings["WorkingDir"],
                 "capabilities": {},

@@ -366,6 +366,6 @@ pub struct RawRuntime {
     pub device_id: u32,
     /// GPU memory that ONNX Runtime's arena may take per model; if left out, there is no limit. What CUDA itself needs
     /// comes on top.
-    #[schemars(extend("x-minimum" = "1MiB"))]
+    #[schemars(extend("x-minimum" = "1MiB", "x-maximum" = "1024GiB"))]
     pub device_memory: Option<ByteSize>,
 }
