@@ -21,7 +21,7 @@ use strayd::{
         Model,
         graph::{self, GraphSpec},
     },
-    pipeline::{Observer, Unscored, observed::Observed, scoring::Scoring},
+    pipeline::{Observer, Unscored, observed::Observed, prepared::Prepared, scoring::Scoring},
     record::{Position, timestamp},
     train::{
         Candidate, Dense, Network,
@@ -58,6 +58,7 @@ fn recipe(runtime: &Runtime, settings: &Settings) -> Recipe {
         source: "memory".to_owned(),
         config_sha256: String::new(),
         created: "2026-01-01T00:00:00Z".to_owned(),
+        parent: None,
     }
 }
 
@@ -102,7 +103,10 @@ fn sampled(
     model: &Model,
     (records, primed): (&[SampleRecord], usize),
 ) -> RecentSample {
-    let mut scoring = Scoring::new(Arc::new(model.clone()), settings, runtime).expect("the model can be put to work");
+    let mut scoring = Scoring::new(
+        Prepared::new(Arc::new(model.clone()), settings, runtime).expect("the model can be put to work"),
+        settings,
+    );
     let mut verdicts = Verdicts::default();
     for (at, record) in records.iter().enumerate() {
         if at < primed {

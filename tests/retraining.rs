@@ -117,7 +117,9 @@ fn a_model_that_the_gate_refuses_is_kept_with_its_reasons_and_the_one_in_use_sta
     let stage = Stage::new(&broker, "gate", COLD_START);
     let (token, mut sets) = admin(&stage);
     // A network that saw each row once can't win against principal components, and no allowance is made.
-    for set in ["training.epochs=1", "training.learning_rate=0.00001", "training.gate.tolerance=0"] {
+    for set in
+        ["training.kind=denoising", "training.epochs=1", "training.learning_rate=0.00001", "training.gate.tolerance=0"]
+    {
         sets.extend(["--set".to_owned(), set.to_owned()]);
     }
     let records = stream(16, 5_000, 4, &[]);
@@ -131,7 +133,7 @@ fn a_model_that_the_gate_refuses_is_kept_with_its_reasons_and_the_one_in_use_sta
         (daemon.metric("strayd_training_runs_total")["result=\"refused\""] == 1.0).then_some(())
     });
     assert_eq!(daemon.metric("strayd_gate_refusals_total")["reason=\"worse_than_pca\""], 1.0);
-    assert!(daemon.log().contains("the gate refuses the new model"), "{}", daemon.log());
+    assert!(daemon.log().contains("the gate refuses a new model"), "{}", daemon.log());
     assert_eq!(model_of(&daemon), first);
     let listed = strayd(&["model", "list", "--json", "--registry", &stage.models().display().to_string()]);
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();

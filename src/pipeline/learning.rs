@@ -11,6 +11,7 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use super::{
+    lesson::{Learned, Lesson, LessonError},
     run::{Parts, now, now_ms},
     schedule::Schedule,
     scoring::Scoring,
@@ -18,15 +19,12 @@ use super::{
 };
 use crate::{
     config::settings::{Settings, TimestampFormat},
-    model::{Model, ModelError, metadata::Provenance, registry::Registry},
+    model::{Model, metadata::Provenance, registry::Registry},
     record::timestamp,
     telemetry::{TrainingOutcome, board::LearningStatus},
     train::{
-        gate::{Contest, GateError, GateReport},
         recent::{Bounds, KeptOut, RecentSample},
         recipe::{Recipe, TrainError},
-        sample::SampleRecord,
-        withheld::Withheld,
     },
 };
 
@@ -78,27 +76,8 @@ pub enum Answer {
     },
 }
 
-/// Why a retraining gave no model.
-#[derive(Debug, thiserror::Error)]
-enum LearnError {
-    #[error("{0}")]
-    Train(#[from] TrainError),
-    #[error("{0}")]
-    Gate(#[from] GateError),
-    #[error("{0}")]
-    Registry(#[from] ModelError),
-}
-
-/// How a retraining ended.
-enum Lesson {
-    /// The new model is stored and in use.
-    Learned(Box<Model>),
-    /// It is stored, but the one in use is kept.
-    Refused(Box<Model>, GateReport),
-}
-
 struct Run {
-    training: Training<Result<Lesson, LearnError>>,
+    training: Training<Result<Learned, LessonError>>,
     since: Instant,
 }
 
@@ -201,11 +180,14 @@ impl Learner {
     }
 
     fn begin(&mut self, parts: &mut Parts<'_>, sample: &RecentSample) -> std::io::Result<()> {
-        let recipe = Recipe { created: now(), ..self.learning.recipe.clone() };
-        let registry = self.learning.registry.clone();
-        let sample = sample.snapshot();
-        parts.metrics.training_started(sample.len());
-        let training = Training::start(move |progress| learn(&recipe, &registry, sample, progress))?;
+        let lesson = Lesson {
+            recipe: Recipe { created: now(), ..self.learning.recipe.clone() },
+            registry: self.learning.registry.clone(),
+            sample: sample.snapshot(),
+            missing: sample.missing(),
+        };
+        parts.metrics.training_started(lesson.sample.len());
+        let training = Training::start(move |progress| lesson.learn(progress))?;
         self.run = Some(Run { training, since: Instant::now() });
         Ok(())
     }
@@ -220,16 +202,18 @@ impl Learner {
                 }
                 return;
             }
-            TrainingState::Done(result) => result.unwrap_or(Err(LearnError::Train(TrainError::Panicked))),
+            TrainingState::Done(result) => result.unwrap_or(Err(LessonError::Train(TrainError::Panicked))),
         };
         let took = run.since.elapsed();
         self.run = None;
         match result {
-            Ok(Lesson::Learned(model)) => {
-                parts.metrics.training_finished(&outcome(&model, took));
-                tracing::info!(model = model.version, "model stored and in use from the next look at the registry");
+            Ok(Learned::Model(model)) => learned(parts, &model, took),
+            Ok(Learned::Components(model, report)) => {
+                let why = format!("{}; training.kind is left open, so they take its place", report.explanation());
+                parts.metrics.gate_refused(&report.reasons(), &why);
+                learned(parts, &model, took);
             }
-            Ok(Lesson::Refused(model, report)) => {
+            Ok(Learned::Refused(model, report)) => {
                 let why = format!("{} (model {}, kept in the registry)", report.explanation(), model.version);
                 parts.metrics.training_refused(&report.reasons(), &why);
                 parts.board.set_last_error(format!("the gate refused a new model: {why}"));
@@ -244,42 +228,10 @@ impl Learner {
     }
 }
 
-/// Trains, weighs, stores: everything that happens on the trainer's thread.
-fn learn(
-    recipe: &Recipe,
-    registry: &Registry,
-    sample: Vec<SampleRecord>,
-    progress: &mut super::training::Progress<'_>,
-) -> Result<Lesson, LearnError> {
-    let in_use = registry.current()?;
-    let parent = in_use.as_ref().map(|model| model.version.clone());
-    let recipe = Recipe { parent: parent.clone(), ..recipe.clone() };
-    let gate = &recipe.settings.training.gate;
-    let origin = in_use.as_ref().map(|model| &model.metadata.provenance);
-    let Withheld { training, withheld } = Withheld::split(sample, gate.withheld, &recipe.source, origin);
-    let candidate = recipe.train_candidate(&training, progress)?;
-    let contest = Contest {
-        candidate: &candidate,
-        current: in_use.as_ref(),
-        withheld: &withheld,
-        settings: &recipe.settings,
-        scorers: &*recipe.scorers,
-    };
-    let report = contest.judge()?;
-    report.checks.iter().for_each(|check| tracing::info!(passed = check.passed, "gate: {}", check.sentence));
-    let model = Box::new(candidate.model);
-    if report.passed() {
-        registry.publish(&model, parent.as_deref())?;
-        return Ok(Lesson::Learned(model));
-    }
-    let reasons: Vec<String> = report.checks.iter().filter(|check| !check.passed).map(|c| c.sentence.clone()).collect();
-    registry.keep_refused(&model, parent.as_deref(), &reasons)?;
-    Ok(Lesson::Refused(model, report))
-}
-
-fn outcome(model: &Model, took: Duration) -> TrainingOutcome {
+fn learned(parts: &Parts<'_>, model: &Model, took: Duration) {
     let Provenance { epochs, training_loss, validation_loss, .. } = model.metadata.provenance;
-    TrainingOutcome { epochs, training_loss, validation_loss, took }
+    parts.metrics.training_finished(&TrainingOutcome { epochs, training_loss, validation_loss, took });
+    tracing::info!(model = model.version, "model stored; it is taken up at the next look at the registry");
 }
 
 /// When a model was made, milliseconds since the epoch.

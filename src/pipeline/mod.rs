@@ -10,6 +10,7 @@ mod flow;
 mod follow;
 pub mod incidents;
 pub mod learning;
+mod lesson;
 pub mod observed;
 pub mod prepared;
 pub mod run;

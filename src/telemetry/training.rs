@@ -100,12 +100,17 @@ impl Metrics {
         error!("training failed: {cause}");
     }
 
-    /// Training ended with a model that did not pass these checks of the gate, and that does not go live.
+    /// Training ended with a model that did not pass these checks of the gate; the one in use stays.
     pub fn training_refused(&self, checks: &[Check], why: &str) {
         self.training.ended(TrainingResult::Refused);
+        self.gate_refused(checks, why);
+    }
+
+    /// A new model did not pass these checks of the gate.
+    pub fn gate_refused(&self, checks: &[Check], why: &str) {
         checks.iter().for_each(|check| self.training.refusals[*check as usize].inc());
         let checks: Vec<&str> = checks.iter().map(|check| check.as_str()).collect();
-        warn!(checks = checks.join(","), "the gate refuses the new model, the one in use stays: {why}");
+        warn!(checks = checks.join(","), "the gate refuses a new model: {why}");
     }
 
     /// Training was told to stop before its end, as at shutdown.
