@@ -466,6 +466,16 @@ fn an_incident_is_open_with_its_blame_until_its_entity_goes_to_another_member() 
 }
 
 #[test]
+fn an_incident_is_open_until_its_entity_was_quiet_for_long_enough() {
+    let mut scoring = keyed_scoring(&["judging.incident_quiet_rows=4"]);
+    score_rows(&mut scoring, "a", 0, true);
+    score_rows(&mut scoring, "a", 0, false);
+    assert_eq!(open(&scoring), [("a".to_owned(), Some(0))]);
+    score_rows(&mut scoring, "a", 0, false);
+    assert_eq!(open(&scoring), []);
+}
+
+#[test]
 fn the_incident_of_an_entity_that_makes_room_is_not_open_any_more() {
     let mut scoring = keyed_scoring(&["pipeline.max_entities=2"]);
     score_rows(&mut scoring, "a", 0, true);

@@ -67,9 +67,10 @@ impl Incidents {
     /// The incidents that are open.
     pub(super) fn open<'a>(&'a self, entities: &'a Entities<EntityState>) -> impl Iterator<Item = OpenNow<'a>> {
         self.open.iter().filter_map(|place| {
-            let state = entities.get(*place)?;
-            let (incident, top_column) = (state.incident.open()?, state.incident.top_column());
-            Some(OpenNow { entity: entities.name(*place)?, incident, top_column })
+            let state = entities.get(*place).map(|state| state.incident);
+            debug_assert!(state.is_some_and(|state| state.open().is_some()), "what is over leaves the books");
+            let state = state?;
+            Some(OpenNow { entity: entities.name(*place)?, incident: state.open()?, top_column: state.top_column() })
         })
     }
 
