@@ -17,8 +17,9 @@ use super::tools::{leave_out, root};
 /// How long the API server may take to start.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Runs a program and ends it when its own standard input ends, so also where the test run is killed.
-const LEASH: &str = r#"dir=$1; shift; "$@" & child=$!; read -r _; kill $child; wait $child; rm -rf "$dir""#;
+/// Runs a program and ends it when the standard input of this ends, so also where the test run is killed. At once: an API
+/// server whose etcd is gone would wait for it, and nothing of theirs is kept.
+const LEASH: &str = r#"dir=$1; shift; "$@" & child=$!; read -r _; kill -KILL $child; wait $child; rm -rf "$dir""#;
 
 /// The folder of the chart.
 pub fn chart() -> PathBuf {
