@@ -14,7 +14,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use strayd::{
     config::{
         Settings, Sources,
-        settings::{AlarmBudget, TimestampFormat},
+        settings::{AlarmBudget, NetworkKind, TimestampFormat},
     },
     detect::{Scorers, calibrate::Missing, incident::IncidentState, onnx::Ports, runtime::Runtime},
     model::{
@@ -290,9 +290,21 @@ fn a_network_that_was_hardly_fitted_is_worse_than_principal_components() {
     let report = retrained.report_of(&other, None).unwrap();
     assert_eq!(report.reasons(), [Check::WorseThanPca], "{}", sentences(&report));
     assert!(report.explanation().contains("training.kind to pca"), "{}", report.explanation());
-    // They may take its place.
-    let components = other.yardstick.as_deref().unwrap();
-    assert!(retrained.report_of(components, Some(&retrained.current)).unwrap().passed());
+    // They take its place where the kind is left open.
+    for (kind, chosen, passed) in [(None, "pca", true), (Some(NetworkKind::Undercomplete), "undercomplete", false)] {
+        let mut settings = retrained.settings.clone();
+        settings.training.network.kind = kind;
+        let (withheld, scorers) = (&retrained.withheld[..], &retrained.runtime as &dyn Scorers);
+        let current = Some(&retrained.current);
+        let contest = Contest { candidate: &other, current, withheld, settings: &settings, scorers };
+        let (candidate, report) = contest.choose().unwrap();
+        assert_eq!(
+            (candidate.model.metadata.graph.kind(), report.passed()),
+            (chosen, passed),
+            "{}",
+            sentences(&report)
+        );
+    }
     // Who wants the network all the same says so.
     let mut lenient = retrained;
     lenient.settings.training.gate.tolerance = 1.0;

@@ -156,7 +156,31 @@ struct Compared {
     rows: usize,
 }
 
-impl Contest<'_> {
+impl<'a> Contest<'a> {
+    /// Judges the candidate. Where principal components do better, would pass, and the settings leave `training.kind` open,
+    /// they take its place. Gives the report with the candidate that it is about.
+    ///
+    /// # Errors
+    /// As [`Contest::judge`].
+    pub fn choose(&self) -> Result<(&'a Candidate, GateReport), GateError> {
+        let report = self.judge()?;
+        let open = self.settings.training.network.kind.is_none();
+        match &self.candidate.yardstick {
+            Some(components) if open && report.reasons().contains(&Check::WorseThanPca) => {
+                let instead = Contest { candidate: components, ..*self }.judge()?;
+                if !instead.passed() {
+                    return Ok((self.candidate, report));
+                }
+                tracing::info!(
+                    "{}; training.kind is left open, so they take the network's place",
+                    report.explanation()
+                );
+                Ok((components, instead))
+            }
+            _ => Ok((self.candidate, report)),
+        }
+    }
+
     /// Makes every check.
     ///
     /// # Errors
