@@ -30,7 +30,6 @@ fn compose(files: &[&str], environment: &[(&str, &str)]) -> Option<Value> {
         return None;
     }
     let output = Command::new(parser)
-        .args(["-format", "json"])
         .args(files)
         .current_dir(root().join("deploy"))
         .env_remove("DEVICE")
@@ -249,6 +248,6 @@ fn the_same_programs_without_containers_find_what_was_planted() {
     };
     let found: Vec<&Value> = labels.iter().filter(|label| covered(label)).collect();
     eprintln!("{} events, {} of {} planted anomalies found", events.len(), found.len(), labels.len());
-    assert!(!found.is_empty(), "none of {labels:?} in {} events\n{}", events.len(), daemon.log());
+    assert!(2 * found.len() >= labels.len(), "{found:?} of {labels:?} in {} events\n{}", events.len(), daemon.log());
     assert!(daemon.terminate().success(), "{}", daemon.log());
 }

@@ -66,16 +66,19 @@ impl Container {
         let list = |key: &str| settings[key].as_array().cloned().unwrap_or_default();
         let command = if arguments.is_empty() { list("Cmd") } else { arguments.iter().map(|a| json!(a)).collect() };
         let given = environment.iter().map(|(key, value)| json!(format!("{key}={value}")));
+        let words: Vec<Value> = list("Entrypoint").into_iter().chain(command).collect();
+        let variables: Vec<Value> = list("Env").into_iter().chain(given).collect();
         let volumes: Vec<&String> = settings["Volumes"].as_object().expect("volumes").keys().collect();
         assert_eq!(volumes, ["/var/lib/strayd"]);
         let mut namespaces = vec!["pid", "ipc", "uts", "mount"];
         namespaces.extend((!network).then_some("network"));
+        let namespaces: Vec<Value> = namespaces.iter().map(|kind| json!({"type": kind})).collect();
         let config = json!({
             "ociVersion": "1.0.2",
             "process": {
                 "user": {"uid": user, "gid": group},
-                "args": [list("Entrypoint"), command].concat(),
-                "env": list("Env").into_iter().chain(given).collect::<Vec<_>>(),
+                "args": words,
+                "env": variables,
                 "cwd": settings["WorkingDir"],
                 "capabilities": {},
                 "noNewPrivileges": true,
@@ -86,7 +89,7 @@ impl Container {
                 {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
                 {"destination": volumes[0], "type": "bind", "source": volume, "options": ["bind", "rw"]},
             ],
-            "linux": {"namespaces": namespaces.iter().map(|kind| json!({"type": kind})).collect::<Vec<_>>()},
+            "linux": {"namespaces": namespaces},
         });
         fs::write(folder.path().join("config.json"), config.to_string()).expect("the bundle can be written");
         let name =
