@@ -61,7 +61,7 @@ fetch-onnxruntime: ## Fetch ONNX Runtime's library into .local/ (for GPUs: DEVIC
 # The older name.
 onnxruntime: fetch-onnxruntime
 
-image: ## Build the container image strayd:$(DEVICE) with Docker (DEVICE=cuda: for NVIDIA GPUs)
+image: ## Build the container image strayd:cpu with Docker (DEVICE=cuda: strayd:cuda, for NVIDIA GPUs)
 	@$(DOCKER) build --file deploy/Dockerfile --build-arg DEVICE=$(DEVICE) --tag strayd:$(DEVICE) .
 
 prove-image: ## Build it as root without Docker or an image registry, on base images that are made here

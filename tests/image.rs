@@ -27,8 +27,8 @@ fn image() -> Option<&'static Value> {
         // The owner of this process' folder in /proc is its effective user.
         let is_root = fs::metadata("/proc/self").is_ok_and(|folder| folder.uid() == 0);
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let is_there = |name: &&str| std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
-        if !is_root || !["buildah", "debootstrap", "crun"].iter().all(|name| is_there(&name)) {
+        let is_there = |name: &str| std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
+        if !is_root || !["buildah", "debootstrap", "crun"].iter().all(|name| is_there(name)) {
             leave_out("IMAGE: BUILDAH, DEBOOTSTRAP, CRUN OR ROOT IS MISSING, SO NO TEST BUILT THE CONTAINER IMAGE");
             return None;
         }
