@@ -28,8 +28,8 @@ fn image() -> Option<&'static Value> {
         let is_root = fs::metadata("/proc/self").is_ok_and(|folder| folder.uid() == 0);
         let path = std::env::var_os("PATH").unwrap_or_default();
         let is_there = |name: &str| std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
-        if !is_root || !["buildah", "debootstrap", "crun"].iter().all(|name| is_there(name)) {
-            leave_out("IMAGE: BUILDAH, DEBOOTSTRAP, CRUN OR ROOT IS MISSING, SO NO TEST BUILT THE CONTAINER IMAGE");
+        if !is_root || !["buildah", "debootstrap", "runc"].iter().all(|name| is_there(name)) {
+            leave_out("IMAGE: BUILDAH, DEBOOTSTRAP, RUNC OR ROOT IS MISSING, SO NO TEST BUILT THE CONTAINER IMAGE");
             return None;
         }
         let output = Command::new(root().join("scripts/prove-image")).output().expect("the script starts");
@@ -97,20 +97,20 @@ impl Container {
         Self { folder, name, settings }
     }
 
-    fn crun(&self) -> Command {
-        let mut crun = Command::new("crun");
-        crun.args(["--cgroup-manager=disabled", "--root"]).arg(self.folder.path().join("run"));
-        crun
+    fn runc(&self) -> Command {
+        let mut runc = Command::new("runc");
+        runc.arg("--root").arg(self.folder.path().join("run"));
+        runc
     }
 
     fn command(&self) -> Command {
-        let mut run = self.crun();
+        let mut run = self.runc();
         run.args(["run", "--bundle"]).arg(self.folder.path()).arg(&self.name).stdin(Stdio::null());
         run
     }
 
     fn run(&self) -> Output {
-        self.command().output().expect("crun starts")
+        self.command().output().expect("runc starts")
     }
 
     /// Runs the image's health check inside, or with these arguments beside its own.
@@ -118,14 +118,14 @@ impl Container {
         let test = self.settings["Healthcheck"]["Test"].as_array().expect("the image has a health check");
         assert_eq!(test[0], "CMD");
         let words = test[1..].iter().map(|word| word.as_str().expect("a text"));
-        self.crun().arg("exec").arg(&self.name).args(words).args(further).output().expect("crun starts")
+        self.runc().arg("exec").arg(&self.name).args(words).args(further).output().expect("runc starts")
     }
 }
 
 impl Drop for Container {
     fn drop(&mut self) {
         // Where it has ended there is nothing left to delete.
-        let _ = self.crun().args(["delete", "--force", &self.name]).output();
+        let _ = self.runc().args(["delete", "--force", &self.name]).output();
     }
 }
 
@@ -197,7 +197,7 @@ fn the_daemon_runs_as_the_image_says_its_health_check_tells_how_it_is_and_it_end
     let container = Container::new(image, &[], &environment, true);
     let log = container.folder.path().join("log");
     let file = fs::File::create(&log).expect("a file can be made");
-    let mut child = container.command().stdout(Stdio::null()).stderr(file).spawn().expect("crun starts");
+    let mut child = container.command().stdout(Stdio::null()).stderr(file).spawn().expect("runc starts");
     wait_for("its health check passes", &mut child, &log, || container.health(&[]).status.success());
     // It has no model yet, and says so.
     let ready = container.health(&["--ready"]);
@@ -205,7 +205,7 @@ fn the_daemon_runs_as_the_image_says_its_health_check_tells_how_it_is_and_it_end
     assert!(told(&ready).contains("503") && told(&ready).contains("model"), "{}", told(&ready));
     let signal = container.settings["StopSignal"].as_str().expect("a stop signal");
     assert_eq!(signal, "SIGTERM");
-    let sent = container.crun().args(["kill", &container.name, signal]).output().expect("crun starts");
+    let sent = container.runc().args(["kill", &container.name, signal]).output().expect("runc starts");
     assert!(sent.status.success(), "{}", told(&sent));
     let start = Instant::now();
     let status = loop {
