@@ -2,6 +2,7 @@
 
 SHELL := bash
 CARGO ?= cargo
+DOCKER ?= docker
 CONFIG ?= config/strayd.yaml
 ARGS ?=
 
@@ -13,7 +14,7 @@ CUDA_LIBRARIES ?= no
 export ORT_DYLIB_PATH ?= $(CURDIR)/.local/onnxruntime$(if $(filter cuda,$(DEVICE)),-cuda)/lib/libonnxruntime.so
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run build test check bench quality docs deps fetch-onnxruntime onnxruntime test-tools clean
+.PHONY: help demo run build test check bench quality docs deps fetch-onnxruntime onnxruntime image prove-image test-tools clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +60,12 @@ fetch-onnxruntime: ## Fetch ONNX Runtime's library into .local/ (for GPUs: DEVIC
 
 # The older name.
 onnxruntime: fetch-onnxruntime
+
+image: ## Build the container image strayd:cpu with Docker (DEVICE=cuda: strayd:cuda, for NVIDIA GPUs)
+	@$(DOCKER) build --file deploy/Dockerfile --build-arg DEVICE=$(DEVICE) --tag strayd:$(DEVICE) .
+
+prove-image: ## Build it as root without Docker or an image registry, on base images that are made here
+	@scripts/prove-image $(DEVICE)
 
 test-tools: ## Fetch what only the tests need: brokers, Prometheus, Kubernetes, Python packages, GPU libraries
 	@scripts/test-tools

@@ -18,26 +18,33 @@ use support::{
     tools::{leave_out, root},
 };
 
-/// The files of one start of Compose and the environment that goes with them.
-const STARTS: [(&[&str], &[(&str, &str)]); 2] =
-    [(&["compose.yaml"], &[]), (&["compose.yaml", "compose.cuda.yaml"], &[("DEVICE", "cuda")])];
+/// One way to start Compose.
+struct Start {
+    files: &'static [&'static str],
+    /// The variable `DEVICE`, where it is set.
+    device: Option<&'static str>,
+}
+
+const STARTS: [Start; 2] = [
+    Start { files: &["compose.yaml"], device: None },
+    Start { files: &["compose.yaml", "compose.cuda.yaml"], device: Some("cuda") },
+];
 
 /// What Compose makes of its files: defaults filled in, anchors and variables replaced. `None` without its parser.
-fn compose(files: &[&str], environment: &[(&str, &str)]) -> Option<Value> {
+fn compose(start: &Start) -> Option<Value> {
     let parser = root().join(".local/compose/compose-spec");
     if !parser.is_file() {
         leave_out("COMPOSE: ITS PARSER IS NOT HERE, SO NO TEST READ DEPLOY/COMPOSE.YAML");
         return None;
     }
     let output = Command::new(parser)
-        .args(["-format", "json"])
-        .args(files)
+        .args(start.files)
         .current_dir(root().join("deploy"))
         .env_remove("DEVICE")
-        .envs(environment.iter().copied())
+        .envs(start.device.map(|device| ("DEVICE", device)))
         .output()
         .expect("the parser starts");
-    assert!(output.status.success(), "{files:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{:?}: {}", start.files, String::from_utf8_lossy(&output.stderr));
     Some(serde_json::from_slice(&output.stdout).expect("the parser writes JSON"))
 }
 
@@ -71,8 +78,8 @@ fn strayd(arguments: &[&str]) -> (bool, String) {
 
 #[test]
 fn every_container_is_locked_down_and_told_when_it_is_well() {
-    for (files, environment) in STARTS {
-        let Some(model) = compose(files, environment) else { return };
+    for start in &STARTS {
+        let Some(model) = compose(start) else { return };
         let names: BTreeSet<&str> = services(&model).map(|(name, _)| name.as_str()).collect();
         let wanted = ["alertmanager", "gen", "grafana", "kafka", "prometheus", "strayd", "topics"];
         assert_eq!(names.into_iter().collect::<Vec<_>>(), wanted);
@@ -103,8 +110,8 @@ fn every_container_is_locked_down_and_told_when_it_is_well() {
 
 #[test]
 fn what_it_mounts_and_builds_is_there() {
-    for (files, environment) in STARTS {
-        let Some(model) = compose(files, environment) else { return };
+    for start in &STARTS {
+        let Some(model) = compose(start) else { return };
         for (name, service) in services(&model) {
             for (source, target) in mounts(service) {
                 let path = root().join("deploy").join(&source);
@@ -121,7 +128,7 @@ fn what_it_mounts_and_builds_is_there() {
         let context = Path::new(build["context"].as_str().expect("a build context"));
         assert!(context.join(build["dockerfile"].as_str().expect("a Dockerfile")).is_file(), "{build}");
         let device = build["args"]["DEVICE"].as_str().expect("a device");
-        assert_eq!(device, if environment.is_empty() { "cpu" } else { "cuda" });
+        assert_eq!(device, start.device.unwrap_or("cpu"));
         for name in ["strayd", "gen"] {
             assert_eq!(model["services"][name]["image"], format!("strayd:{device}").as_str(), "{name}");
         }
@@ -136,7 +143,7 @@ fn versions_are_told_once() {
         .find_map(|line| Some(line.strip_prefix("channel = ")?.trim_matches('"').to_owned()));
     let rust = format!("ARG RUST_IMAGE=rust:{}-slim-bookworm\n", channel.expect("a channel"));
     assert!(read("deploy/Dockerfile").contains(&rust), "the Dockerfile's compiler is not that of rust-toolchain.toml");
-    let Some(model) = compose(STARTS[0].0, STARTS[0].1) else { return };
+    let Some(model) = compose(&STARTS[0]) else { return };
     let kafka = version(model["services"]["kafka"]["image"].as_str().expect("an image"));
     assert!(
         read("tests/kafka/pom.xml").contains(&format!("<version>{kafka}</version>")),
@@ -194,7 +201,7 @@ const RATE: &str = "5000";
 
 #[test]
 fn the_same_programs_without_containers_find_what_was_planted() {
-    let Some(model) = compose(STARTS[0].0, STARTS[0].1) else { return };
+    let Some(model) = compose(&STARTS[0]) else { return };
     let Some(broker) = Broker::apache(on_free_ports) else { return };
     // As the service `topics` says.
     let script = texts(&model["services"]["topics"]["command"]).concat();
@@ -249,6 +256,6 @@ fn the_same_programs_without_containers_find_what_was_planted() {
     };
     let found: Vec<&Value> = labels.iter().filter(|label| covered(label)).collect();
     eprintln!("{} events, {} of {} planted anomalies found", events.len(), found.len(), labels.len());
-    assert!(!found.is_empty(), "none of {labels:?} in {} events\n{}", events.len(), daemon.log());
+    assert!(2 * found.len() >= labels.len(), "{found:?} of {labels:?} in {} events\n{}", events.len(), daemon.log());
     assert!(daemon.terminate().success(), "{}", daemon.log());
 }

@@ -185,22 +185,22 @@ const SCORED: usize = 80_000;
 
 /// How many of the planted anomalies are told by a row that is anomalous, by kind: found, and planted.
 fn found(family: &str, entity: &str, sets: &[&str]) -> BTreeMap<String, (usize, usize)> {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let (records, quiet) = ((LEARNED + SCORED).to_string(), LEARNED.to_string());
     let make = ["gen", "--family", family, "--out", "all.jsonl", "--labels", "labels", "--seed", "5"];
     let when = ["--records", &records, "--quiet-start", &quiet, "--anomaly-every", "2h", "--interval", "1m"];
     succeed(folder.path(), &[&make[..], &when].concat());
-    let all = fs::read_to_string(folder.path().join("all.jsonl")).unwrap();
-    let split = all.match_indices('\n').nth(LEARNED - 1).unwrap().0 + 1;
-    fs::write(folder.path().join("train.jsonl"), &all[..split]).unwrap();
-    fs::write(folder.path().join("score.jsonl"), &all[split..]).unwrap();
+    let all = fs::read_to_string(folder.path().join("all.jsonl")).expect("records were made");
+    let split = all.match_indices('\n').nth(LEARNED - 1).expect("more records than are learned").0 + 1;
+    fs::write(folder.path().join("train.jsonl"), &all[..split]).expect("the file can be written");
+    fs::write(folder.path().join("score.jsonl"), &all[split..]).expect("the file can be written");
     let whose = format!("record.entity={{\"field\":\"{entity}\"}}");
     let sets: Vec<&str> = [whose.as_str()].iter().chain(sets).flat_map(|set| ["--set", set]).collect();
     succeed(folder.path(), &[&["train", "--data", "train.jsonl", "--out", "model.onnx"][..], &sets].concat());
     let score = ["score", "--model", "model.onnx", "--data", "score.jsonl", "--out", "scores.csv"];
     succeed(folder.path(), &[&score[..], &sets].concat());
 
-    let scores = fs::read_to_string(folder.path().join("scores.csv")).unwrap();
+    let scores = fs::read_to_string(folder.path().join("scores.csv")).expect("scores were written");
     let alarms: Vec<(String, String)> = scores
         .lines()
         .map(|line| line.split(',').collect::<Vec<_>>())
@@ -210,7 +210,7 @@ fn found(family: &str, entity: &str, sets: &[&str]) -> BTreeMap<String, (usize, 
     let mut kinds: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     let mut inside = 0;
     for label in lines(folder.path().join("labels")) {
-        let text = |key: &str| label[key].as_str().unwrap().to_owned();
+        let text = |key: &str| label[key].as_str().expect("a text").to_owned();
         let (first, last) = (text("first"), text("last"));
         let covered =
             alarms.iter().filter(|(entity, time)| *entity == text("entity") && first <= *time && *time <= last);

@@ -27,9 +27,9 @@ fn image() -> Option<&'static Value> {
         // The owner of this process' folder in /proc is its effective user.
         let is_root = fs::metadata("/proc/self").is_ok_and(|folder| folder.uid() == 0);
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let is_there = |name: &&str| std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
-        if !is_root || !["buildah", "debootstrap", "crun"].iter().all(|name| is_there(&name)) {
-            leave_out("IMAGE: BUILDAH, DEBOOTSTRAP, CRUN OR ROOT IS MISSING, SO NO TEST BUILT THE CONTAINER IMAGE");
+        let is_there = |name: &str| std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
+        if !is_root || !["buildah", "debootstrap", "runc"].iter().all(|name| is_there(name)) {
+            leave_out("IMAGE: BUILDAH, DEBOOTSTRAP, RUNC OR ROOT IS MISSING, SO NO TEST BUILT THE CONTAINER IMAGE");
             return None;
         }
         let output = Command::new(root().join("scripts/prove-image")).output().expect("the script starts");
@@ -65,18 +65,20 @@ impl Container {
         chown(&volume, Some(user), Some(group)).expect("root may");
         let list = |key: &str| settings[key].as_array().cloned().unwrap_or_default();
         let command = if arguments.is_empty() { list("Cmd") } else { arguments.iter().map(|a| json!(a)).collect() };
-        let whole_command = [list("Entrypoint"), command].concat();
         let given = environment.iter().map(|(key, value)| json!(format!("{key}={value}")));
+        let words: Vec<Value> = list("Entrypoint").into_iter().chain(command).collect();
+        let variables: Vec<Value> = list("Env").into_iter().chain(given).collect();
         let volumes: Vec<&String> = settings["Volumes"].as_object().expect("volumes").keys().collect();
         assert_eq!(volumes, ["/var/lib/strayd"]);
         let mut namespaces = vec!["pid", "ipc", "uts", "mount"];
         namespaces.extend((!network).then_some("network"));
+        let namespaces: Vec<Value> = namespaces.iter().map(|kind| json!({"type": kind})).collect();
         let config = json!({
             "ociVersion": "1.0.2",
             "process": {
                 "user": {"uid": user, "gid": group},
-                "args": whole_command,
-                "env": list("Env").into_iter().chain(given).collect::<Vec<_>>(),
+                "args": words,
+                "env": variables,
                 "cwd": settings["WorkingDir"],
                 "capabilities": {},
                 "noNewPrivileges": true,
@@ -87,7 +89,7 @@ impl Container {
                 {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
                 {"destination": volumes[0], "type": "bind", "source": volume, "options": ["bind", "rw"]},
             ],
-            "linux": {"namespaces": namespaces.iter().map(|kind| json!({"type": kind})).collect::<Vec<_>>()},
+            "linux": {"namespaces": namespaces},
         });
         fs::write(folder.path().join("config.json"), config.to_string()).expect("the bundle can be written");
         let name =
@@ -95,20 +97,20 @@ impl Container {
         Self { folder, name, settings }
     }
 
-    fn crun(&self) -> Command {
-        let mut crun = Command::new("crun");
-        crun.args(["--cgroup-manager=disabled", "--root"]).arg(self.folder.path().join("run"));
-        crun
+    fn runc(&self) -> Command {
+        let mut runc = Command::new("runc");
+        runc.arg("--root").arg(self.folder.path().join("run"));
+        runc
     }
 
     fn command(&self) -> Command {
-        let mut run = self.crun();
+        let mut run = self.runc();
         run.args(["run", "--bundle"]).arg(self.folder.path()).arg(&self.name).stdin(Stdio::null());
         run
     }
 
     fn run(&self) -> Output {
-        self.command().output().expect("crun starts")
+        self.command().output().expect("runc starts")
     }
 
     /// Runs the image's health check inside, or with these arguments beside its own.
@@ -116,14 +118,14 @@ impl Container {
         let test = self.settings["Healthcheck"]["Test"].as_array().expect("the image has a health check");
         assert_eq!(test[0], "CMD");
         let words = test[1..].iter().map(|word| word.as_str().expect("a text"));
-        self.crun().arg("exec").arg(&self.name).args(words).args(further).output().expect("crun starts")
+        self.runc().arg("exec").arg(&self.name).args(words).args(further).output().expect("runc starts")
     }
 }
 
 impl Drop for Container {
     fn drop(&mut self) {
         // Where it has ended there is nothing left to delete.
-        let _ = self.crun().args(["delete", "--force", &self.name]).output();
+        let _ = self.runc().args(["delete", "--force", &self.name]).output();
     }
 }
 
@@ -195,7 +197,7 @@ fn the_daemon_runs_as_the_image_says_its_health_check_tells_how_it_is_and_it_end
     let container = Container::new(image, &[], &environment, true);
     let log = container.folder.path().join("log");
     let file = fs::File::create(&log).expect("a file can be made");
-    let mut child = container.command().stdout(Stdio::null()).stderr(file).spawn().expect("crun starts");
+    let mut child = container.command().stdout(Stdio::null()).stderr(file).spawn().expect("runc starts");
     wait_for("its health check passes", &mut child, &log, || container.health(&[]).status.success());
     // It has no model yet, and says so.
     let ready = container.health(&["--ready"]);
@@ -203,7 +205,7 @@ fn the_daemon_runs_as_the_image_says_its_health_check_tells_how_it_is_and_it_end
     assert!(told(&ready).contains("503") && told(&ready).contains("model"), "{}", told(&ready));
     let signal = container.settings["StopSignal"].as_str().expect("a stop signal");
     assert_eq!(signal, "SIGTERM");
-    let sent = container.crun().args(["kill", &container.name, signal]).output().expect("crun starts");
+    let sent = container.runc().args(["kill", &container.name, signal]).output().expect("runc starts");
     assert!(sent.status.success(), "{}", told(&sent));
     let start = Instant::now();
     let status = loop {
