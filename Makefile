@@ -60,7 +60,7 @@ fetch-onnxruntime: ## Fetch ONNX Runtime's library into .local/ (for GPUs: DEVIC
 # The older name.
 onnxruntime: fetch-onnxruntime
 
-test-tools: ## Fetch what only the tests need: Python packages, Kafka, Prometheus, kcat, ONNX Runtime for GPUs
+test-tools: ## Fetch what only the tests need: brokers, Prometheus, Kubernetes, Python packages, GPU libraries
 	@scripts/test-tools
 
 clean: ## Remove what was built and what was downloaded

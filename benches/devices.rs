@@ -61,6 +61,7 @@ fn model(preset: &str, cpu: &Runtime) -> Model {
             timestamp_ms: None,
             key: None,
             payload: record.into_bytes().into(),
+            run: 0,
         })
         .collect();
     let recipe = Recipe {
@@ -70,6 +71,7 @@ fn model(preset: &str, cpu: &Runtime) -> Model {
         source: "memory".to_owned(),
         config_sha256: String::new(),
         created: "2026-01-01T00:00:00Z".to_owned(),
+        parent: None,
     };
     recipe.train(&sample, &mut |_| ControlFlow::Continue(())).expect("the model can be trained")
 }

@@ -278,13 +278,13 @@ fn run_strayd(folder: &Path, remote: &mut Remote, round: usize) -> (f64, f64) {
     let file = config(folder, &remote.servers, &format!("bench-{round}"), &EmbeddedBroker::properties());
     let loaded = Settings::load(&Sources { file: Some(file), ..Sources::default() }).expect("the settings are sound");
     let app = App::build(&loaded).expect("the parts are there");
-    let start = app.start().expect("the model is there");
     let stop = Arc::new(AtomicBool::new(false));
+    let plan = app.plan(&stop).expect("the model can be read").expect("nobody told it to stop");
     let mut counter = Counter { seen: 0, started: None, ended: None, stop: &stop };
     let mut source = KafkaSource::connect(&loaded.settings.kafka).expect("a source");
     let mut sink = KafkaSink::connect(&loaded.settings.kafka).expect("a sink");
     let ends = Ends { source: &mut source, sink: &mut sink, observer: &mut counter, progress: &mut |_| {} };
-    app.run(start, ends, &stop).expect("it runs");
+    app.run(plan, ends, &stop).expect("it runs");
     let (started, ended) = (counter.started.expect("records came"), counter.ended.expect("all records came"));
     let rate = RECORDS as f64 / (ended.0 - started.0).as_secs_f64();
     (rate, (ended.1 - started.1).as_nanos() as f64 / RECORDS as f64)

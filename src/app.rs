@@ -1,23 +1,36 @@
 //! The only place that knows every part: puts them together and runs them.
 
 use std::{
+    collections::hash_map::RandomState,
+    hash::BuildHasher,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, channel},
     },
     time::Duration,
 };
 
 use crate::{
-    config::{Loaded, settings::Settings},
+    config::{
+        Loaded,
+        settings::{Role, Settings},
+    },
     detect::{LoadError, Scorers, device::DeviceError, runtime::Runtime, runtime::RuntimeError},
-    http::{HttpError, HttpServer},
+    http::{
+        HttpError, HttpServer,
+        admin::{Admin, TokenError},
+    },
     model::{Model, ModelError, metadata::GraphOrigin, registry::Registry},
     pipeline::{
         Observer, Sink, Source, device,
-        run::{self, Parts, RunError, RunSummary, Start},
+        learning::{Learning, Request},
+        run::{self, Parts, Plan, RunError, RunSummary, Start},
     },
-    telemetry::{board::Board, metrics::Metrics},
+    telemetry::{
+        board::{Board, Phase},
+        metrics::Metrics,
+    },
     train::{
         EpochReport,
         recipe::{Foreign, Recipe},
@@ -26,6 +39,8 @@ use crate::{
 
 /// How much longer than the shutdown deadline a stuck part may take before the program ends without it.
 const GRACE: Duration = Duration::from_secs(3);
+/// The longest that a waiting process takes to see that it shall stop.
+const LONGEST_NAP: Duration = Duration::from_millis(500);
 
 /// Why the program can't start or ended badly.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +54,9 @@ pub enum AppError {
     /// No metrics and probes.
     #[error("{0}")]
     Http(#[from] HttpError),
+    /// The admin token can't be read.
+    #[error("http.admin_token_file: {0}")]
+    Token(#[from] TokenError),
     /// The model file can't be used.
     #[error("{0}")]
     Model(#[from] ModelError),
@@ -69,6 +87,8 @@ pub struct App {
     metrics: Arc<Metrics>,
     board: Arc<Board>,
     http: Option<HttpServer>,
+    /// Where requests for a new model come in; taken by the run that trains. `None` in a process that never does.
+    requests: Mutex<Option<Receiver<Request>>>,
 }
 
 /// What a run reads from, writes to, and who watches.
@@ -88,16 +108,21 @@ impl App {
     pub fn build(loaded: &Loaded) -> Result<Self, AppError> {
         let settings = Arc::new(loaded.settings.clone());
         let metrics = Arc::new(Metrics::new());
+        metrics.role(settings.role.as_str());
         let board = Arc::new(Board::new(std::time::Instant::now()));
+        let (sender, receiver) = channel();
+        let trains = settings.role != Role::Scorer;
+        let token_file = settings.http.admin_token_file.as_deref();
+        let admin = token_file.map(|file| Admin::new(file, trains.then_some(sender))).transpose()?;
         // Probes answer first: whatever fails after this can be seen from outside.
         let http = settings
             .http
             .listen
-            .map(|listen| HttpServer::start(listen, Arc::clone(&metrics), Arc::clone(&board)))
+            .map(|listen| HttpServer::start(listen, Arc::clone(&metrics), Arc::clone(&board), admin))
             .transpose()?;
         let runtime = Runtime::of(&settings)?;
         tracing::debug!(library = %runtime.library().display(), "ONNX Runtime loaded");
-        Ok(Self { settings, config_sha256: loaded.training_sha256.clone(), runtime, metrics, board, http })
+        Ok(Self { settings, config_sha256: loaded.training_sha256.clone(), runtime, metrics, board, http, requests: Mutex::new(trains.then_some(receiver)) })
     }
 
     /// Where metrics and probes can be read.
@@ -110,45 +135,79 @@ impl App {
         &self.metrics
     }
 
-    /// The model to begin with: the named file, else the registry's, else a cold start.
-    pub fn start(&self) -> Result<Start, AppError> {
-        let registry = Registry::new(&self.settings.model.registry);
-        let Some(file) = &self.settings.model.file else {
-            return match registry.current()? {
-                Some(model) => Ok(Start::Model(Arc::new(model))),
-                None => self.cold_start(None, registry),
-            };
+    /// The model to begin with (the named file, else the registry's, else a cold start), and what goes on beside the
+    /// scoring. A scorer waits for the registry to have one; `None` when it was told to stop before.
+    pub fn plan(&self, stop: &AtomicBool) -> Result<Option<Plan>, AppError> {
+        let registry = Registry::new(&self.settings.model.registry).keeping(self.settings.model.keep);
+        let (start, recipe) = match &self.settings.model.file {
+            // Somebody chose this model, so nobody else shall choose another.
+            Some(file) if self.is_ours(file)? => {
+                tracing::info!(file = %file.display(), "model.file is set: no other model is trained or taken up");
+                return Ok(Some(Start::Model(Arc::new(Model::read(file)?)).into()));
+            }
+            Some(file) => {
+                let foreign = foreign(&self.runtime, file, &self.settings)?;
+                let adopted = registry.current()?.filter(|model| is_adoption_of(model, &foreign));
+                (adopted, self.recipe(Some(foreign)))
+            }
+            None => (registry.current()?, self.recipe(None)),
         };
+        let start = match start {
+            Some(model) => Start::Model(Arc::new(model)),
+            None if self.settings.role == Role::Scorer => match self.wait_for_model(&registry, stop)? {
+                Some(model) => Start::Model(Arc::new(model)),
+                None => return Ok(None),
+            },
+            None => {
+                registry.probe()?;
+                Start::ColdStart { recipe: Box::new(recipe.clone()), registry: registry.clone() }
+            }
+        };
+        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let learning = requests.map(|requests| Learning {
+            recipe,
+            registry: registry.clone(),
+            requests,
+            // Differs between processes and hosts, which is all that it is for.
+            seed: RandomState::new().hash_one(std::process::id()),
+        });
+        Ok(Some(Plan { start, follow: Some(registry), learning }))
+    }
+
+    /// Whether the file is one of our models and not another tool's graph.
+    fn is_ours(&self, file: &std::path::Path) -> Result<bool, AppError> {
         match Model::read(file) {
-            Ok(model) => Ok(Start::Model(Arc::new(model))),
-            Err(error) if error.is_foreign() => self.adopt(file, registry),
+            Ok(_) => Ok(true),
+            Err(error) if error.is_foreign() => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// A graph from another tool: use what was fitted for it before, else fit scaler and limit from a cold start.
-    fn adopt(&self, file: &std::path::Path, registry: Registry) -> Result<Start, AppError> {
-        let foreign = foreign(&self.runtime, file, &self.settings)?;
-        let adopted = registry.current()?.filter(|model| {
-            matches!(model.metadata.graph, GraphOrigin::Foreign { .. }) && model.bytes.starts_with(&foreign.bytes)
-        });
-        match adopted {
-            Some(model) => Ok(Start::Model(Arc::new(model))),
-            None => self.cold_start(Some(foreign), registry),
-        }
-    }
-
-    fn cold_start(&self, foreign: Option<Foreign>, registry: Registry) -> Result<Start, AppError> {
-        registry.probe()?;
-        let recipe = Recipe {
+    fn recipe(&self, foreign: Option<Foreign>) -> Recipe {
+        Recipe {
             settings: Arc::clone(&self.settings),
             scorers: Arc::new(self.runtime.clone()),
             foreign,
             source: self.settings.kafka.input_topic.clone(),
             config_sha256: self.config_sha256.clone(),
             created: run::now(),
-        };
-        Ok(Start::ColdStart { recipe: Box::new(recipe), registry })
+            parent: None,
+        }
+    }
+
+    /// A scorer without a model isn't ready, and no member of its group: its partitions go to those who can score.
+    fn wait_for_model(&self, registry: &Registry, stop: &AtomicBool) -> Result<Option<Model>, AppError> {
+        let folder = self.settings.model.registry.display();
+        tracing::info!(registry = %folder, "no model yet: waiting for a trainer to store one");
+        self.board.set_phase(Phase::WaitingForModel);
+        while !stop.load(Ordering::Relaxed) {
+            if let Some(model) = registry.current()? {
+                return Ok(Some(model));
+            }
+            self.board.beat();
+            std::thread::sleep(self.settings.model.poll_interval.min(LONGEST_NAP));
+        }
+        Ok(None)
     }
 
     /// Waits, not ready, until the device of `runtime.device` can be had. To be called before anything is read. `false`
@@ -166,11 +225,16 @@ impl App {
     }
 
     /// Runs until the source ends or `stop` is set.
-    pub fn run(&self, start: Start, ends: Ends<'_>, stop: &AtomicBool) -> Result<RunSummary, AppError> {
+    pub fn run(&self, plan: impl Into<Plan>, ends: Ends<'_>, stop: &AtomicBool) -> Result<RunSummary, AppError> {
         let Ends { source, sink, observer, progress } = ends;
         let parts = Parts { source, sink, observer, progress, metrics: &self.metrics, board: &self.board, stop };
-        Ok(run::run(parts, start, &self.settings, &self.runtime)?)
+        Ok(run::run(parts, plan, &self.settings, &self.runtime)?)
     }
+}
+
+/// Whether the model is this graph with scaler and limit fitted for it.
+fn is_adoption_of(model: &Model, foreign: &Foreign) -> bool {
+    matches!(model.metadata.graph, GraphOrigin::Foreign { .. }) && model.bytes.starts_with(&foreign.bytes)
 }
 
 /// Reads a graph that another tool exported, with the scaler from the configuration.

@@ -12,7 +12,8 @@
 //! 7. [`kafka`] and [`mod@file`]: the sources and sinks.
 //! 8. [`telemetry`] and [`http`]: what an operator sees.
 //!
-//! [`config`] says what may be set, [`app`] puts the parts together, [`demo`] shows them on shipped data.
+//! [`config`] says what may be set, [`app`] puts the parts together, [`demo`] shows them on shipped data, and
+//! [`generate`] makes records to try them on.
 
 pub mod app;
 pub mod cli;
@@ -20,6 +21,7 @@ pub mod config;
 pub mod demo;
 pub mod detect;
 pub mod file;
+pub mod generate;
 pub mod http;
 pub mod kafka;
 pub mod model;

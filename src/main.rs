@@ -13,8 +13,12 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(args) => cli::demo::run(&args),
         Command::Run(args) => cli::run::run(&args),
+        Command::Retrain(args) => cli::retrain::run(&args),
         Command::Train(args) => cli::offline::train(&args),
         Command::Score(args) => cli::offline::score(&args),
+        Command::Model(command) => cli::model::run(&command),
+        Command::Gen(args) => cli::generate::run(&args),
+        Command::Healthcheck(args) => cli::healthcheck::run(&args),
         Command::Config(command) => cli::configure(&command),
     };
     match result {

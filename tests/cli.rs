@@ -439,12 +439,21 @@ fn shipped_configurations_are_sound_and_fit_the_schema() {
 #[test]
 fn help_tells_of_every_command_as_pinned() {
     let golden = root().join("tests/golden");
-    let commands: [&[&str]; 9] = [
+    let commands: [&[&str]; 18] = [
         &[],
         &["demo"],
         &["run"],
         &["train"],
         &["score"],
+        &["model"],
+        &["model", "list"],
+        &["model", "show"],
+        &["model", "verify"],
+        &["model", "promote"],
+        &["model", "rollback"],
+        &["gen"],
+        &["healthcheck"],
+        &["retrain"],
         &["config"],
         &["config", "check"],
         &["config", "print"],

@@ -11,11 +11,13 @@ use strayd::{
     detect::{LoadError, ScoreError, Scorer, Scorers},
     model::{Model, registry::Registry},
     pipeline::{
-        Observer, Output, SourceEvent, Unscored,
+        NoObserver, Observer, Output, SourceEvent, Unscored,
         observed::Observed,
+        prepared::Prepared,
         run::{self, Parts, RunError, RunSummary, Start},
+        scoring::Scoring,
     },
-    record::{DeadLetterReason, Position},
+    record::{DeadLetterReason, Position, RawRecord},
     telemetry::{Board, Metrics},
     testing::{CentreScorers, MemorySink, OwnedRecord, SinkBehaviour, VecSource},
     train::{recipe::Recipe, sample::SampleRecord},
@@ -44,6 +46,7 @@ fn sample() -> Vec<SampleRecord> {
         timestamp_ms: Some(row as i64 * 1000),
         key: None,
         payload: payload(row, false).into_bytes().into(),
+        run: 0,
     };
     (0..SAMPLE).map(record).collect()
 }
@@ -56,6 +59,7 @@ fn recipe(settings: &Settings) -> Recipe {
         source: "memory".to_owned(),
         config_sha256: String::new(),
         created: "2026-01-01T00:00:00Z".to_owned(),
+        parent: None,
     }
 }
 
@@ -407,4 +411,67 @@ fn a_registry_that_can_not_be_written_is_told_before_anything_is_collected() {
     std::fs::write(&file, "a file and no folder").unwrap();
     let error = Registry::new(&file).probe().unwrap_err();
     assert!(error.to_string().contains("models"), "{error}");
+}
+
+/// Scoring with a model whose records have keys.
+fn keyed_scoring(sets: &[&str]) -> Scoring {
+    let settings = settings(&[&["record.entity=key"], sets].concat());
+    let keyed = |record| SampleRecord { key: Some(b"a"[..].into()), ..record };
+    let sample: Vec<SampleRecord> = sample().into_iter().map(keyed).collect();
+    let go_on = &mut |_: &_| std::ops::ControlFlow::Continue(());
+    let model = recipe(&settings).train(&sample, go_on).expect("a model can be made");
+    let prepared = Prepared::new(Arc::new(model), &settings, &CentreScorers).expect("the model can be put to work");
+    Scoring::new(prepared, &settings)
+}
+
+/// Three rows of the entity, whose partition is `partition`; the last one is odd where an incident is to begin.
+fn score_rows(scoring: &mut Scoring, entity: &str, partition: i32, odd: bool) {
+    for row in 0..3 {
+        let payload = payload(row, odd && row == 2);
+        let raw = RawRecord {
+            position: Position { partition, offset: row as i64 },
+            timestamp_ms: Some(row as i64 * 1000),
+            key: Some(entity.as_bytes()),
+            payload: Some(payload.as_bytes()),
+        };
+        scoring.take(&raw, &mut NoObserver);
+        scoring.flush(&mut NoObserver, &mut |_, _| {}).expect("the batch can be scored");
+    }
+}
+
+/// Entities and columns to blame of the incidents that are open.
+fn open(scoring: &Scoring) -> Vec<(String, Option<usize>)> {
+    let mut open: Vec<_> = scoring.open_incidents().map(|open| (open.entity.to_owned(), open.top_column)).collect();
+    open.sort();
+    open
+}
+
+#[test]
+fn an_incident_is_open_with_its_blame_until_its_entity_goes_to_another_member() {
+    let mut scoring = keyed_scoring(&[]);
+    let metrics = Metrics::new();
+    metrics.incident_features(["x", "y"].into_iter());
+    score_rows(&mut scoring, "a", 0, true);
+    score_rows(&mut scoring, "b", 1, true);
+    score_rows(&mut scoring, "c", 1, false);
+    assert_eq!(open(&scoring), [("a".to_owned(), Some(0)), ("b".to_owned(), Some(0))]);
+    assert_eq!(scoring.scores().len(), 1, "those of the last batch");
+    scoring.tell_incidents(&metrics);
+    scoring.tell_incidents(&metrics);
+    assert!(metrics.render().contains("strayd_incidents_total{top_feature=\"x\"} 2\n"), "each is told once");
+    scoring.forget(&[1]);
+    assert_eq!(open(&scoring), [("a".to_owned(), Some(0))]);
+    scoring.forget(&[0]);
+    assert_eq!(open(&scoring), []);
+}
+
+#[test]
+fn the_incident_of_an_entity_that_makes_room_is_not_open_any_more() {
+    let mut scoring = keyed_scoring(&["pipeline.max_entities=2"]);
+    score_rows(&mut scoring, "a", 0, true);
+    score_rows(&mut scoring, "b", 0, true);
+    score_rows(&mut scoring, "c", 0, false);
+    assert_eq!(open(&scoring), [("b".to_owned(), Some(0))], "a made room");
+    score_rows(&mut scoring, "d", 0, true);
+    assert_eq!(open(&scoring), [("d".to_owned(), Some(0))], "b made room");
 }

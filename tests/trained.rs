@@ -61,6 +61,7 @@ fn train(runtime: &Runtime, sample: &[Vec<f32>], sets: &[&str]) -> Result<Model,
             timestamp_ms: Some(at as i64 * 60_000),
             key: None,
             payload: format!("{{{}}}", fields.join(",")).into_bytes().into(),
+            run: 0,
         }
     };
     let sample: Vec<SampleRecord> = sample.iter().enumerate().map(record).collect();
@@ -74,6 +75,7 @@ fn train(runtime: &Runtime, sample: &[Vec<f32>], sets: &[&str]) -> Result<Model,
         source: "memory".to_owned(),
         config_sha256: String::new(),
         created: "2026-01-01T00:00:00Z".to_owned(),
+        parent: None,
     };
     recipe.train(&sample, &mut |_| ControlFlow::Continue(()))
 }

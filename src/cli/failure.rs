@@ -4,8 +4,8 @@ use std::fmt;
 
 use super::EXIT_CONFIG;
 use crate::{
-    app::AppError, config::ConfigError, file::FileError, kafka::KafkaError, telemetry::log::LogError,
-    train::recipe::TrainError,
+    app::AppError, config::ConfigError, file::FileError, generate::feed::FeedError, kafka::KafkaError, model::ModelError,
+    telemetry::log::LogError, train::recipe::TrainError,
 };
 
 /// A message for people and an exit code for programs.
@@ -61,6 +61,12 @@ impl From<AppError> for Failure {
     }
 }
 
+impl From<ModelError> for Failure {
+    fn from(error: ModelError) -> Self {
+        Self::other(&error)
+    }
+}
+
 impl From<FileError> for Failure {
     fn from(error: FileError) -> Self {
         Self::other(&error)
@@ -70,6 +76,15 @@ impl From<FileError> for Failure {
 impl From<TrainError> for Failure {
     fn from(error: TrainError) -> Self {
         Self::other(&error)
+    }
+}
+
+impl From<FeedError> for Failure {
+    fn from(error: FeedError) -> Self {
+        match error {
+            FeedError::Kafka(error) => error.into(),
+            other => Self::other(&other),
+        }
     }
 }
 

@@ -3,7 +3,11 @@
 pub mod config;
 pub mod demo;
 mod failure;
+pub mod generate;
+pub mod healthcheck;
+pub mod model;
 pub mod offline;
+pub mod retrain;
 pub mod run;
 
 use std::{io::Write, path::PathBuf};
@@ -35,10 +39,19 @@ pub enum Command {
     Demo(demo::DemoArgs),
     /// Run the daemon: read from Kafka, score, publish anomalies
     Run(run::RunArgs),
+    /// Ask a running daemon to train a new model now
+    Retrain(retrain::RetrainArgs),
     /// Train a model on files and write it as one ONNX file
     Train(offline::TrainArgs),
     /// Score files with a model through the same pipeline as the daemon
     Score(offline::ScoreArgs),
+    /// List, show and check the models of a registry, and choose which one is in use
+    #[command(subcommand)]
+    Model(model::ModelCommand),
+    /// Make records with planted anomalies, into Kafka or a file
+    Gen(generate::GenArgs),
+    /// Ask the daemon on this machine whether it is well; exit code 1 where it is not
+    Healthcheck(healthcheck::HealthcheckArgs),
     /// Check, print or describe the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -69,6 +82,11 @@ pub struct ConfigArgs {
 impl ConfigArgs {
     fn sources(&self) -> Sources {
         Sources::of_process(self.config.clone(), self.set.clone())
+    }
+
+    /// What needs no Kafka.
+    pub(crate) fn load(&self) -> Result<Loaded, ConfigError> {
+        Settings::load(&self.sources())
     }
 
     /// What `strayd run` needs.

@@ -97,6 +97,7 @@ pub fn train(args: &TrainArgs) -> Result<(), Failure> {
         source: names(&args.data),
         config_sha256: loaded.training_sha256.clone(),
         created: run::now(),
+        parent: None,
     };
     let mut bar = TrainingProgress::new(std::io::stderr().is_terminal(), Box::new(std::io::stderr()));
     let trained = recipe.train(&sample, &mut |report| {

@@ -8,7 +8,8 @@ use super::{ConfigArgs, Failure};
 use crate::{
     app::{self, App, Ends},
     kafka::{sink::KafkaSink, source::KafkaSource},
-    pipeline::NoObserver,
+    config::settings::{KafkaSettings, Role},
+    pipeline::{Discard, NoObserver, Sink},
     telemetry::log,
 };
 
@@ -18,24 +19,33 @@ pub struct RunArgs {
     /// The configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
+    /// What this process does, over the configuration's `role`: all, scorer or trainer
+    #[arg(long, value_name = "ROLE")]
+    pub role: Option<String>,
 }
 
 /// Runs the daemon until SIGTERM or SIGINT.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
-    let loaded = args.config.load_for_run()?;
+    let mut config = args.config.clone();
+    config.set.extend(args.role.iter().map(|role| format!("role={role}")));
+    let loaded = config.load_for_run()?;
     log::init(&loaded.settings.log)?;
     let stop = Arc::new(AtomicBool::new(false));
     app::stop_on_signals(Arc::clone(&stop), loaded.settings.pipeline.shutdown_deadline)?;
     let app = App::build(&loaded)?;
-    let start = app.start()?;
+    let Some(plan) = app.plan(&stop)? else {
+        tracing::info!("stopped before there was a model, goodbye");
+        return Ok(());
+    };
     // Before the group is joined: partitions belong to those who can score.
-    if !app.wait_for_device(&start, &stop) {
+    if !app.wait_for_device(&plan.start, &stop) {
         return Ok(());
     }
-    let mut source = KafkaSource::connect(&loaded.settings.kafka)?;
-    let mut sink = KafkaSink::connect(&loaded.settings.kafka)?;
-    let ends = Ends { source: &mut source, sink: &mut sink, observer: &mut NoObserver, progress: &mut |_| {} };
-    let summary = app.run(start, ends, &stop)?;
+    let kafka = loaded.settings.kafka_of_role();
+    let mut source = KafkaSource::connect(&kafka)?;
+    let mut sink = sink(&kafka, loaded.settings.role)?;
+    let ends = Ends { source: &mut source, sink: &mut *sink, observer: &mut NoObserver, progress: &mut |_| {} };
+    let summary = app.run(plan, ends, &stop)?;
     tracing::info!(
         records = summary.records,
         anomalies = summary.anomalies,
@@ -43,4 +53,12 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         "drained, goodbye"
     );
     Ok(())
+}
+
+/// A trainer publishes nothing, and so needs no output topics.
+fn sink(kafka: &KafkaSettings, role: Role) -> Result<Box<dyn Sink>, Failure> {
+    Ok(match role {
+        Role::All | Role::Scorer => Box::new(KafkaSink::connect(kafka)?),
+        Role::Trainer => Box::new(Discard::default()),
+    })
 }

@@ -249,6 +249,7 @@ fn model(raw: RawModel, problems: &mut Problems) -> ModelSettings {
     }
     ModelSettings {
         registry: raw.registry,
+        keep: raw.keep,
         file: file(raw.file, "model.file", problems),
         poll_interval: raw.poll_interval.0,
         // A table of nothing but nulls says no more than no table.

@@ -5,8 +5,8 @@ use super::{
     error::Problems,
     raw::{RawNoise, RawSparsity, RawTraining},
     settings::{
-        Activation, FeatureSelection, Loss, NetworkKind, NetworkSettings, Noise, Preset, Scaling, Sparsity,
-        TrainingSettings,
+        Activation, FeatureSelection, GateSettings, Loss, NetworkKind, NetworkSettings, Noise, Preset, Scaling,
+        Sparsity, TrainingSettings,
     },
 };
 use crate::record::features::FeatureKind;
@@ -43,6 +43,7 @@ pub(super) fn training(
             patience: raw.patience,
         },
         seed: raw.seed,
+        gate: GateSettings { withheld: raw.gate.withheld, tolerance: raw.gate.tolerance },
     }
 }
 

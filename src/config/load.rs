@@ -173,8 +173,13 @@ fn finish(settings: Option<Settings>, merged: Merged, problems: Problems) -> Res
 fn training_sha256(merged: &Value) -> String {
     let mut text = String::new();
     for section in ["record", "training", "judging"] {
+        let mut value = merged[section].clone();
+        // When a model is trained, and what decides about a finished one, says nothing of what it becomes.
+        if let Some(table) = value.as_object_mut() {
+            table.retain(|key, _| !matches!(key.as_str(), "schedule" | "gate"));
+        }
         text.push_str(section);
-        canonical(&merged[section], &mut text);
+        canonical(&value, &mut text);
     }
     Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -267,5 +272,7 @@ mod tests {
         assert_eq!(training_sha256(&one), training_sha256(&same));
         assert_ne!(training_sha256(&one), training_sha256(&other));
         assert_eq!(training_sha256(&one).len(), 64);
+        let rarely = json!({"training": {"epochs": 5, "schedule": {"every": "30d"}}});
+        assert_eq!(training_sha256(&rarely), training_sha256(&json!({"training": {"epochs": 5}})));
     }
 }

@@ -25,7 +25,7 @@ pub mod settings;
 mod settings_runtime;
 mod shape;
 mod table;
-mod units;
+pub mod units;
 
 pub use error::{ConfigError, Problem, Problems};
 pub use load::{Loaded, Sources};

@@ -29,7 +29,7 @@ pub(super) fn defaults(preset: Preset) -> Value {
             "max_bytes": "1MiB",
             "max_missing": 0.5,
         },
-        "model": { "registry": "./models", "poll_interval": "2s" },
+        "model": { "registry": "./models", "poll_interval": "2s", "keep": 20 },
         "training": training,
         "judging": judging,
         "pipeline": {
@@ -63,6 +63,7 @@ fn timeseries_training() -> Value {
         "learning_rate": 0.002,
         "patience": 8,
         "seed": 42,
+        "gate": { "withheld": 0.2, "tolerance": 0.02 },
     })
 }
 
@@ -97,6 +98,7 @@ fn tabular_training() -> Value {
         "learning_rate": 0.002,
         "patience": 8,
         "seed": 42,
+        "gate": { "withheld": 0.2, "tolerance": 0.02 },
     })
 }
 

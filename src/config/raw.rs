@@ -127,8 +127,11 @@ fn automatic() -> TimestampFormat {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawModel {
-    /// Directory of models; the newest one is used, and a cold start writes there.
+    /// Directory of models. Its file `current` names the one in use; new models are stored there.
     pub registry: PathBuf,
+    /// Models kept in the registry; beyond it the oldest go, but never the one in use nor the last ones that were in use before it.
+    #[schemars(range(min = 2, max = 10_000))]
+    pub keep: usize,
     /// A model file to use instead of the registry's.
     pub file: Option<PathBuf>,
     /// Time between two looks for another model in the registry.
@@ -210,6 +213,21 @@ pub struct RawTraining {
     pub patience: usize,
     /// Seed of all randomness; the same seed, rows and settings give the same model.
     pub seed: u64,
+    /// What a newly trained model has to show before it replaces the one in use.
+    pub gate: RawGate,
+}
+
+/// `training.gate.*`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawGate {
+    /// Share of the newest rows of the sample that a retraining leaves to the gate: no model has seen them.
+    #[schemars(range(min = 0.01, max = 0.5))]
+    pub withheld: f64,
+    /// How much worse than the model in use, and than principal components, a new model may tell planted changes from normal
+    /// rows: difference of the areas under the ROC curve, beyond what chance explains. 1 switches both comparisons off.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub tolerance: f64,
 }
 
 /// `training.schedule.*`

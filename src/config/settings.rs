@@ -47,6 +47,17 @@ pub struct Settings {
     pub runtime: RuntimeSettings,
 }
 
+impl Settings {
+    /// `kafka.*` as this role uses it: a trainer reads all partitions beside the scorers, in a consumer group of its own.
+    pub fn kafka_of_role(&self) -> KafkaSettings {
+        let mut kafka = self.kafka.clone();
+        if self.role == Role::Trainer {
+            kafka.group.push_str("-trainer");
+        }
+        kafka
+    }
+}
+
 /// What a process does of the whole; scorers and trainers meet only in the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -171,6 +182,8 @@ pub enum FeatureSelection {
 pub struct ModelSettings {
     /// `model.registry`: directory of models.
     pub registry: PathBuf,
+    /// `model.keep`: models kept in the registry, >= 2.
+    pub keep: usize,
     /// `model.file`: a model file to use instead of the registry's.
     pub file: Option<PathBuf>,
     /// `model.poll_interval`: time between two looks for another model in the registry.
@@ -208,6 +221,17 @@ pub struct TrainingSettings {
     pub network: NetworkSettings,
     /// `training.seed`
     pub seed: u64,
+    /// `training.gate.*`
+    pub gate: GateSettings,
+}
+
+/// `training.gate.*`
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GateSettings {
+    /// `training.gate.withheld`: share of the newest rows of the sample that a retraining leaves to the gate, 0.01..=0.5.
+    pub withheld: f64,
+    /// `training.gate.tolerance`: by how much the area under the ROC curve may be smaller, 0..=1.
+    pub tolerance: f64,
 }
 
 /// `training.schedule.*`

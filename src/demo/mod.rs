@@ -136,14 +136,14 @@ impl Scene<'_> {
     }
 
     fn daemon(&self, app: &App, teller: Sender<News>, ended: &AtomicU64) -> Result<(), Failure> {
-        let start = app.start()?;
+        let Some(plan) = app.plan(self.stop)? else { return Ok(()) };
         let mut source = KafkaSource::connect(&self.loaded.settings.kafka)?;
         let mut sink = KafkaSink::connect(&self.loaded.settings.kafka)?;
         let mut watch = Watch::new(teller.clone(), ended);
         // The show may be over before the daemon; nobody listens then.
         let mut progress = |report: &EpochReport| drop(teller.send(News::Epoch(*report)));
         let ends = Ends { source: &mut source, sink: &mut sink, observer: &mut watch, progress: &mut progress };
-        app.run(start, ends, self.stop)?;
+        app.run(plan, ends, self.stop)?;
         Ok(())
     }
 

@@ -68,6 +68,13 @@ impl Explainer {
             .collect()
     }
 
+    /// The column with the largest share of the error; `None` where there is no error.
+    pub fn top_column(&self, judged: &JudgedRow<'_>, judge: &Judge, entity: &EntityJudgement) -> Option<usize> {
+        let shares = judge.shares(judged.residuals, judged.imputed, entity);
+        // Of equal shares the first column's counts, as in `top`.
+        (0..shares.len()).rev().filter(|&c| shares[c] > 0.0).max_by(|&a, &b| shares[a].total_cmp(&shares[b]))
+    }
+
     fn expected(&self, c: usize, judged: &JudgedRow<'_>) -> f64 {
         let column = &self.columns[c];
         if column.residual_cap.is_finite() {
@@ -104,6 +111,8 @@ mod tests {
         assert_eq!(told, [("c1", 20.0, 14.0), ("c0", 4.0, 3.0)]);
         assert!((blames[0].share - 0.9).abs() < 1e-6 && (blames[1].share - 0.1).abs() < 1e-6);
         assert_eq!(top(&metadata, &judged, 1).len(), 1);
+        let judge = Judge::new(&metadata, 1.0);
+        assert_eq!(Explainer::new(&metadata).top_column(&judged, &judge, &EntityJudgement::default()), Some(1));
     }
 
     #[test]

@@ -10,7 +10,11 @@ pub struct IncidentState {
 struct Open {
     incident: Incident,
     quiet: u32,
+    /// The column to blame for the first anomaly; [`NO_COLUMN`] where it is not known.
+    top_column: u32,
 }
+
+const NO_COLUMN: u32 = u32::MAX;
 
 /// One incident so far.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -43,7 +47,7 @@ impl IncidentState {
             (None, false) => IncidentChange::None,
             (None, true) => {
                 let incident = Incident { start_us: time_us, last_us: time_us, anomalies: 1, peak: score };
-                self.open = Some(Open { incident, quiet: 0 });
+                self.open = Some(Open { incident, quiet: 0, top_column: NO_COLUMN });
                 IncidentChange::Opened(incident)
             }
             (Some(open), true) => {
@@ -69,6 +73,18 @@ impl IncidentState {
     pub fn open(&self) -> Option<Incident> {
         self.open.map(|open| open.incident)
     }
+
+    /// Remembers the column to blame for the incident that has just opened.
+    pub fn blame(&mut self, column: Option<usize>) {
+        if let Some(open) = &mut self.open {
+            open.top_column = column.and_then(|column| u32::try_from(column).ok()).unwrap_or(NO_COLUMN);
+        }
+    }
+
+    /// The column to blame for the incident that the entity is in.
+    pub fn top_column(&self) -> Option<usize> {
+        self.open.map(|open| open.top_column).filter(|column| *column != NO_COLUMN).map(|column| column as usize)
+    }
 }
 
 #[cfg(test)]
@@ -86,6 +102,22 @@ mod tests {
         assert_eq!(changes[6], IncidentChange::Resolved(Incident { start_us: 0, last_us: 3, anomalies: 2, peak: 3.0 }));
         assert!(matches!(changes[7], IncidentChange::Opened(_)));
         assert_eq!(changes.iter().filter(|c| matches!(c, IncidentChange::Opened(_))).count(), 2);
+    }
+
+    #[test]
+    fn an_incident_remembers_who_is_to_blame_until_it_is_over() {
+        let mut state = IncidentState::default();
+        state.blame(Some(3));
+        assert_eq!(state.top_column(), None, "there is no incident to be blamed for");
+        state.advance(true, 1.0, 0, 0);
+        assert_eq!(state.top_column(), None);
+        state.blame(Some(3));
+        state.advance(true, 2.0, 1, 0);
+        assert_eq!(state.top_column(), Some(3));
+        state.advance(false, 0.0, 2, 0);
+        assert_eq!(state.top_column(), None);
+        state.advance(true, 1.0, 3, 0);
+        assert_eq!(state.top_column(), None, "the next incident has a blame of its own");
     }
 
     #[test]

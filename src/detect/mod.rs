@@ -14,7 +14,7 @@ use crate::model::Model;
 use device::{Device, DeviceError};
 
 /// Gives residuals for a batch of windows. A batch of three scores like three batches of one, to the bit.
-pub trait Scorer {
+pub trait Scorer: Send {
     /// Scores `rows` windows of `window * width` values each (row-major, oldest row first, columns' own units) and writes
     /// `rows * width` signed residuals of the newest row, in scaled units, into `residuals`.
     fn score(&mut self, windows: &[f32], rows: usize, residuals: &mut Vec<f32>) -> Result<(), ScoreError>;

@@ -1,5 +1,10 @@
 //! Metrics, probes and status, on a thread and runtime of their own, so that they answer while the data path is
-//! saturated.
+//! saturated. Whoever knows the admin token may also ask for a new model.
+
+pub mod admin;
+pub mod client;
+
+pub mod probe;
 
 use std::{
     io,
@@ -14,12 +19,13 @@ use axum::{
     extract::State,
     http::{StatusCode, header},
     response::{Html, IntoResponse},
-    routing::get,
+    routing::{get, post},
 };
 use serde_json::Value;
 use tokio::{runtime, sync::oneshot, time};
 use tracing::{error, info};
 
+use self::admin::Admin;
 use crate::telemetry::{Board, Metrics};
 
 /// How long open requests may take to end when the server stops.
@@ -54,14 +60,22 @@ pub struct HttpServer {
 struct Shared {
     metrics: Arc<Metrics>,
     board: Arc<Board>,
+    /// `None` serves nothing under `/admin`.
+    admin: Option<Arc<Admin>>,
 }
 
 impl HttpServer {
-    /// Binds `listen` (port 0 takes any free one) and serves `/metrics`, `/healthz`, `/readyz`, `/status` and `/`.
+    /// Binds `listen` (port 0 takes any free one) and serves `/metrics`, `/healthz`, `/readyz`, `/status` and `/`, and
+    /// `/admin` if there is somebody to ask.
     ///
     /// # Errors
     /// The address can't be bound, or the thread can't be started.
-    pub fn start(listen: SocketAddr, metrics: Arc<Metrics>, board: Arc<Board>) -> Result<Self, HttpError> {
+    pub fn start(
+        listen: SocketAddr,
+        metrics: Arc<Metrics>,
+        board: Arc<Board>,
+        admin: Option<Admin>,
+    ) -> Result<Self, HttpError> {
         let bind = || {
             let listener = TcpListener::bind(listen)?;
             listener.set_nonblocking(true)?;
@@ -71,7 +85,7 @@ impl HttpServer {
         let (listener, address) = bind().map_err(|cause| HttpError::Bind { address: listen, cause })?;
         let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(HttpError::Thread)?;
         let (stop, stopped) = oneshot::channel();
-        let router = router(Shared { metrics, board });
+        let router = router(Shared { metrics, board, admin: admin.map(Arc::new) });
         let thread = thread::Builder::new()
             .name("http".to_owned())
             .spawn(move || {
@@ -127,6 +141,7 @@ fn router(shared: Shared) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/status", get(status))
+        .route("/admin/retrain", post(admin::retrain))
         .with_state(shared)
 }
 
@@ -180,7 +195,7 @@ mod tests {
 
     fn start(board: &Arc<Board>) -> HttpServer {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        HttpServer::start(any, Arc::new(Metrics::new()), Arc::clone(board)).unwrap()
+        HttpServer::start(any, Arc::new(Metrics::new()), Arc::clone(board), None).unwrap()
     }
 
     /// Sends a GET; returns head and body.
@@ -262,7 +277,7 @@ mod tests {
     #[test]
     fn an_address_in_use_is_named() {
         let server = start(&Arc::new(Board::default()));
-        let again = HttpServer::start(server.address(), Arc::new(Metrics::new()), Arc::new(Board::default()));
+        let again = HttpServer::start(server.address(), Arc::new(Metrics::new()), Arc::new(Board::default()), None);
         let text = again.unwrap_err().to_string();
         assert!(text.starts_with(&format!("cannot listen on http.listen = {}: ", server.address())), "{text}");
     }

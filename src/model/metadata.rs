@@ -143,6 +143,9 @@ pub struct Provenance {
     pub validation_loss: f64,
     /// Epochs run.
     pub epochs: usize,
+    /// Version of the model that was in use when this one was made; none for a first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
 }
 
 /// A window and its score.
@@ -222,6 +225,7 @@ pub(crate) mod fixture {
             training_loss: 0.0,
             validation_loss: 0.0,
             epochs: 1,
+            parent: None,
         }
     }
 }

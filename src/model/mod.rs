@@ -8,7 +8,7 @@ pub mod registry;
 
 use std::{
     fs,
-    io::Write,
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -49,16 +49,6 @@ pub enum ModelError {
         /// What is wrong with it.
         cause: Box<ModelError>,
     },
-    /// The registry's file is not the one that was stored under its name.
-    #[error(
-        "its name says version {stored}, but its content is version {found}: it was altered or torn; restore it, or name another model in the file `current`"
-    )]
-    Altered {
-        /// The version in the file's name.
-        stored: String,
-        /// The version of its content.
-        found: String,
-    },
     /// Not an ONNX file.
     #[error("not a readable ONNX file: {0}")]
     NotOnnx(String),
@@ -70,22 +60,9 @@ pub enum ModelError {
     /// The metadata document is damaged.
     #[error("the metadata of the model file can't be used: {0}")]
     BadMetadata(String),
-    /// The registry folder holds several models and doesn't say which one to use.
-    #[error("registry {} holds {count} models and no `current`; write the name of one of them into the file `current`", .path.display())]
-    Ambiguous {
-        /// The folder.
-        path: PathBuf,
-        /// Models in it.
-        count: usize,
-    },
-    /// The pointer file names something odd.
-    #[error("registry {}: the file `current` names `{name}`, expected the name of an .onnx file in the same folder", .path.display())]
-    BadPointer {
-        /// The folder.
-        path: PathBuf,
-        /// The content of the pointer file.
-        name: String,
-    },
+    /// The registry can't be used.
+    #[error(transparent)]
+    Registry(#[from] registry::RegistryError),
 }
 
 impl ModelError {
@@ -132,7 +109,7 @@ impl Model {
 
     /// Writes the file so that after a crash there is either the whole new file or the old one.
     pub fn write(&self, path: &Path) -> Result<(), ModelError> {
-        write_atomically(path, &self.bytes)
+        write_atomically(path, &self.bytes).map_err(|cause| ModelError::Io { path: path.to_path_buf(), cause })
     }
 }
 
@@ -141,22 +118,64 @@ fn version_of(bytes: &[u8]) -> String {
 }
 
 /// Writes beside the target, syncs, renames, and syncs the folder.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
-    let io = |cause| ModelError::Io { path: path.to_path_buf(), cause };
+fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).map_err(io)?;
+    fs::create_dir_all(folder)?;
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     let draft = folder.join(name);
+    crash_point();
     let written = fs::File::create(&draft).and_then(|mut file| {
+        crash_point();
         file.write_all(bytes)?;
         file.sync_all()?;
+        crash_point();
         fs::rename(&draft, path)?;
+        crash_point();
         fs::File::open(folder)?.sync_all()
     });
     if written.is_err() {
-        // Best effort: the draft is ours, and the error below is what matters.
+        // Best effort: the draft is ours, and the error is what matters.
         let _ = fs::remove_file(&draft);
     }
-    written.map_err(io)
+    written
+}
+
+#[cfg(not(test))]
+fn crash_point() {}
+
+#[cfg(test)]
+use crash::crash_point;
+
+/// A place to die at, so that tests can end a writer between any two changes of its files.
+#[cfg(test)]
+pub(crate) mod crash {
+    use std::cell::Cell;
+
+    thread_local! {
+        static POINTS_LEFT: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+
+    /// Runs `work` until it has passed this many points, and says whether it came to its end. Dying is a panic, after
+    /// which nothing is cleared away but what the system gives back of a dead process: its locks.
+    pub(crate) fn dies_after(points: usize, work: impl FnOnce() + std::panic::UnwindSafe) -> bool {
+        POINTS_LEFT.set(Some(points));
+        let ended = std::panic::catch_unwind(work);
+        POINTS_LEFT.set(None);
+        match ended {
+            Ok(()) => true,
+            Err(cause) if cause.is::<Died>() => false,
+            Err(cause) => std::panic::resume_unwind(cause),
+        }
+    }
+
+    struct Died;
+
+    pub(super) fn crash_point() {
+        match POINTS_LEFT.get() {
+            Some(0) => std::panic::resume_unwind(Box::new(Died)),
+            Some(left) => POINTS_LEFT.set(Some(left - 1)),
+            None => {}
+        }
+    }
 }

@@ -14,6 +14,7 @@ use super::{
     Polled, Unscored,
     collection::Collection,
     flow::{Flow, Outside},
+    prepared::Prepared,
     run::{LONGEST_POLL, Parts, RunError, now, now_ms},
     scoring::{End, Scoring},
     training::{Training, TrainingState},
@@ -23,7 +24,7 @@ use crate::{
     detect::Scorers,
     model::{Model, metadata::Provenance, registry::Registry},
     record::{RawRecord, RecordError},
-    telemetry::{board::Phase, metrics::TrainingOutcome},
+    telemetry::{TrainingOutcome, board::Phase},
     train::{
         EpochReport,
         recipe::{Recipe, TrainError},
@@ -71,7 +72,10 @@ impl ColdStart<'_> {
             let sample = Arc::new(collection.lend());
             let mut meanwhile = Meanwhile::default();
             let trained = match self.train(parts, flow, &sample, &mut meanwhile)? {
-                Trained::Stopped => return Ok(None),
+                Trained::Stopped => {
+                    parts.metrics.training_stopped();
+                    return Ok(None);
+                }
                 Trained::Model(model, took) => self.put_to_work(*model, parts, took),
                 Trained::Failed(error) => Err(error),
             };
@@ -163,11 +167,15 @@ impl ColdStart<'_> {
         parts.metrics.training_started(sample.len());
         parts.board.set_phase(Phase::Training { epoch: 0, epochs: self.settings.training.network.epochs });
         let recipe = Recipe { created: now(), ..self.recipe.clone() };
-        let mut training = Training::start(recipe, Arc::clone(sample)).map_err(RunError::Thread)?;
+        let records = Arc::clone(sample);
+        let mut training =
+            Training::start(move |progress| recipe.train(&records, progress)).map_err(RunError::Thread)?;
         loop {
             match training.state() {
                 TrainingState::Running(reports) => reports.iter().for_each(|report| tell_epoch(parts, report)),
-                TrainingState::Done(result) => return Ok(end_of_training(*result, started)),
+                TrainingState::Done(result) => {
+                    return Ok(end_of_training(result.unwrap_or(Err(TrainError::Panicked)), started));
+                }
             }
             if parts.stop.load(Ordering::Relaxed) {
                 training.cancel();
@@ -182,8 +190,8 @@ impl ColdStart<'_> {
     /// Runs the model once before it is stored: a registry never points to a model that can't be put to work.
     fn put_to_work(&self, model: Model, parts: &Parts<'_>, took: Duration) -> Result<Scoring, RunError> {
         let model = Arc::new(model);
-        let scoring = Scoring::new(Arc::clone(&model), self.settings, self.scorers)?;
-        let path = self.registry.publish(&model)?;
+        let scoring = Scoring::new(Prepared::new(Arc::clone(&model), self.settings, self.scorers)?, self.settings);
+        let path = self.registry.publish(&model, None)?;
         tracing::info!(model = model.version, path = %path.display(), "model stored");
         let Provenance { epochs, training_loss, validation_loss, .. } = model.metadata.provenance;
         parts.metrics.training_finished(&TrainingOutcome { epochs, training_loss, validation_loss, took });

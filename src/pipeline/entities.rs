@@ -11,6 +11,8 @@ use crate::{
 pub struct EntityState {
     /// Partition of the last record.
     pub partition: i32,
+    /// Which model it was last seen under, counted from the first.
+    pub generation: u32,
     /// Last counter readings.
     pub counters: CounterState,
     /// The last rows.
@@ -23,13 +25,27 @@ pub struct EntityState {
 
 impl EntityState {
     /// An entity never seen before: windows of `rows` rows of `width` columns.
-    pub fn new(rows: usize, width: usize) -> Self {
+    pub fn new(rows: usize, width: usize, generation: u32) -> Self {
         Self {
             partition: 0,
+            generation,
             counters: CounterState::default(),
             window: Window::new(rows, width),
             judgement: EntityJudgement::default(),
             incident: IncidentState::default(),
+        }
+    }
+
+    /// Makes it one of another model with windows of `(rows, columns)`. Its rows are kept if they mean the same there, and
+    /// so is its incident: an alarm that was raised is not raised again because a model was swapped.
+    pub fn renew(&mut self, (rows, width): (usize, usize), generation: u32, rows_mean_the_same: bool) {
+        self.generation = generation;
+        self.judgement = EntityJudgement::default();
+        if !rows_mean_the_same {
+            self.counters = CounterState::default();
+            self.window = Window::new(rows, width);
+        } else if self.window.rows() != rows {
+            self.window = self.window.resized(rows);
         }
     }
 }

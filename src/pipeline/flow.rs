@@ -7,16 +7,18 @@ use std::{
 
 use super::{
     Delivery, Output, Sink, SourceEvent,
+    batch_report::BatchReport,
+    incidents,
     run::{Parts, RunError, RunSummary},
-    scoring::{BatchReport, End, Scoring},
+    scoring::{End, Scoring},
 };
 use crate::{
-    config::settings::Settings,
+    config::settings::{Role, Settings},
     record::{Position, RawRecord, RecordError},
     stream::ledger::Ledger,
     telemetry::{
         End as Side, OutputKind,
-        metrics::{BatchCounts, LocalDelay, Metrics},
+        metrics::{BatchCounts, LocalDelay, LocalScores, Metrics},
     },
 };
 
@@ -24,6 +26,8 @@ use crate::{
 const MOST_OUTSTANDING: usize = 10_000;
 /// Or while they hold so many bytes: far below what librdkafka's producer takes, so that `send` never has to wait long.
 const MOST_OUTSTANDING_BYTES: usize = 64 << 20;
+/// Time between two looks at what is held in memory: entities and their open incidents.
+const POPULATION_INTERVAL: Duration = Duration::from_secs(1);
 const SECONDS_PER_DAY: f64 = 86_400.0;
 
 /// The books of a run.
@@ -36,12 +40,15 @@ pub(super) struct Flow {
     last_commit: Instant,
     /// Why the source is paused, if it is.
     pause: Pause,
+    /// A trainer reads what scorers read too, and leaves publishing to them.
+    mute: bool,
     counts: BatchCounts,
     /// Time that the open batch's outputs took; it lies within the batch's time of judging.
     publishing: Duration,
     delay: LocalDelay,
-    /// Entities held and incidents open after the last batch.
-    population: (u64, u64),
+    scores: LocalScores,
+    /// When entities and open incidents were last told.
+    population_told: Option<Instant>,
     /// Rows judged and incidents opened since the start: the measured alarm rate.
     judged: (u64, u64),
     /// Seconds between two rows of an entity, as the model was trained; `None` without a time order.
@@ -75,10 +82,12 @@ impl Flow {
             commit_interval: settings.pipeline.commit_interval,
             last_commit: Instant::now(),
             pause: Pause::default(),
+            mute: settings.role == Role::Trainer,
             counts: BatchCounts::default(),
             publishing: Duration::ZERO,
             delay: metrics.local_delay(),
-            population: (0, 0),
+            scores: metrics.local_scores(),
+            population_told: None,
             judged: (0, 0),
             interval_seconds: None,
             sink_told: None,
@@ -114,9 +123,10 @@ impl Flow {
         self.judged.0 += report.rows as u64;
         self.judged.1 += report.incidents_opened;
         self.interval_seconds = scoring.model().metadata.calibration.interval_seconds;
+        self.scores.observe(scoring.scores(), scoring.limit());
         self.counts.rows += report.rows as u64;
         self.counts.imputed_values += report.imputed_values;
-        self.counts.incidents_opened += report.incidents_opened;
+        self.counts.judged_seconds += report.rows as f64 * self.interval_seconds.unwrap_or_default();
         self.counts.entities_evicted += report.evicted;
         self.counts.last_score = report.last_score.or(self.counts.last_score);
         self.counts.score += Duration::from_secs_f64(report.score_seconds);
@@ -125,9 +135,13 @@ impl Flow {
         self.counts.publish += publishing;
     }
 
-    /// How many entities are held and how many incidents are open.
-    pub(super) fn population(&mut self, scoring: &Scoring) {
-        self.population = (scoring.entities() as u64, scoring.open_incidents().max(0) as u64);
+    /// Tells, about once a second, how many entities are held and which incidents are open.
+    pub(super) fn population(&mut self, parts: &Parts<'_>, scoring: &Scoring) {
+        if self.population_told.is_none_or(|told| told.elapsed() >= POPULATION_INTERVAL) {
+            parts.metrics.entities(scoring.entities());
+            incidents::tell_open(scoring, parts.metrics, parts.board);
+            self.population_told = Some(Instant::now());
+        }
     }
 
     /// Records of the sample that came to their end: their model is stored, or they made room for newer ones. Those
@@ -186,6 +200,10 @@ impl Flow {
         output: Output,
         outside: &mut Outside<'_>,
     ) -> Result<(), RunError> {
+        if self.mute {
+            self.ledger.done(position);
+            return Ok(());
+        }
         let started = Instant::now();
         let bytes = output.size();
         if let Some((_, before)) = self.outstanding.insert(position, (kind, bytes)) {
@@ -209,6 +227,7 @@ impl Flow {
         if self.counts != BatchCounts::default() {
             parts.metrics.batch(&std::mem::take(&mut self.counts));
             self.delay.flush();
+            self.scores.flush();
         }
         self.move_offsets(parts)?;
         if self.last_commit.elapsed() >= self.commit_interval {
@@ -237,7 +256,6 @@ impl Flow {
             parts.metrics.consumer_lag(lag);
         }
         parts.metrics.ready(parts.board.readiness().is_ok());
-        parts.metrics.population(self.population.0, self.population.1);
         if let (Some(interval), (rows @ 1.., incidents)) = (self.interval_seconds, self.judged) {
             parts.metrics.alarm_rate_measured(incidents as f64 / (rows as f64 * interval / SECONDS_PER_DAY));
         }

@@ -1,13 +1,19 @@
 //! The run loop over the seams: a [`Source`] lends records, the pipeline scores and judges them, a [`Sink`] takes what
 //! comes out. `demo`, `score` and `run` use the very same loop; only source and sink differ.
 
+pub mod batch_report;
 pub mod cold_start;
 pub mod collection;
 pub mod device;
 pub mod entities;
 mod flow;
+mod follow;
+pub mod incidents;
+pub mod learning;
 pub mod observed;
+pub mod prepared;
 pub mod run;
+pub mod schedule;
 pub mod scoring;
 pub mod training;
 

@@ -1,4 +1,5 @@
-//! The run loop: collect and train where there is no model, then score until the source ends or the program is told to stop.
+//! The run loop: collect and train where there is no model, then score until the source ends or the program is told to
+//! stop. Between two batches it takes up another model, if the registry names one, and looks after the learning loop.
 
 use std::{
     sync::{
@@ -12,6 +13,9 @@ use super::{
     Observer, Polled, Sink, SinkError, Source, SourceError,
     cold_start::ColdStart,
     flow::{Flow, Outside},
+    follow::{Follower, News},
+    learning::{Learner, Learning},
+    prepared::Prepared,
     scoring::{Scoring, ScoringError},
 };
 use crate::{
@@ -63,6 +67,22 @@ pub enum Start {
     },
 }
 
+/// What a run does beside scoring.
+pub struct Plan {
+    /// What it begins with.
+    pub start: Start,
+    /// The registry whose model is taken up whenever it names another; `None` keeps the first one.
+    pub follow: Option<Registry>,
+    /// How new models are trained; `None` trains none after the first.
+    pub learning: Option<Learning>,
+}
+
+impl From<Start> for Plan {
+    fn from(start: Start) -> Self {
+        Self { start, follow: None, learning: None }
+    }
+}
+
 /// Why a run ended badly.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -81,8 +101,8 @@ pub enum RunError {
     /// The model can't be stored.
     #[error("{0}")]
     Model(#[from] ModelError),
-    /// The training thread can't be started.
-    #[error("the training thread can't be started: {0}")]
+    /// A thread can't be started.
+    #[error("a thread can't be started: {0}")]
     Thread(std::io::Error),
     /// The source ended before there was a model.
     #[error("the source ended after {have} records, the cold start needs {need} (training.rows)")]
@@ -116,26 +136,35 @@ pub struct RunSummary {
 /// Runs until the source ends or `parts.stop` is set, then drains.
 pub fn run(
     mut parts: Parts<'_>,
-    start: Start,
+    plan: impl Into<Plan>,
     settings: &Settings,
     scorers: &dyn Scorers,
 ) -> Result<RunSummary, RunError> {
+    let Plan { start, follow, learning } = plan.into();
     let mut flow = Flow::new(settings, parts.metrics);
     let scoring = match start {
-        Start::Model(model) => Some(Scoring::new(model, settings, scorers)?),
+        Start::Model(model) => Some(Scoring::new(Prepared::new(model, settings, scorers)?, settings)),
         Start::ColdStart { recipe, registry } => {
             ColdStart { recipe: *recipe, registry, settings, scorers }.run(&mut parts, &mut flow)?
         }
     };
     if let Some(mut scoring) = scoring {
-        announce(&parts, &scoring, settings, scorers.device());
-        score(&mut parts, &mut flow, &mut scoring, settings)?;
+        announce(&parts, &scoring, settings, (scorers.device(), None));
+        std::thread::scope(|scope| {
+            let version = scoring.model().version.clone();
+            let follower =
+                follow.map(|registry| Follower::start(scope, registry, version, (settings, scorers))).transpose()?;
+            let learner = learning.map(|learning| Learner::new(learning, settings, &parts, &mut scoring));
+            Work { settings, device: scorers.device(), follower, learner }.score(&mut parts, &mut flow, &mut scoring)
+        })?;
     }
     parts.board.set_phase(Phase::Draining);
     flow.drain(&mut parts, settings.pipeline.shutdown_deadline)
 }
 
-fn announce(parts: &Parts<'_>, scoring: &Scoring, settings: &Settings, device: Device) {
+/// Tells which model is in use from now on and on which device; with it, how long scoring stood still where another one
+/// made room.
+fn announce(parts: &Parts<'_>, scoring: &Scoring, settings: &Settings, (device, pause): (Device, Option<Duration>)) {
     let Model { metadata, version, .. } = scoring.model();
     let status = ModelStatus {
         version: version.clone(),
@@ -146,7 +175,11 @@ fn announce(parts: &Parts<'_>, scoring: &Scoring, settings: &Settings, device: D
         // Its golden rows were run on that device when the scorer was made.
         verified: true,
     };
-    parts.metrics.model_loaded(&status);
+    match pause {
+        Some(pause) => parts.metrics.model_swapped(&status, pause),
+        None => parts.metrics.model_loaded(&status),
+    }
+    parts.metrics.incident_features(metadata.columns.iter().map(|column| column.name.as_str()));
     let promised = match settings.judging.budget {
         AlarmBudget::PerEntityAndDay(alarms) => Some(alarms),
         AlarmBudget::Quantile(_) => metadata.calibration.alarms_per_entity_and_day(scoring.limit()),
@@ -158,35 +191,67 @@ fn announce(parts: &Parts<'_>, scoring: &Scoring, settings: &Settings, device: D
     parts.board.set_phase(Phase::Scoring);
 }
 
-/// Scores until the source ends or the program shall stop; the open batch is finished in either case.
-fn score(parts: &mut Parts<'_>, flow: &mut Flow, scoring: &mut Scoring, settings: &Settings) -> Result<(), RunError> {
-    let batch_wait = settings.pipeline.batch_wait;
-    let mut opened: Option<Instant> = None;
-    while !parts.stop.load(Ordering::Relaxed) {
-        let wait = opened.map_or(LONGEST_POLL, |since| batch_wait.saturating_sub(since.elapsed())).min(LONGEST_POLL);
-        let polled = poll(parts, flow, scoring, wait)?;
-        if scoring.pending() > 0 {
-            opened.get_or_insert_with(Instant::now);
+/// What accompanies the scoring.
+struct Work<'a> {
+    settings: &'a Settings,
+    device: Device,
+    follower: Option<Follower>,
+    learner: Option<Learner>,
+}
+
+impl Work<'_> {
+    /// Scores until the source ends or the program shall stop; the open batch is finished in either case.
+    fn score(mut self, parts: &mut Parts<'_>, flow: &mut Flow, scoring: &mut Scoring) -> Result<(), RunError> {
+        let batch_wait = self.settings.pipeline.batch_wait;
+        let mut opened: Option<Instant> = None;
+        while !parts.stop.load(Ordering::Relaxed) {
+            let wait = opened.map_or(LONGEST_POLL, |since| batch_wait.saturating_sub(since.elapsed())).min(LONGEST_POLL);
+            let polled = poll(parts, flow, scoring, wait)?;
+            if scoring.pending() > 0 {
+                opened.get_or_insert_with(Instant::now);
+            }
+            let due = opened.is_some_and(|since| since.elapsed() >= batch_wait);
+            if scoring.room() == 0 || due || polled == Polled::End {
+                flush(parts, flow, scoring)?;
+                opened = None;
+            }
+            let revoked = flow.tend(parts, Duration::ZERO)?;
+            if !revoked.is_empty() {
+                // Whoever has the partitions now reads from the last commit: what is still open of them is theirs.
+                scoring.drop_pending(&revoked);
+                flush(parts, flow, scoring)?;
+                scoring.forget(&revoked);
+                opened = None;
+            }
+            flow.population(parts, scoring);
+            if polled == Polled::End {
+                break;
+            }
+            self.renew(parts, flow, scoring)?;
+            opened = opened.filter(|_| scoring.pending() > 0);
         }
-        let due = opened.is_some_and(|since| since.elapsed() >= batch_wait);
-        if scoring.room() == 0 || due || polled == Polled::End {
-            flush(parts, flow, scoring)?;
-            opened = None;
-        }
-        let revoked = flow.tend(parts, Duration::ZERO)?;
-        if !revoked.is_empty() {
-            // Whoever has the partitions now reads from the last commit: what is still open of them is theirs.
-            scoring.drop_pending(&revoked);
-            flush(parts, flow, scoring)?;
-            scoring.forget(&revoked);
-            opened = None;
-        }
-        flow.population(scoring);
-        if polled == Polled::End {
-            break;
-        }
+        flush(parts, flow, scoring)
     }
-    flush(parts, flow, scoring)
+
+    /// Takes up another model between two batches, and looks after the learning loop.
+    fn renew(&mut self, parts: &mut Parts<'_>, flow: &mut Flow, scoring: &mut Scoring) -> Result<(), RunError> {
+        match self.follower.as_ref().and_then(Follower::news) {
+            None => {}
+            Some(News::Failed(error)) => parts.metrics.swap_failed(&error),
+            Some(News::Model(prepared)) => {
+                let started = Instant::now();
+                flush(parts, flow, scoring)?;
+                let old = scoring.swap(*prepared);
+                let pause = started.elapsed();
+                announce(parts, scoring, self.settings, (self.device, Some(pause)));
+                // Given back here and not at the end of some later scope: the session's memory is free from now on.
+                drop(old);
+                self.learner.iter_mut().for_each(|learner| learner.swapped(parts));
+            }
+        }
+        self.learner.iter_mut().for_each(|learner| learner.tend(parts, scoring));
+        Ok(())
+    }
 }
 
 fn poll(parts: &mut Parts<'_>, flow: &mut Flow, scoring: &mut Scoring, wait: Duration) -> Result<Polled, RunError> {
@@ -217,6 +282,7 @@ pub(super) fn flush(parts: &mut Parts<'_>, flow: &mut Flow, scoring: &mut Scorin
         failed = failed.take().or(flow.end(raw, end, &mut outside).err());
     })?;
     if report.rows > 0 {
+        scoring.tell_incidents(metrics);
         flow.batch(&report, scoring);
     }
     failed.map_or(Ok(()), Err)

@@ -4,25 +4,25 @@ use std::{ops::Range, sync::Arc, time::Instant};
 
 use super::{
     Observer, Unscored,
+    batch_report::BatchReport,
     entities::EntityState,
-    observed::{Context, Observed},
+    incidents::{Began, Incidents, OpenNow},
+    observed::Observed,
+    prepared::Prepared,
 };
 use crate::{
     config::settings::Settings,
     detect::{
-        LoadError, ScoreError, Scorer, Scorers,
+        LoadError, ScoreError,
         calibrate::CalibrationError,
-        explain::{Explainer, JudgedRow},
-        incident::{Incident, IncidentChange},
-        judge::Judge,
+        explain::JudgedRow,
+        incident::IncidentChange,
     },
     model::Model,
-    record::{
-        DecodedRecord, Position, RawRecord, RecordError,
-        decode::{JsonDecoder, Schema},
-        features::{EncoderError, FeatureEncoder},
-    },
+    record::{DecodedRecord, Position, RawRecord, RecordError, features::EncoderError},
     stream::window::Entities,
+    telemetry::Metrics,
+    train::recent::{Bounds, Offered, RecentSample, Standing},
 };
 
 /// Why a model can't be put to work.
@@ -60,27 +60,6 @@ pub enum End {
     DeadLetter(RecordError),
 }
 
-/// What a batch did, for the metrics.
-#[derive(Debug, Default, Clone, Copy, PartialEq)]
-pub struct BatchReport {
-    /// Rows scored.
-    pub rows: usize,
-    /// Seconds in the model.
-    pub score_seconds: f64,
-    /// Seconds in the judge.
-    pub judge_seconds: f64,
-    /// Incidents that began.
-    pub incidents_opened: u64,
-    /// Incidents that ended.
-    pub incidents_resolved: u64,
-    /// Values that were imputed.
-    pub imputed_values: u64,
-    /// Entities that made room for others.
-    pub evicted: u64,
-    /// Score of the last row.
-    pub last_score: Option<f64>,
-}
-
 /// One row of the open batch.
 struct Pending {
     position: Position,
@@ -92,13 +71,28 @@ struct Pending {
     payload: Range<usize>,
 }
 
+impl Pending {
+    /// The record as it came.
+    fn lend<'a>(&self, raw: &'a [u8]) -> RawRecord<'a> {
+        RawRecord {
+            position: self.position,
+            timestamp_ms: self.timestamp_ms,
+            key: self.key.clone().map(|key| &raw[key]),
+            payload: Some(&raw[self.payload.clone()]),
+        }
+    }
+}
+
 /// The scoring stage: one owner, one thread, one session.
 pub struct Scoring {
-    context: Context,
-    scorer: Box<dyn Scorer>,
-    decoder: JsonDecoder,
-    encoder: FeatureEncoder,
+    model: Prepared,
+    /// Counts the models; an entity that was last seen under an older one is renewed when it comes again.
+    generation: u32,
+    /// The oldest generation whose rows mean the same as today's.
+    rows_since: u32,
     entities: Entities<EntityState>,
+    /// Rows judged normal, for the next model; `None` where none is trained.
+    sample: Option<RecentSample>,
     decoded: DecodedRecord,
     row: Vec<f32>,
     /// Windows of the open batch, `rows * window * columns`.
@@ -109,62 +103,75 @@ pub struct Scoring {
     /// Keys and payloads of the open batch.
     raw: Vec<u8>,
     residuals: Vec<f32>,
+    /// Scores of the last batch.
+    scores: Vec<f64>,
     capacity: usize,
     max_entities: usize,
     /// Records taken since the open batch got its first row.
     taken: usize,
     imputed_values: u64,
     evicted: u64,
-    open_incidents: i64,
+    incidents: Incidents,
 }
 
 impl Scoring {
-    /// Puts `model` to work: loads it, runs its golden rows, and derives the limit from the configured budget.
-    pub fn new(model: Arc<Model>, settings: &Settings, scorers: &dyn Scorers) -> Result<Self, ScoringError> {
-        let metadata = &model.metadata;
-        let scorer = scorers.scorer(&model)?;
-        let limit = metadata.calibration.limit(&settings.judging.budget)?;
-        let impute = metadata.columns.iter().map(|column| column.impute).collect();
-        let encoder = FeatureEncoder::new(&metadata.features, impute, settings.record.max_missing)?;
-        let decoder = JsonDecoder::new(Schema::new(&metadata.features, &settings.record));
-        let width = metadata.columns.len();
-        let context = Context {
-            judge: Judge::new(metadata, limit),
-            explainer: Explainer::new(metadata),
-            topic: settings.kafka.input_topic.clone(),
-            top_features: settings.judging.top_features,
-            model: Arc::clone(&model),
-        };
-        Ok(Self {
-            context,
-            scorer,
-            decoder,
-            encoder,
+    /// Puts `model` to work.
+    pub fn new(model: Prepared, settings: &Settings) -> Self {
+        let (width, rows) = (model.width(), settings.pipeline.batch_rows);
+        Self {
+            generation: 0,
+            rows_since: 0,
             entities: Entities::new(settings.pipeline.max_entities),
+            sample: None,
             decoded: DecodedRecord::default(),
             row: vec![0.0; width],
-            windows: Vec::with_capacity(settings.pipeline.batch_rows * width * metadata.window),
-            imputed: Vec::with_capacity(settings.pipeline.batch_rows * width),
-            pending: Vec::with_capacity(settings.pipeline.batch_rows),
+            windows: Vec::with_capacity(rows * width * model.context.model.metadata.window),
+            imputed: Vec::with_capacity(rows * width),
+            pending: Vec::with_capacity(rows),
             raw: Vec::new(),
             residuals: Vec::new(),
-            capacity: settings.pipeline.batch_rows,
+            scores: Vec::with_capacity(rows),
+            capacity: rows,
             max_entities: settings.pipeline.max_entities,
             taken: 0,
             imputed_values: 0,
             evicted: 0,
-            open_incidents: 0,
-        })
+            incidents: Incidents::default(),
+            model,
+        }
+    }
+
+    /// Keeps rows judged normal from now on.
+    pub fn keep_sample(&mut self, bounds: Bounds) {
+        self.sample = Some(RecentSample::new(bounds));
+    }
+
+    /// The rows kept; `None` where none are.
+    pub fn sample(&self) -> Option<&RecentSample> {
+        self.sample.as_ref()
+    }
+
+    /// Takes up another model and gives the old one back; the open batch must be empty. Windows are kept where rows mean
+    /// the same; running statistics begin anew, as they are in the old model's units; incidents stay open.
+    pub fn swap(&mut self, model: Prepared) -> Prepared {
+        assert!(self.pending.is_empty(), "rows of the open batch belong to the old model");
+        self.generation += 1;
+        if !model.has_the_rows_of(&self.model) {
+            self.rows_since = self.generation;
+            self.incidents.forget_columns(&mut self.entities);
+        }
+        self.row.resize(model.width(), 0.0);
+        std::mem::replace(&mut self.model, model)
     }
 
     /// The model in use.
     pub fn model(&self) -> &Model {
-        &self.context.model
+        self.model.model()
     }
 
     /// The limit in use.
     pub fn limit(&self) -> f64 {
-        self.context.judge.limit()
+        self.model.context.judge.limit()
     }
 
     /// Rows in the open batch.
@@ -184,9 +191,19 @@ impl Scoring {
         self.entities.len()
     }
 
+    /// Scores of the rows of the last batch.
+    pub fn scores(&self) -> &[f64] {
+        &self.scores
+    }
+
     /// Incidents that are open.
-    pub fn open_incidents(&self) -> i64 {
-        self.open_incidents
+    pub fn open_incidents(&self) -> impl Iterator<Item = OpenNow<'_>> {
+        self.incidents.open(&self.entities)
+    }
+
+    /// Tells of the incidents that began since the last call.
+    pub fn tell_incidents(&mut self, metrics: &Metrics) {
+        self.incidents.tell(metrics, self.model.context.judge.limit());
     }
 
     /// Takes one record: `None` when it joined the batch, else how it ended. There must be [`Scoring::room`] for it.
@@ -228,36 +245,40 @@ impl Scoring {
         if rows == 0 {
             return Ok(report);
         }
+        self.scores.clear();
         let started = Instant::now();
-        self.scorer.score(&self.windows, rows, &mut self.residuals)?;
+        self.model.scorer.score(&self.windows, rows, &mut self.residuals)?;
         report.score_seconds = started.elapsed().as_secs_f64();
         for index in 0..rows {
             let end = self.judge(index, observer, &mut report);
-            ends(&self.lend(index), end);
+            ends(&self.pending[index].lend(&self.raw), end);
         }
         report.judge_seconds = started.elapsed().as_secs_f64() - report.score_seconds;
-        self.open_incidents += report.incidents_opened as i64 - report.incidents_resolved as i64;
         self.clear();
         Ok(report)
     }
 
     /// Decodes the record into its entity's window; true when the window is full and now stands in the batch.
     fn admit(&mut self, raw: &RawRecord<'_>) -> Result<bool, RecordError> {
-        self.decoder.decode(raw, &mut self.decoded)?;
-        let (rows, width) = (self.context.model.metadata.window, self.row.len());
+        self.model.decoder.decode(raw, &mut self.decoded)?;
+        let (rows, width) = (self.model.context.model.metadata.window, self.row.len());
         self.taken = if self.pending.is_empty() { 1 } else { self.taken + 1 };
-        let touched = self.entities.touch(&self.decoded.entity, || EntityState::new(rows, width));
-        if let Some((_, evicted)) = touched.evicted {
-            self.evicted += 1;
-            self.open_incidents -= i64::from(evicted.incident.open().is_some());
-        }
+        let touched = self.entities.touch(&self.decoded.entity, || EntityState::new(rows, width, self.generation));
         let index = touched.index;
+        if touched.evicted.is_some() {
+            self.evicted += 1;
+            // Whoever made room stood in this place.
+            self.incidents.ended(index);
+        }
         let marks = self.imputed.len();
         self.imputed.resize(marks + width, false);
         let state = self.entities.get_mut(index).expect("the entity was entered above");
         state.partition = raw.position.partition;
+        if state.generation != self.generation {
+            state.renew((rows, width), self.generation, state.generation >= self.rows_since);
+        }
         let encoded =
-            self.encoder.encode(&self.decoded, &mut state.counters, &mut self.row, &mut self.imputed[marks..]);
+            self.model.encoder.encode(&self.decoded, &mut state.counters, &mut self.row, &mut self.imputed[marks..]);
         if let Err(error) = encoded {
             self.imputed.truncate(marks);
             return Err(error);
@@ -284,20 +305,9 @@ impl Scoring {
         Ok(true)
     }
 
-    /// The record of a row of the open batch, as it came.
-    fn lend(&self, index: usize) -> RawRecord<'_> {
-        let pending = &self.pending[index];
-        RawRecord {
-            position: pending.position,
-            timestamp_ms: pending.timestamp_ms,
-            key: pending.key.clone().map(|key| &self.raw[key]),
-            payload: Some(&self.raw[pending.payload.clone()]),
-        }
-    }
-
     fn judge(&mut self, index: usize, observer: &mut dyn Observer, report: &mut BatchReport) -> End {
         let width = self.row.len();
-        let context = &self.context;
+        let context = &self.model.context;
         let pending = &self.pending[index];
         let newest = (index + 1) * width * context.model.metadata.window;
         let row = JudgedRow {
@@ -320,12 +330,28 @@ impl Scoring {
             return End::DeadLetter(why);
         }
         report.last_score = Some(judged.score);
+        self.scores.push(judged.score);
         let quiet = context.model.metadata.scoring.incident_quiet_rows;
         let incident = state.incident.advance(judged.anomalous, judged.score, pending.time_us, quiet);
         match incident {
-            IncidentChange::Opened(_) => report.incidents_opened += 1,
-            IncidentChange::Resolved(_) => report.incidents_resolved += 1,
+            IncidentChange::Opened(_) => {
+                let top_column = context.explainer.top_column(&row, &context.judge, &state.judgement);
+                state.incident.blame(top_column);
+                let began = Began { entity: Arc::clone(&entity), score: judged.score, top_column };
+                self.incidents.began(pending.entity, began);
+                report.incidents_opened += 1;
+            }
+            IncidentChange::Resolved(_) => self.incidents.ended(pending.entity),
             IncidentChange::None => {}
+        }
+        if let Some(sample) = &mut self.sample {
+            let standing = match (judged.anomalous, state.incident.open()) {
+                (true, _) => Standing::Anomalous,
+                (false, Some(_)) => Standing::InIncident,
+                (false, None) => Standing::Normal,
+            };
+            let (raw, time_us, imputed) = (pending.lend(&self.raw), pending.time_us, row.imputed);
+            sample.offer(&Offered { raw, slot: pending.entity, entity: &entity, time_us, standing, imputed });
         }
         let observed = Observed {
             position: pending.position,
@@ -352,7 +378,7 @@ impl Scoring {
     /// Takes the rows of these partitions out of the open batch, as if they had not come.
     pub fn drop_pending(&mut self, partitions: &[i32]) {
         let width = self.row.len();
-        let window = width * self.context.model.metadata.window;
+        let window = width * self.model.context.model.metadata.window;
         let gone = |pending: &Pending| partitions.contains(&pending.position.partition);
         let kept: Vec<usize> = (0..self.pending.len()).filter(|index| !gone(&self.pending[*index])).collect();
         for (to, from) in kept.iter().enumerate() {
@@ -367,13 +393,9 @@ impl Scoring {
     /// Forgets the entities whose records come from these partitions. The open batch must be empty.
     pub fn forget(&mut self, partitions: &[i32]) {
         assert!(self.pending.is_empty(), "an entity of the open batch can't be forgotten");
-        let mut open_incidents = 0;
-        self.entities.retain(|_, state| {
-            let keep = !partitions.contains(&state.partition);
-            open_incidents += i64::from(!keep && state.incident.open().is_some());
-            keep
-        });
-        self.open_incidents -= open_incidents;
+        self.sample.iter_mut().for_each(|sample| sample.forget(partitions));
+        self.entities.retain(|_, state| !partitions.contains(&state.partition));
+        self.incidents.retain(&self.entities);
     }
 
     fn clear(&mut self) {
@@ -381,11 +403,6 @@ impl Scoring {
         self.imputed.clear();
         self.pending.clear();
         self.raw.clear();
-    }
-
-    /// The incidents that are open, with their entities.
-    pub fn incidents(&self) -> Vec<(String, Incident)> {
-        self.entities.iter().filter_map(|(name, state)| Some((name.to_string(), state.incident.open()?))).collect()
     }
 }
 

@@ -1,4 +1,4 @@
-//! A training run on its own thread.
+//! A training run on a thread of its own, which gives way to all others.
 
 use std::{
     ops::ControlFlow,
@@ -10,38 +10,41 @@ use std::{
     thread::JoinHandle,
 };
 
-use crate::{
-    model::Model,
-    train::{
-        EpochReport,
-        recipe::{Recipe, TrainError},
-        sample::SampleRecord,
-    },
-};
+use crate::train::EpochReport;
 
-/// A training run on its own thread.
-pub struct Training {
+/// How nice the thread is: with others to run, it gets about a tenth of a core, and a whole one without.
+const NICENESS: i32 = 10;
+
+/// A training run on a thread of its own. Dropping it cancels it and doesn't wait.
+pub struct Training<T> {
     epochs: Receiver<EpochReport>,
     cancelled: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Result<Model, TrainError>>>,
+    thread: Option<JoinHandle<T>>,
 }
 
 /// How a training run stands.
-pub enum TrainingState {
+pub enum TrainingState<T> {
     /// It goes on; the epochs since the last look.
     Running(Vec<EpochReport>),
-    /// It is over.
-    Done(Box<Result<Model, TrainError>>),
+    /// It is over; `None` if its thread panicked.
+    Done(Option<T>),
 }
 
-impl Training {
-    /// Starts training on `sample`.
-    pub fn start(recipe: Recipe, sample: Arc<Vec<SampleRecord>>) -> std::io::Result<Self> {
+/// Who hears of each epoch and says whether to go on.
+pub type Progress<'a> = dyn FnMut(&EpochReport) -> ControlFlow<()> + 'a;
+
+impl<T: Send + 'static> Training<T> {
+    /// Runs `work` on its own thread.
+    pub fn start(work: impl FnOnce(&mut Progress<'_>) -> T + Send + 'static) -> std::io::Result<Self> {
         let (sender, epochs) = channel();
         let cancelled = Arc::new(AtomicBool::new(false));
         let watch = Arc::clone(&cancelled);
         let thread = std::thread::Builder::new().name("trainer".to_owned()).spawn(move || {
-            recipe.train(&sample, &mut |report| {
+            // On Linux this is the thread's own priority. A system that refuses it only trains a little less politely.
+            if let Err(error) = rustix::process::nice(NICENESS) {
+                tracing::debug!(%error, "the training thread keeps its priority");
+            }
+            work(&mut |report| {
                 // Nobody may be listening any more when the program shuts down; the run is cancelled then.
                 let _ = sender.send(*report);
                 if watch.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -51,7 +54,7 @@ impl Training {
     }
 
     /// Looks at the run without waiting.
-    pub fn state(&mut self) -> TrainingState {
+    pub fn state(&mut self) -> TrainingState<T> {
         let mut reports = Vec::new();
         loop {
             match self.epochs.try_recv() {
@@ -61,15 +64,17 @@ impl Training {
                 Err(TryRecvError::Disconnected) => return TrainingState::Running(reports),
             }
         }
-        let result = match self.thread.take().map(JoinHandle::join) {
-            Some(Ok(result)) => result,
-            Some(Err(_)) | None => Err(TrainError::Panicked),
-        };
-        TrainingState::Done(Box::new(result))
+        TrainingState::Done(self.thread.take().and_then(|thread| thread.join().ok()))
     }
 
     /// Asks the run to end at the next epoch.
     pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+}
+
+impl<T> Drop for Training<T> {
+    fn drop(&mut self) {
         self.cancelled.store(true, Ordering::Relaxed);
     }
 }

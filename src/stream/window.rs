@@ -66,6 +66,19 @@ impl Window {
         self.held = (self.held + 1).min(rows);
     }
 
+    /// A window of `rows` rows (>= 1) with the newest of those held here.
+    pub fn resized(&self, rows: usize) -> Self {
+        let mut resized = Self::new(rows, self.width());
+        let mut held = vec![0.0; self.values.len()];
+        let values = self.copy_into(&mut held);
+        let no_flags = vec![false; self.width()];
+        for row in held[..values].chunks(self.width()).rev().take(rows).rev() {
+            resized.push(row, &no_flags);
+        }
+        resized.imputed.copy_from_slice(&self.imputed);
+        resized
+    }
+
     /// Forgets all rows.
     pub fn clear(&mut self) {
         (self.next, self.held) = (0, 0);
@@ -276,6 +289,22 @@ mod tests {
         assert!(window.is_imputed(0) && !window.is_imputed(1));
         window.clear();
         assert!(window.is_empty() && !window.is_imputed(0));
+    }
+
+    #[test]
+    fn a_resized_window_holds_the_newest_rows() {
+        let mut window = Window::new(3, 1);
+        for value in [1.0, 2.0, 3.0, 4.0] {
+            window.push(&[value], &[value == 4.0]);
+        }
+        let mut copy = [0.0; 5];
+        let shorter = window.resized(2);
+        assert_eq!(shorter.copy_into(&mut copy), 2);
+        assert_eq!(copy[..2], [3.0, 4.0]);
+        let longer = window.resized(5);
+        assert_eq!(longer.copy_into(&mut copy), 3);
+        assert_eq!(copy[..3], [2.0, 3.0, 4.0]);
+        assert!(!longer.is_full() && longer.is_imputed(0) && window.resized(3) != Window::new(3, 1));
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub const HEARTBEAT_DEADLINE: Duration = Duration::from_secs(60);
 pub enum Phase {
     /// Connecting and loading.
     Starting,
+    /// A scorer waits for a trainer to store the first model.
+    WaitingForModel,
     /// Gathering rows for the cold start.
     Collecting {
         /// Rows at hand.
@@ -57,6 +59,26 @@ pub struct ModelStatus {
     pub verified: bool,
 }
 
+/// Open incidents that `/status` names at most.
+pub const MOST_INCIDENTS: usize = 20;
+
+/// An incident that is open. Entities are no labels of metrics, so this is where their names can be read at once.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OpenIncident {
+    /// Whose.
+    pub entity: String,
+    /// Event time of its first anomaly, RFC 3339.
+    pub since: String,
+    /// Anomalous records so far.
+    pub anomalies: u64,
+    /// Its highest score so far.
+    pub peak_score: f64,
+    /// The limit in use.
+    pub limit: f64,
+    /// The feature to blame for its first anomaly.
+    pub top_feature: Option<String>,
+}
+
 #[derive(Debug, Clone)]
 struct State {
     source: Result<(), String>,
@@ -65,6 +87,8 @@ struct State {
     model: Option<ModelStatus>,
     phase: Phase,
     last_error: Option<String>,
+    /// How many incidents are open, and the newest of them.
+    incidents: (usize, Vec<OpenIncident>),
 }
 
 /// Shared between the data path, which writes, and the HTTP server, which reads.
@@ -93,6 +117,7 @@ impl Board {
             model: None,
             phase: Phase::Starting,
             last_error: None,
+            incidents: (0, Vec::new()),
         };
         Self { started, last_beat_ms: AtomicU64::new(0), state: Mutex::new(state) }
     }
@@ -122,9 +147,19 @@ impl Board {
         self.state().phase = phase;
     }
 
+    /// What the daemon is doing.
+    pub fn phase(&self) -> Phase {
+        self.state().phase
+    }
+
     /// Notes the latest fault, for `/status`.
     pub fn set_last_error(&self, error: impl Into<String>) {
         self.state().last_error = Some(error.into());
+    }
+
+    /// Notes how many incidents are open, and the newest [`MOST_INCIDENTS`] of them, newest first.
+    pub fn set_incidents(&self, open: usize, newest: Vec<OpenIncident>) {
+        self.state().incidents = (open, newest);
     }
 
     /// Says that the data path moves. To be called at least every few seconds, idle or not.
@@ -172,6 +207,7 @@ impl Board {
             "sink": end(&state.sink),
             "device": { "error": state.device.as_ref().err() },
             "model": state.model,
+            "incidents": { "open": state.incidents.0, "newest": state.incidents.1 },
             "last_error": state.last_error,
         })
     }
@@ -198,6 +234,9 @@ fn readiness(state: &State) -> Result<(), Vec<String>> {
         (Some(model), _) => reasons.push(format!("model: {} was not run yet", model.version)),
         (None, Phase::Collecting { have, need }) => {
             reasons.push(format!("model: none yet, {have} of {need} rows collected"))
+        }
+        (None, Phase::WaitingForModel) => {
+            reasons.push("model: none yet, waiting for a trainer to store one in the registry".to_owned());
         }
         (None, Phase::Training { epoch, epochs }) => {
             reasons.push(format!("model: none yet, epoch {epoch} of at most {epochs}"));
@@ -284,6 +323,27 @@ mod tests {
         assert!(!board.is_alive(start + Duration::from_secs(110)));
         board.beat_at(start + Duration::from_secs(10));
         assert!(board.is_alive(start + Duration::from_secs(109)), "an older beat doesn't undo a newer one");
+    }
+
+    #[test]
+    fn status_names_the_entities_of_open_incidents() {
+        let board = Board::default();
+        assert_eq!(board.status()["incidents"], json!({"open": 0, "newest": []}));
+        let incident = OpenIncident {
+            entity: "pump-7".into(),
+            since: "2026-01-02T03:04:05Z".into(),
+            anomalies: 3,
+            peak_score: 9.5,
+            limit: 4.5,
+            top_feature: Some("pressure".into()),
+        };
+        board.set_incidents(41, vec![incident]);
+        let told = &board.status()["incidents"];
+        assert_eq!((&told["open"], &told["newest"][0]["entity"]), (&json!(41), &json!("pump-7")));
+        assert_eq!(
+            (&told["newest"][0]["top_feature"], &told["newest"][0]["peak_score"]),
+            (&json!("pressure"), &json!(9.5))
+        );
     }
 
     #[test]

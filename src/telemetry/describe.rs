@@ -2,7 +2,10 @@
 
 use MetricKind::{Counter, Gauge, Histogram};
 
-use crate::record::DeadLetterReason;
+use crate::{
+    record::DeadLetterReason,
+    train::{gate::Check, recent::KeptOut},
+};
 
 /// What a metric can do.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -99,6 +102,32 @@ pub enum TrainingResult {
     Succeeded,
     /// Without.
     Failed,
+    /// With a model that the gate keeps from going live.
+    Refused,
+}
+
+/// How putting another model to work ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SwapResult {
+    /// The other model is in use.
+    Swapped,
+    /// The model before it is still in use.
+    Failed,
+}
+
+/// What a fault struck.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Where records come from.
+    Source,
+    /// Where outputs go.
+    Sink,
+    /// Loading a model and scoring with it.
+    Model,
+    /// Training.
+    Training,
+    /// The registry of models.
+    Registry,
 }
 
 impl Outcome {
@@ -128,7 +157,17 @@ impl End {
 
 impl TrainingResult {
     /// The label's values, in the order of the variants.
-    pub const WORDS: [&'static str; 2] = ["succeeded", "failed"];
+    pub const WORDS: [&'static str; 3] = ["succeeded", "failed", "refused"];
+}
+
+impl SwapResult {
+    /// The label's values, in the order of the variants.
+    pub const WORDS: [&'static str; 2] = ["swapped", "failed"];
+}
+
+impl Part {
+    /// The label's values, in the order of the variants.
+    pub const WORDS: [&'static str; 5] = ["source", "sink", "model", "training", "registry"];
 }
 
 const OUTCOME: Label = Label { name: "outcome", values: || Outcome::WORDS.to_vec() };
@@ -138,6 +177,12 @@ const DELIVERY_RESULT: Label = Label { name: "result", values: || DeliveryResult
 const STAGE: Label = Label { name: "stage", values: || Stage::WORDS.to_vec() };
 const END: Label = Label { name: "end", values: || End::WORDS.to_vec() };
 const TRAINING_RESULT: Label = Label { name: "result", values: || TrainingResult::WORDS.to_vec() };
+const GATE_CHECK: Label = Label { name: "reason", values: || Check::ALL.map(Check::as_str).to_vec() };
+const KEPT_OUT_REASON: Label = Label { name: "reason", values: || KeptOut::ALL.map(KeptOut::as_str).to_vec() };
+const SWAP_RESULT: Label = Label { name: "result", values: || SwapResult::WORDS.to_vec() };
+const PART: Label = Label { name: "part", values: || Part::WORDS.to_vec() };
+const TOP_FEATURE: Label = Label { name: "top_feature", values: Vec::new };
+const ROLE: Label = Label { name: "role", values: Vec::new };
 const MODEL: Label = Label { name: "model", values: Vec::new };
 const NETWORK_KIND: Label = Label { name: "kind", values: Vec::new };
 const DEVICE: Label = Label { name: "device", values: Vec::new };
@@ -150,6 +195,9 @@ const STAGE_SECONDS: &[f64] =
     &[1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 1.];
 /// 1 ms to 1 h: from a live stream to a backlog.
 const DELAY_SECONDS: &[f64] = &[1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1., 5., 15., 60., 300., 3600.];
+/// From far below the limit to far above it; 1 is the limit.
+const SCORE_TO_LIMIT_RATIOS: &[f64] =
+    &[0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1., 1.25, 1.5, 2., 3., 5., 10., 100.];
 
 const fn described(name: &'static str, kind: MetricKind, labels: &'static [Label], help: &'static str) -> Description {
     Description { name, kind, labels, help }
@@ -168,8 +216,16 @@ descriptions! {
     DEAD_LETTERS = "strayd_dead_letters_total", Counter, [REASON], "Records that could not be scored, by reason.";
     OUTPUTS = "strayd_outputs_total", Counter, [OUTPUT_KIND, DELIVERY_RESULT],
         "Published messages by what the broker said; refused ones are lost.";
-    INCIDENTS = "strayd_incidents_total", Counter, [], "Incidents opened.";
-    INCIDENTS_OPEN = "strayd_incidents_open", Gauge, [], "Incidents open now.";
+    ERRORS = "strayd_errors_total", Counter, [PART],
+        "Faults by what they struck: lost connections, refused outputs, models that can't be put to work, failed trainings, an unusable registry.";
+    INCIDENTS = "strayd_incidents_total", Counter, [TOP_FEATURE],
+        "Incidents opened, by the feature to blame for the first anomaly; `other` after the model's first 100 columns.";
+    INCIDENTS_OPEN = "strayd_incidents_open", Gauge, [TOP_FEATURE],
+        "Incidents open now, by the feature to blame for the first anomaly.";
+    SCORE_TO_LIMIT = "strayd_score_to_limit", Histogram(SCORE_TO_LIMIT_RATIOS), [],
+        "Score of a row divided by the limit; anomalous rows are above 1.";
+    JUDGED_SECONDS = "strayd_judged_seconds_total", Counter, [],
+        "Time of entities that was judged: rows times the seconds between two rows of an entity; 0 without a time order.";
     ENTITIES = "strayd_entities", Gauge, [], "Entities held in memory.";
     ENTITIES_EVICTED = "strayd_entities_evicted_total", Counter, [],
         "Entities dropped because pipeline.max_entities was reached.";
@@ -184,6 +240,17 @@ descriptions! {
     READY = "strayd_ready", Gauge, [], "1 while /readyz says ready.";
     COLD_START_REMAINING = "strayd_cold_start_rows_remaining", Gauge, [], "Rows that the cold start still waits for.";
     TRAINING_RUNS = "strayd_training_runs_total", Counter, [TRAINING_RESULT], "Training runs by how they ended.";
+    GATE_REFUSALS = "strayd_gate_refusals_total", Counter, [GATE_CHECK],
+        "Checks of the gate that a newly trained model did not pass.";
+    TRAINING_IN_PROGRESS = "strayd_training_in_progress", Gauge, [], "1 while a model is trained.";
+    TRAINING_LAST_SUCCESS = "strayd_training_last_success_timestamp_seconds", Gauge, [],
+        "When training last ended with a model, epoch seconds; NaN before.";
+    TRAINING_NEXT = "strayd_training_next_timestamp_seconds", Gauge, [],
+        "When training is due next, epoch seconds; NaN when it is not.";
+    SAMPLE_ROWS = "strayd_training_sample_rows", Gauge, [], "Rows at hand for the next training.";
+    SAMPLE_ENTITIES = "strayd_training_sample_entities", Gauge, [], "Entities that these rows come from.";
+    SAMPLE_KEPT_OUT = "strayd_training_sample_kept_out_total", Counter, [KEPT_OUT_REASON],
+        "Scored rows kept out of the sample for the next training.";
     TRAINING_EPOCH = "strayd_training_epoch", Gauge, [], "Epochs done of the current or last training run.";
     TRAINING_LOSS = "strayd_training_loss", Gauge, [],
         "Loss on the fitted rows after the last epoch; NaN before the first.";
@@ -194,6 +261,10 @@ descriptions! {
     MODEL_CREATED = "strayd_model_created_timestamp_seconds", Gauge, [],
         "When the model in use was made, epoch seconds; NaN without one.";
     MODEL_LIMIT = "strayd_model_limit", Gauge, [], "Score above which a row is anomalous; NaN without a model.";
+    MODEL_SWAPS = "strayd_model_swaps_total", Counter, [SWAP_RESULT],
+        "Models put in another's place while scoring goes on.";
+    MODEL_SWAP_SECONDS = "strayd_model_swap_seconds", Gauge, [],
+        "How long scoring paused for the last swap; NaN before the first.";
     ALARM_RATE_PROMISED = "strayd_alarm_rate_promised", Gauge, [],
         "Alarms per entity and day that the budget allows; NaN before it is known.";
     ALARM_RATE_MEASURED = "strayd_alarm_rate_measured", Gauge, [],
@@ -204,6 +275,7 @@ descriptions! {
     DEVICE_INFO = "strayd_device_info", Gauge, [DEVICE], "1 for the device that the model runs on.";
     DEVICE_FALLBACK = "strayd_device_fallback", Gauge, [],
         "1 while the model runs on the CPU because `auto` found no usable GPU.";
+    ROLE_INFO = "strayd_role_info", Gauge, [ROLE], "1 for the role of this process: all, scorer or trainer.";
     BUILD_INFO = "strayd_build_info", Gauge, [VERSION], "1 for the version of this program.";
 }
 

@@ -4,15 +4,19 @@
 use std::time::Duration;
 
 use prometheus::{
-    Gauge, GaugeVec, Histogram, IntCounter, Registry, TextEncoder, local::LocalHistogram,
+    Counter, Gauge, GaugeVec, Histogram, IntCounter, Registry, TextEncoder, local::LocalHistogram,
     process_collector::ProcessCollector,
 };
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use super::{
-    board::ModelStatus,
-    describe::{self, DeliveryResult, End, Outcome, OutputKind, TrainingResult},
-    register::{counter, counters, counters_by_two, gauge, gauge_vec, gauges, histogram, histograms, register},
+    describe::{self, DeliveryResult, End, Outcome, OutputKind, Part},
+    incidents::IncidentMetrics,
+    model::ModelMetrics,
+    register::{
+        counter, counters, counters_by_two, fraction_counter, gauge, gauge_vec, gauges, histogram, histograms, register,
+    },
+    training::TrainingMetrics,
 };
 use crate::record::{DeadLetterReason, Position};
 
@@ -31,8 +35,8 @@ pub struct BatchCounts {
     pub collected: u64,
     /// Missing values that were imputed.
     pub imputed_values: u64,
-    /// Incidents that this batch opened.
-    pub incidents_opened: u64,
+    /// Time of entities that was judged: rows times the seconds between two rows; 0 without a time order.
+    pub judged_seconds: f64,
     /// Entities that made room.
     pub entities_evicted: u64,
     /// Score of the last row; `None` if no row was scored.
@@ -45,19 +49,6 @@ pub struct BatchCounts {
     pub judge: Duration,
     /// Time in [`super::Stage::Publish`].
     pub publish: Duration,
-}
-
-/// How a training run went.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct TrainingOutcome {
-    /// Epochs run.
-    pub epochs: usize,
-    /// Loss on the fitted rows at the end.
-    pub training_loss: f64,
-    /// Loss on the held-back rows at the end.
-    pub validation_loss: f64,
-    /// Time it took.
-    pub took: Duration,
 }
 
 /// Event delays of one thread, gathered without contention.
@@ -77,6 +68,25 @@ impl LocalDelay {
     }
 }
 
+/// Scores of one thread by how they stand to the limit, gathered without contention.
+#[derive(Debug)]
+pub struct LocalScores(LocalHistogram);
+
+impl LocalScores {
+    /// Notes scores that were compared with this limit.
+    pub fn observe(&self, scores: &[f64], limit: f64) {
+        // A limit of 0 leaves nothing to measure by.
+        if limit > 0.0 {
+            scores.iter().for_each(|score| self.0.observe(score / limit));
+        }
+    }
+
+    /// Hands over what was gathered; once per batch.
+    pub fn flush(&self) {
+        self.0.flush();
+    }
+}
+
 /// All metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -85,8 +95,10 @@ pub struct Metrics {
     dead_letters: Vec<IntCounter>,
     /// By kind, then by result.
     outputs: Vec<Vec<IntCounter>>,
-    incidents: IntCounter,
-    incidents_open: Gauge,
+    errors: Vec<IntCounter>,
+    pub(super) incidents: IncidentMetrics,
+    score_to_limit: Histogram,
+    judged_seconds: Counter,
     entities: Gauge,
     entities_evicted: IntCounter,
     imputed_values: IntCounter,
@@ -97,20 +109,13 @@ pub struct Metrics {
     connected: Vec<Gauge>,
     ready: Gauge,
     cold_start_remaining: Gauge,
-    training_runs: Vec<IntCounter>,
-    training_epoch: Gauge,
-    training_loss: Gauge,
-    validation_loss: Gauge,
-    training_seconds: Gauge,
-    model_info: GaugeVec,
-    model_created: Gauge,
-    model_limit: Gauge,
+    pub(super) training: TrainingMetrics,
+    pub(super) model: ModelMetrics,
     alarm_rate_promised: Gauge,
     alarm_rate_measured: Gauge,
     score_last: Gauge,
     offsets_committed: IntCounter,
-    device_info: GaugeVec,
-    device_fallback: Gauge,
+    role_info: GaugeVec,
 }
 
 impl Default for Metrics {
@@ -126,12 +131,16 @@ impl Metrics {
         let add = &registry;
         register(add, ProcessCollector::for_self());
         gauge_vec(add, &describe::BUILD_INFO).with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
+        let role_info = gauge_vec(add, &describe::ROLE_INFO);
+        role_info.with_label_values(&["all"]).set(1.0);
         Self {
             records: counters(add, &describe::RECORDS),
             dead_letters: counters(add, &describe::DEAD_LETTERS),
             outputs: counters_by_two(add, &describe::OUTPUTS),
-            incidents: counter(add, &describe::INCIDENTS),
-            incidents_open: gauge(add, &describe::INCIDENTS_OPEN, 0.0),
+            errors: counters(add, &describe::ERRORS),
+            incidents: IncidentMetrics::new(add),
+            score_to_limit: histogram(add, &describe::SCORE_TO_LIMIT),
+            judged_seconds: fraction_counter(add, &describe::JUDGED_SECONDS),
             entities: gauge(add, &describe::ENTITIES, 0.0),
             entities_evicted: counter(add, &describe::ENTITIES_EVICTED),
             imputed_values: counter(add, &describe::IMPUTED_VALUES),
@@ -142,20 +151,13 @@ impl Metrics {
             connected: gauges(add, &describe::CONNECTED),
             ready: gauge(add, &describe::READY, 0.0),
             cold_start_remaining: gauge(add, &describe::COLD_START_REMAINING, 0.0),
-            training_runs: counters(add, &describe::TRAINING_RUNS),
-            training_epoch: gauge(add, &describe::TRAINING_EPOCH, 0.0),
-            training_loss: gauge(add, &describe::TRAINING_LOSS, f64::NAN),
-            validation_loss: gauge(add, &describe::VALIDATION_LOSS, f64::NAN),
-            training_seconds: gauge(add, &describe::TRAINING_SECONDS, 0.0),
-            model_info: gauge_vec(add, &describe::MODEL_INFO),
-            model_created: gauge(add, &describe::MODEL_CREATED, f64::NAN),
-            model_limit: gauge(add, &describe::MODEL_LIMIT, f64::NAN),
+            training: TrainingMetrics::new(add),
+            model: ModelMetrics::new(add),
             alarm_rate_promised: gauge(add, &describe::ALARM_RATE_PROMISED, f64::NAN),
             alarm_rate_measured: gauge(add, &describe::ALARM_RATE_MEASURED, f64::NAN),
             score_last: gauge(add, &describe::SCORE_LAST, f64::NAN),
             offsets_committed: counter(add, &describe::OFFSETS_COMMITTED),
-            device_info: gauge_vec(add, &describe::DEVICE_INFO),
-            device_fallback: gauge(add, &describe::DEVICE_FALLBACK, 0.0),
+            role_info,
             registry,
         }
     }
@@ -178,7 +180,7 @@ impl Metrics {
             self.records[outcome as usize].inc_by(count);
         }
         self.imputed_values.inc_by(counts.imputed_values);
-        self.incidents.inc_by(counts.incidents_opened);
+        self.judged_seconds.inc_by(counts.judged_seconds.max(0.0));
         self.entities_evicted.inc_by(counts.entities_evicted);
         if let Some(score) = counts.last_score {
             self.score_last.set(score);
@@ -193,15 +195,37 @@ impl Metrics {
         }
     }
 
-    /// So many entities are held in memory, and so many incidents are open.
-    pub fn population(&self, entities: u64, incidents_open: u64) {
+    /// So many entities are held in memory.
+    pub fn entities(&self, entities: usize) {
         self.entities.set(entities as f64);
-        self.incidents_open.set(incidents_open as f64);
     }
 
     /// A place for one thread to gather event delays.
     pub fn local_delay(&self) -> LocalDelay {
         LocalDelay(self.event_delay.local())
+    }
+
+    /// A place for one thread to gather scores against their limit.
+    pub fn local_scores(&self) -> LocalScores {
+        LocalScores(self.score_to_limit.local())
+    }
+
+    /// What this process does: `all`, `scorer` or `trainer`.
+    pub fn role(&self, role: &str) {
+        self.role_info.reset();
+        self.role_info.with_label_values(&[role]).set(1.0);
+        tracing::debug!(role, "role");
+    }
+
+    /// A fault that a person should know of, in the part that it struck.
+    pub fn error(&self, part: Part, cause: &str) {
+        self.count_error(part);
+        error!(part = Part::WORDS[part as usize], "{cause}");
+    }
+
+    /// Counts a fault whose line is written by the caller.
+    pub(super) fn count_error(&self, part: Part) {
+        self.errors[part as usize].inc();
     }
 
     /// A record could not be scored. Every one is counted; the first ten of a reason and then each thousandth make a
@@ -225,6 +249,7 @@ impl Metrics {
             Err(cause) => {
                 let counter = &of_kind[DeliveryResult::Refused as usize];
                 counter.inc();
+                self.count_error(Part::Sink);
                 if is_worth_a_line(counter.get()) {
                     let Position { partition, offset } = position;
                     let kind = OutputKind::WORDS[kind as usize];
@@ -243,63 +268,13 @@ impl Metrics {
     /// An end of the pipeline is not connected; it will be tried again.
     pub fn disconnected(&self, end: End, cause: &str) {
         self.connected[end as usize].set(0.0);
+        self.count_error(if end == End::Source { Part::Source } else { Part::Sink });
         warn!(end = End::WORDS[end as usize], "not connected, trying again: {cause}");
     }
 
     /// The cold start still waits for this many rows.
     pub fn cold_start_remaining(&self, rows: usize) {
         self.cold_start_remaining.set(rows as f64);
-    }
-
-    /// Training began on this many rows.
-    pub fn training_started(&self, rows: usize) {
-        self.training_epoch.set(0.0);
-        info!(rows, "training started");
-    }
-
-    /// An epoch is done.
-    pub fn training_epoch(&self, epoch: usize, training_loss: f64, validation_loss: f64) {
-        self.training_epoch.set(epoch as f64);
-        self.training_loss.set(training_loss);
-        self.validation_loss.set(validation_loss);
-        debug!(epoch, training_loss, validation_loss, "epoch done");
-    }
-
-    /// Training ended with a model.
-    pub fn training_finished(&self, outcome: &TrainingOutcome) {
-        let TrainingOutcome { epochs, training_loss, validation_loss, took } = *outcome;
-        self.training_runs[TrainingResult::Succeeded as usize].inc();
-        self.training_epoch.set(epochs as f64);
-        self.training_loss.set(training_loss);
-        self.validation_loss.set(validation_loss);
-        self.training_seconds.set(took.as_secs_f64());
-        info!(epochs, training_loss, validation_loss, seconds = took.as_secs_f64(), "training finished");
-    }
-
-    /// Training ended without a model.
-    pub fn training_failed(&self, cause: &str) {
-        self.training_runs[TrainingResult::Failed as usize].inc();
-        error!("training failed: {cause}");
-    }
-
-    /// The device that models run on, and whether it is only the second choice of `auto`.
-    pub fn device(&self, device: &str, fallback: bool) {
-        self.device_info.reset();
-        self.device_info.with_label_values(&[device]).set(1.0);
-        self.device_fallback.set(f64::from(u8::from(fallback)));
-    }
-
-    /// Another model is in use from now on.
-    pub fn model_loaded(&self, model: &ModelStatus) {
-        self.model_info.reset();
-        self.model_info.with_label_values(&[&model.version, &model.kind]).set(1.0);
-        self.device_info.reset();
-        self.device_info.with_label_values(&[&model.device]).set(1.0);
-        let created = model.created.parse::<jiff::Timestamp>();
-        self.model_created.set(created.map_or(f64::NAN, |time| time.as_millisecond() as f64 / 1000.0));
-        self.model_limit.set(model.limit);
-        let ModelStatus { version, kind, device, limit, .. } = model;
-        info!(%version, %kind, %device, limit, "model in use");
     }
 
     /// The budget allows this many alarms per entity and day.
@@ -329,31 +304,20 @@ impl Metrics {
 }
 
 /// Whether the `count`-th occurrence is told: a flood of bad records must not become a flood of lines.
-fn is_worth_a_line(count: u64) -> bool {
+pub(super) fn is_worth_a_line(count: u64) -> bool {
     count <= 10 || count.is_multiple_of(1000)
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::telemetry::{DESCRIPTIONS, MetricKind, metrics_table};
+    use crate::telemetry::{DESCRIPTIONS, MetricKind, SwapResult, TrainingResult, metrics_table};
 
     const HERE: Position = Position { partition: 3, offset: 14 };
 
-    fn model(version: &str) -> ModelStatus {
-        ModelStatus {
-            version: version.into(),
-            kind: "denoising".into(),
-            created: "2026-01-02T03:04:05Z".into(),
-            device: "cpu".into(),
-            limit: 4.5,
-            verified: true,
-        }
-    }
-
-    fn value(metrics: &Metrics, series: &str) -> f64 {
+    pub(in crate::telemetry) fn value(metrics: &Metrics, series: &str) -> f64 {
         let text = metrics.render();
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("{series} is missing in\n{text}")).parse().unwrap()
@@ -362,7 +326,7 @@ mod tests {
     #[test]
     fn exactly_the_described_metrics_are_exported() {
         let metrics = Metrics::new();
-        metrics.model_loaded(&model("v1"));
+        metrics.model_loaded(&crate::telemetry::model::tests::model("v1"));
         let families = metrics.registry.gather();
         let exported: BTreeSet<_> = families.iter().map(|f| f.name()).filter(|n| !n.starts_with("process_")).collect();
         let described: BTreeSet<_> = DESCRIPTIONS.iter().map(|description| description.name).collect();
@@ -401,7 +365,9 @@ mod tests {
         assert_eq!(OutputKind::WORDS[OutputKind::DeadLetter as usize], "dead_letter");
         assert_eq!(DeliveryResult::WORDS[DeliveryResult::Refused as usize], "refused");
         assert_eq!(End::WORDS[End::Sink as usize], "sink");
-        assert_eq!(TrainingResult::WORDS[TrainingResult::Failed as usize], "failed");
+        assert_eq!(TrainingResult::WORDS[TrainingResult::Refused as usize], "refused");
+        assert_eq!(SwapResult::WORDS[SwapResult::Failed as usize], "failed");
+        assert_eq!(Part::WORDS[Part::Registry as usize], "registry");
         for (index, reason) in DeadLetterReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, index);
         }
@@ -414,18 +380,19 @@ mod tests {
             rows: 3,
             normal: 2,
             anomalous: 1,
+            judged_seconds: 180.0,
             last_score: Some(1.5),
             judge: Duration::from_millis(2),
             ..BatchCounts::default()
         };
         metrics.batch(&counts);
         metrics.batch(&BatchCounts { last_score: None, ..counts });
-        metrics.population(7, 4);
+        metrics.entities(7);
         // What was decoded but filled no window makes no batch.
         metrics.batch(&BatchCounts { warming_up: 1, ..BatchCounts::default() });
         assert_eq!(value(&metrics, "strayd_records_total{outcome=\"normal\"}"), 4.0);
         assert_eq!(value(&metrics, "strayd_records_total{outcome=\"anomalous\"}"), 2.0);
-        assert_eq!(value(&metrics, "strayd_incidents_open"), 4.0);
+        assert_eq!(value(&metrics, "strayd_judged_seconds_total"), 360.0);
         assert_eq!(value(&metrics, "strayd_score_last"), 1.5);
         assert_eq!(value(&metrics, "strayd_entities"), 7.0);
         assert_eq!(value(&metrics, "strayd_batch_rows_sum"), 6.0);
@@ -447,6 +414,42 @@ mod tests {
     }
 
     #[test]
+    fn scores_are_told_as_multiples_of_their_limit() {
+        let metrics = Metrics::new();
+        let scores = metrics.local_scores();
+        scores.observe(&[2.0, 4.0, 4.1], 4.0);
+        scores.observe(&[1.0], 0.0);
+        scores.flush();
+        assert_eq!(value(&metrics, "strayd_score_to_limit_bucket{le=\"0.4\"}"), 0.0);
+        assert_eq!(value(&metrics, "strayd_score_to_limit_bucket{le=\"1\"}"), 2.0);
+        assert_eq!(value(&metrics, "strayd_score_to_limit_bucket{le=\"1.25\"}"), 3.0);
+        assert_eq!(value(&metrics, "strayd_score_to_limit_count"), 3.0);
+    }
+
+    #[test]
+    fn faults_count_by_what_they_struck() {
+        let metrics = Metrics::new();
+        assert_eq!(value(&metrics, "strayd_errors_total{part=\"model\"}"), 0.0);
+        metrics.error(Part::Registry, "the disk is full");
+        metrics.disconnected(End::Sink, "all brokers are down");
+        metrics.delivered(OutputKind::Anomaly, HERE, &Err("too large".into()));
+        metrics.training_failed("no rows");
+        assert_eq!(value(&metrics, "strayd_errors_total{part=\"registry\"}"), 1.0);
+        assert_eq!(value(&metrics, "strayd_errors_total{part=\"sink\"}"), 2.0);
+        assert_eq!(value(&metrics, "strayd_errors_total{part=\"source\"}"), 0.0);
+        assert_eq!(value(&metrics, "strayd_errors_total{part=\"training\"}"), 1.0);
+    }
+
+    #[test]
+    fn there_is_one_role_which_is_all_until_it_is_said() {
+        let metrics = Metrics::new();
+        assert_eq!(value(&metrics, "strayd_role_info{role=\"all\"}"), 1.0);
+        metrics.role("trainer");
+        assert_eq!(value(&metrics, "strayd_role_info{role=\"trainer\"}"), 1.0);
+        assert!(!metrics.render().contains("role=\"all\""));
+    }
+
+    #[test]
     fn a_dead_letter_counts_by_reason_and_as_an_outcome() {
         let metrics = Metrics::new();
         metrics.dead_letter(DeadLetterReason::TooLarge, HERE, "2 MiB");
@@ -461,35 +464,6 @@ mod tests {
         metrics.delivered(OutputKind::Anomaly, HERE, &Err("too large".into()));
         assert_eq!(value(&metrics, "strayd_outputs_total{kind=\"anomaly\",result=\"acknowledged\"}"), 1.0);
         assert_eq!(value(&metrics, "strayd_outputs_total{kind=\"anomaly\",result=\"refused\"}"), 1.0);
-    }
-
-    #[test]
-    fn only_the_model_in_use_is_shown() {
-        let metrics = Metrics::new();
-        metrics.model_loaded(&model("v1"));
-        metrics.model_loaded(&model("v2"));
-        let text = metrics.render();
-        assert!(text.contains("strayd_model_info{kind=\"denoising\",model=\"v2\"} 1"), "{text}");
-        assert!(!text.contains("model=\"v1\""));
-        assert_eq!(value(&metrics, "strayd_model_created_timestamp_seconds"), 1_767_323_045.0);
-        assert_eq!(value(&metrics, "strayd_model_limit"), 4.5);
-        assert_eq!(value(&metrics, "strayd_device_info{device=\"cpu\"}"), 1.0);
-    }
-
-    #[test]
-    fn training_shows_its_course_and_its_end() {
-        let metrics = Metrics::new();
-        metrics.training_started(100);
-        metrics.training_epoch(3, 0.5, 0.6);
-        assert_eq!(value(&metrics, "strayd_training_epoch"), 3.0);
-        let took = Duration::from_secs(2);
-        metrics.training_finished(&TrainingOutcome { epochs: 9, training_loss: 0.1, validation_loss: 0.2, took });
-        metrics.training_failed("no rows");
-        assert_eq!(value(&metrics, "strayd_training_runs_total{result=\"succeeded\"}"), 1.0);
-        assert_eq!(value(&metrics, "strayd_training_runs_total{result=\"failed\"}"), 1.0);
-        assert_eq!(value(&metrics, "strayd_training_epoch"), 9.0);
-        assert_eq!(value(&metrics, "strayd_validation_loss"), 0.2);
-        assert_eq!(value(&metrics, "strayd_training_seconds"), 2.0);
     }
 
     #[test]

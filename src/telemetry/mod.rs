@@ -2,13 +2,18 @@
 
 pub mod board;
 mod describe;
+pub mod incidents;
 pub mod log;
 pub mod metrics;
+mod model;
 mod register;
+pub mod training;
 
-pub use board::{Board, ModelStatus, Phase};
+pub use board::{Board, ModelStatus, OpenIncident, Phase};
 pub use describe::{
-    DESCRIPTIONS, DeliveryResult, Description, End, Label, MetricKind, Outcome, OutputKind, Stage, TrainingResult,
-    metrics_table,
+    DESCRIPTIONS, DeliveryResult, Description, End, Label, MetricKind, Outcome, OutputKind, Part,
+    Stage, SwapResult, TrainingResult, metrics_table,
 };
-pub use metrics::{BatchCounts, LocalDelay, Metrics, TrainingOutcome};
+pub use incidents::IncidentOpened;
+pub use metrics::{BatchCounts, LocalDelay, LocalScores, Metrics};
+pub use training::TrainingOutcome;

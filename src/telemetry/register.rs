@@ -1,7 +1,8 @@
 //! From descriptions to registered series.
 
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, core::Collector,
+    Counter, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
+    core::Collector,
 };
 
 use super::describe::{Description, MetricKind};
@@ -31,7 +32,14 @@ pub(super) fn counter(registry: &Registry, description: &Description) -> IntCoun
     counter
 }
 
-fn counter_vec(registry: &Registry, description: &Description) -> IntCounterVec {
+/// A counter of what comes in fractions, such as seconds.
+pub(super) fn fraction_counter(registry: &Registry, description: &Description) -> Counter {
+    let counter = Counter::with_opts(opts(description)).expect(DISTINCT);
+    register(registry, counter.clone());
+    counter
+}
+
+pub(super) fn counter_vec(registry: &Registry, description: &Description) -> IntCounterVec {
     let counters = IntCounterVec::new(opts(description), &label_names(description)).expect(DISTINCT);
     register(registry, counters.clone());
     counters

@@ -4,6 +4,7 @@ use super::{
     Network,
     recipe::{Draft, Recipe, TrainError},
     sample::{SampleRecord, SampleRows},
+    scaling::ColumnScale,
 };
 use crate::{
     config::settings::{NetworkSettings, Residuals},
@@ -11,7 +12,7 @@ use crate::{
     model::{
         Model,
         graph::{self, GraphSpec},
-        metadata::{FORMAT, Metadata, Provenance, Scoring},
+        metadata::{Column, FORMAT, Metadata, Provenance, Scoring},
     },
     record::timestamp,
 };
@@ -69,10 +70,30 @@ impl Recipe {
                 training_loss: draft.losses.0,
                 validation_loss: draft.losses.1,
                 epochs: draft.epochs,
+                parent: self.parent.clone(),
             },
             golden: Vec::new(),
         }
     }
+}
+
+/// The row's columns with their scaling; what held-back rows tell of their residuals comes later.
+pub(super) fn columns(rows: &SampleRows, scales: &[ColumnScale]) -> Vec<Column> {
+    rows.columns
+        .iter()
+        .zip(scales)
+        .zip(&rows.impute)
+        .map(|(((name, feature), scale), impute)| Column {
+            name: name.clone(),
+            feature: *feature,
+            impute: *impute,
+            center: scale.center,
+            scale: scale.scale,
+            residual_cap: if scale.constant { 1.0 } else { f32::INFINITY },
+            residual_mean: 0.0,
+            residual_variance: 1.0,
+        })
+        .collect()
 }
 
 /// Kind and widths, such as `denoising 152-76-25-4-25-76-152 x 3`.

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Windows per call of the scorer.
-const CHUNK: usize = 512;
+pub(super) const CHUNK: usize = 512;
 /// Golden rows in a model file.
 const GOLDEN_ROWS: usize = 4;
 /// Golden rows have scores below this: where single precision overflows, no runtime can be compared.
@@ -150,13 +150,21 @@ impl<'a> HeldBack<'a> {
         judged.collect()
     }
 
-    /// The scores that are numbers, one sequence per entity.
+    /// The scores that are numbers, one sequence per run: what is far apart is not one incident.
     fn sequences(&self, scores: &[f64]) -> Vec<Vec<f64>> {
-        let mut sequences = vec![Vec::new(); self.entities()];
+        let mut sequences = vec![(0, Vec::new()); self.entities()];
+        let mut ended = Vec::new();
         for (at, &score) in scores.iter().enumerate().filter(|(_, score)| score.is_finite()) {
-            sequences[self.rows.entities[self.newest(at)] as usize].push(score);
+            let newest = self.newest(at);
+            let (run, sequence) = &mut sequences[self.rows.entities[newest] as usize];
+            if *run != self.rows.runs[newest] {
+                *run = self.rows.runs[newest];
+                ended.push(std::mem::take(sequence));
+            }
+            sequence.push(score);
         }
-        sequences
+        ended.extend(sequences.into_iter().map(|(_, sequence)| sequence));
+        ended
     }
 
     /// Which rows the calibration stands on: not those without a finite score, and not the few that are so far off that
@@ -219,7 +227,7 @@ fn sorted(scores: &[f64]) -> Vec<f64> {
 }
 
 /// The same metadata with a judge that neither smooths nor compresses.
-fn unsmoothed(metadata: &Metadata) -> Metadata {
+pub(super) fn unsmoothed(metadata: &Metadata) -> Metadata {
     let mut plain = metadata.clone();
     (plain.scoring.smoothing_span, plain.scoring.score_knee) = (1, f64::MAX);
     plain

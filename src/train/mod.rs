@@ -25,20 +25,25 @@
 mod adam;
 mod assemble;
 mod backprop;
+mod candidate;
 mod corruption;
 mod error;
 mod fit;
+pub mod gate;
 mod held_back;
 mod loss;
 mod network;
 mod params;
 mod pca;
+pub mod recent;
 pub mod recipe;
 pub mod sample;
 pub mod scaling;
 mod sparsity;
 mod split;
+pub mod withheld;
 
+pub use candidate::Candidate;
 pub use error::AutoencoderError;
 pub use fit::{EpochReport, FitEnd, Fitted};
 pub use network::{Dense, Network, NetworkError};

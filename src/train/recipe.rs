@@ -11,8 +11,7 @@ use ndarray::ArrayView2;
 
 use super::{
     AutoencoderError, AutoencoderParams, EpochReport, Network,
-    assemble::architecture,
-    held_back::HeldBack,
+    assemble::{architecture, columns},
     principal_components,
     sample::{SampleError, SampleRecord, SampleRows},
     scaling::{self, ColumnScale},
@@ -64,6 +63,8 @@ pub struct Recipe {
     pub config_sha256: String,
     /// Now, RFC 3339.
     pub created: String,
+    /// Version of the model in use, if there is one.
+    pub parent: Option<String>,
 }
 
 /// Why there is no model.
@@ -174,11 +175,12 @@ impl Recipe {
     ) -> Result<Model, TrainError> {
         let rows = SampleRows::decode(sample, &self.settings.record)?;
         let split = Split::new(&rows, self.settings.preset, &self.settings.training)?;
-        self.decided(&rows, &split).train_on(sample, &rows, &split, progress)
+        let (model, _) = self.decided(&rows, &split).train_on(sample, &rows, &split, progress)?;
+        Ok(model)
     }
 
     /// The same with the kind decided where the settings leave it open.
-    fn decided(&self, rows: &SampleRows, split: &Split) -> Self {
+    pub(super) fn decided(&self, rows: &SampleRows, split: &Split) -> Self {
         let mut settings = Settings::clone(&self.settings);
         let network = &mut settings.training.network;
         let windows = split.fitted.len();
@@ -198,23 +200,7 @@ impl Recipe {
         Self { settings: Arc::new(settings), ..self.clone() }
     }
 
-    fn train_on(
-        &self,
-        sample: &[SampleRecord],
-        rows: &SampleRows,
-        split: &Split,
-        progress: &mut dyn FnMut(&EpochReport) -> ControlFlow<()>,
-    ) -> Result<Model, TrainError> {
-        let draft = self.draft(rows, split, progress)?;
-        let mut metadata = self.metadata(&draft, rows, sample);
-        metadata.provenance.fitted_rows = split.fitted.len();
-        metadata.provenance.held_back_rows = split.held_back.len();
-        let mut scorer = self.scorers.scorer(&self.assemble(&draft, metadata.clone())?)?;
-        HeldBack::score(scorer.as_mut(), rows, split)?.describe(&mut metadata, self.residuals())?;
-        self.assemble(&draft, metadata)
-    }
-
-    fn draft(
+    pub(super) fn draft(
         &self,
         rows: &SampleRows,
         split: &Split,
@@ -364,31 +350,13 @@ impl Recipe {
     }
 }
 
-fn columns(rows: &SampleRows, scales: &[ColumnScale]) -> Vec<Column> {
-    rows.columns
-        .iter()
-        .zip(scales)
-        .zip(&rows.impute)
-        .map(|(((name, feature), scale), impute)| Column {
-            name: name.clone(),
-            feature: *feature,
-            impute: *impute,
-            center: scale.center,
-            scale: scale.scale,
-            residual_cap: if scale.constant { 1.0 } else { f32::INFINITY },
-            residual_mean: 0.0,
-            residual_variance: 1.0,
-        })
-        .collect()
-}
-
 /// Inputs of the network that never changed: whatever they do later must not move the reconstruction of the others.
-fn constant_columns(columns: &[Column]) -> Vec<usize> {
+pub(super) fn constant_columns(columns: &[Column]) -> Vec<usize> {
     (0..columns.len()).filter(|c| columns[*c].residual_cap.is_finite()).collect()
 }
 
 /// Cuts inputs and outputs of constant columns: their weights were never trained.
-fn disconnect(network: &mut Network<f32>, constant: &[usize], width: usize) {
+pub(super) fn disconnect(network: &mut Network<f32>, constant: &[usize], width: usize) {
     let last = network.layers.len() - 1;
     let inputs = network.layers[0].inputs();
     for at in (0..inputs).filter(|at| constant.contains(&(at % width))) {

@@ -1,6 +1,6 @@
 //! The training sample: records as they came, and the rows that the frozen features make of them.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     config::settings::{EntityFrom, FeatureSelection, RecordSettings},
@@ -15,17 +15,20 @@ use crate::{
 /// Characters of a record that an error shows.
 const EXCERPT: usize = 80;
 
-/// One record, kept as it came: which features there are is known only when the sample is whole.
-#[derive(Debug, Clone)]
+/// One record, kept as it came: which features there are is known only when the sample is whole. Copies share its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SampleRecord {
     /// Where it stands in its source.
     pub position: Position,
     /// The message's timestamp, milliseconds since the epoch.
     pub timestamp_ms: Option<i64>,
     /// The message key.
-    pub key: Option<Box<[u8]>>,
+    pub key: Option<Arc<[u8]>>,
     /// The message value.
-    pub payload: Box<[u8]>,
+    pub payload: Arc<[u8]>,
+    /// Number of the run that the record belongs to. Records of one entity with the same number followed each other
+    /// directly; between two numbers others were left out, and no window may reach across.
+    pub run: u32,
 }
 
 impl SampleRecord {
@@ -36,6 +39,7 @@ impl SampleRecord {
             timestamp_ms: raw.timestamp_ms,
             key: raw.key.map(Into::into),
             payload: raw.payload?.into(),
+            run: 0,
         })
     }
 
@@ -65,6 +69,8 @@ pub struct SampleRows {
     pub impute: Vec<f32>,
     /// Entity of each row, numbered from 0 in order of appearance.
     pub entities: Vec<u32>,
+    /// Run of each row, see [`SampleRecord::run`].
+    pub runs: Vec<u32>,
     /// Event time of each row, microseconds since the epoch.
     pub times: Vec<i64>,
     /// Where each row's record stands in its source.
@@ -73,6 +79,23 @@ pub struct SampleRows {
     pub unusable: usize,
     /// Error of the first unusable record.
     pub first_error: Option<String>,
+}
+
+/// What is remembered of an entity while its records are decoded.
+struct Known {
+    entity: u32,
+    run: u32,
+    counters: CounterState,
+}
+
+impl Known {
+    /// A counter's last reading says nothing where rows were left out since.
+    fn enter(&mut self, run: u32) {
+        if self.run != run {
+            self.run = run;
+            self.counters = CounterState::default();
+        }
+    }
 }
 
 /// Why a sample gives no rows.
@@ -108,35 +131,50 @@ impl SampleRows {
     /// Decodes `records` with the configured features, or with all numeric fields that they hold.
     pub fn decode(records: &[SampleRecord], settings: &RecordSettings) -> Result<Self, SampleError> {
         let features = freeze(records, settings)?;
+        let width = columns_of(&features).len();
+        let mut rows = Self::read(records, settings, (features, vec![0.0; width]))?;
+        rows.fill_imputed()?;
+        Ok(rows)
+    }
+
+    /// Decodes `records` with these features, as production does for a model: `impute` stands for missing values.
+    pub(super) fn read(
+        records: &[SampleRecord],
+        settings: &RecordSettings,
+        (features, impute): (Vec<FeatureSetting>, Vec<f32>),
+    ) -> Result<Self, SampleError> {
         let columns = columns_of(&features);
         let width = columns.len();
-        let encoder = FeatureEncoder::new(&features, vec![0.0; width], settings.max_missing)?;
+        let encoder = FeatureEncoder::new(&features, impute.clone(), settings.max_missing)?;
         let mut decoder = JsonDecoder::new(Schema::new(&features, settings));
         let mut rows = Self {
             values: Vec::with_capacity(records.len() * width),
             imputed: Vec::with_capacity(records.len() * width),
             entities: Vec::with_capacity(records.len()),
+            runs: Vec::with_capacity(records.len()),
             times: Vec::with_capacity(records.len()),
             positions: Vec::with_capacity(records.len()),
-            impute: Vec::new(),
+            impute,
             unusable: 0,
             first_error: None,
             features,
             columns,
         };
-        let mut known: HashMap<String, (u32, CounterState)> = HashMap::new();
+        let mut known: HashMap<String, Known> = HashMap::new();
         let (mut decoded, mut row, mut imputed) = (DecodedRecord::default(), vec![0.0; width], vec![false; width]);
         for record in records {
             let read = decoder.decode(&record.lend(), &mut decoded).and_then(|()| {
-                let next = known.len() as u32;
-                let (entity, counters) = known.entry(decoded.entity.clone()).or_insert((next, CounterState::default()));
-                encoder.encode(&decoded, counters, &mut row, &mut imputed).map(|()| *entity)
+                let new = Known { entity: known.len() as u32, run: record.run, counters: CounterState::default() };
+                let entity = known.entry(decoded.entity.clone()).or_insert(new);
+                entity.enter(record.run);
+                encoder.encode(&decoded, &mut entity.counters, &mut row, &mut imputed).map(|()| entity.entity)
             });
             match read {
                 Ok(entity) => {
                     rows.values.extend_from_slice(&row);
                     rows.imputed.extend_from_slice(&imputed);
                     rows.entities.push(entity);
+                    rows.runs.push(record.run);
                     rows.times.push(decoded.time_us);
                     rows.positions.push(record.position);
                 }
@@ -150,7 +188,6 @@ impl SampleRows {
             let first = rows.first_error.unwrap_or_else(|| "there are no records".to_owned());
             return Err(SampleError::NoRows { records: records.len(), first });
         }
-        rows.fill_imputed()?;
         Ok(rows)
     }
 
@@ -174,15 +211,15 @@ impl SampleRows {
         &self.values[index * self.width()..(index + 1) * self.width()]
     }
 
-    /// Median distance between two rows of one entity in seconds; `None` where time stands still or there is none.
+    /// Median distance between two rows of one run in seconds; `None` where time stands still or there is none.
     pub fn interval_seconds(&self) -> Option<f64> {
-        let mut last: HashMap<u32, i64> = HashMap::new();
-        let mut steps: Vec<i64> = self
-            .entities
-            .iter()
-            .zip(&self.times)
-            .filter_map(|(entity, time)| last.insert(*entity, *time).map(|before| time - before))
-            .collect();
+        let mut last: HashMap<u32, (u32, i64)> = HashMap::new();
+        let rows = self.entities.iter().zip(&self.runs).zip(&self.times);
+        let step = |((entity, run), time): ((&u32, &u32), &i64)| {
+            let (before, since) = last.insert(*entity, (*run, *time))?;
+            (before == *run).then_some(time - since)
+        };
+        let mut steps: Vec<i64> = rows.filter_map(step).collect();
         let middle = steps.len() / 2;
         let (_, median, _) = (!steps.is_empty()).then(|| steps.select_nth_unstable(middle))?;
         (*median > 0).then(|| *median as f64 / 1e6)
@@ -275,6 +312,7 @@ pub(super) mod fixture {
             imputed: vec![false; values.len() * width],
             impute: vec![0.0; width],
             entities: (0..values.len()).map(|row| row as u32 % entities).collect(),
+            runs: vec![0; values.len()],
             times: (0..values.len()).map(|row| row as i64 * 60_000_000).collect(),
             positions: (0..values.len()).map(|row| Position { partition: 0, offset: row as i64 }).collect(),
             unusable: 0,

@@ -4,7 +4,7 @@ use super::sample::SampleRows;
 use crate::config::settings::Scaling;
 
 /// Quantiles that are taken as a column's ends, so that a few wild rows don't set the scale.
-const ENDS: (f64, f64) = (0.005, 0.995);
+pub(super) const ENDS: (f64, f64) = (0.005, 0.995);
 /// Values further than this many ranges between the ends from the nearer end are cut before mean and standard deviation.
 const WILD: f64 = 30.0;
 /// A change of a column that was constant counts as a full range from this share of its value on.

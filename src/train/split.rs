@@ -112,13 +112,16 @@ impl Split {
     }
 }
 
-/// The rows of all full windows, oldest first, and the entity of each window.
-fn windows(rows: &SampleRows, window: usize) -> (Vec<usize>, Vec<usize>) {
+/// The rows of all full windows, oldest first, and the entity of each window. No window reaches from one run into the next.
+pub(super) fn windows(rows: &SampleRows, window: usize) -> (Vec<usize>, Vec<usize>) {
     let mut last: Vec<Vec<usize>> = vec![Vec::new(); rows.entities.iter().max().map_or(0, |max| *max as usize + 1)];
     let mut windows = Vec::with_capacity(rows.len() * window);
     let mut owners = Vec::with_capacity(rows.len());
     for (row, entity) in rows.entities.iter().enumerate() {
         let recent = &mut last[*entity as usize];
+        if recent.last().is_some_and(|before| rows.runs[*before] != rows.runs[row]) {
+            recent.clear();
+        }
         if recent.len() == window {
             recent.remove(0);
         }
@@ -171,6 +174,21 @@ mod tests {
         split.append_window(&rows, 0, &mut window);
         assert_eq!(window, [0.0, 3.0]);
         assert_eq!(split.newest(0), 3);
+    }
+
+    #[test]
+    fn no_window_reaches_from_one_run_into_the_next() {
+        let mut rows = numbered(300, 2);
+        // Runs of 10 rows: rows 0, 2, 4, .. 18 of entity 0 are the first one.
+        rows.runs = (0..300).map(|row| row / 20).collect();
+        let split = split(&rows, Preset::Timeseries, 4);
+        let all = split.fitted.iter().chain(&split.held_back);
+        for index in all.clone() {
+            let window = &split.rows[index * 4..(index + 1) * 4];
+            assert!(window.windows(2).all(|pair| pair[1] == pair[0] + 2), "{window:?}");
+            assert!(window.iter().all(|row| row / 20 == window[0] / 20), "{window:?}");
+        }
+        assert_eq!(all.count(), 30 * 7);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -61,6 +61,12 @@ impl Broker {
             Kind::Embedded => Self::Embedded(Rc::new(EmbeddedBroker::start().expect("the embedded broker starts"))),
             Kind::Apache => Self::Apache(Arc::new(Apache::start()?)),
         })
+    }
+
+    /// An Apache Kafka with these settings, made of the port for clients, that for its controller and the folder for its
+    /// log. `None` where there is none.
+    pub fn apache(settings: impl FnOnce(u16, u16, &Path) -> String) -> Option<Self> {
+        Some(Self::Apache(Arc::new(Apache::configured(settings)?)))
     }
 
     /// `host:port`.
@@ -136,17 +142,9 @@ struct Running {
 }
 
 impl Apache {
-    /// Formats a log directory and starts the broker; `None` where there are no jars.
+    /// With settings for tests.
     fn start() -> Option<Self> {
-        if !root().join(".local/kafka/libs").is_dir() {
-            leave_out("KAFKA: ITS JARS ARE NOT HERE, SO NO TEST MET A REAL BROKER");
-            return None;
-        }
-        let directory = tempfile::tempdir().expect("a temporary folder can be made");
-        let (port, controller) = free_ports();
-        let log = directory.path().join("log");
-        fs::write(
-            directory.path().join("server.properties"),
+        Self::configured(|port, controller, log| {
             format!(
                 "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
                  listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
@@ -155,9 +153,20 @@ impl Apache {
                  offsets.topic.num.partitions=1\ntransaction.state.log.replication.factor=1\n\
                  transaction.state.log.min.isr=1\ngroup.initial.rebalance.delay.ms=0\n",
                 log.display()
-            ),
-        )
-        .expect("the broker's settings can be written");
+            )
+        })
+    }
+
+    /// Formats a log directory and starts the broker; `None` where there are no jars.
+    fn configured(settings: impl FnOnce(u16, u16, &Path) -> String) -> Option<Self> {
+        if !root().join(".local/kafka/libs").is_dir() {
+            leave_out("KAFKA: ITS JARS ARE NOT HERE, SO NO TEST MET A REAL BROKER");
+            return None;
+        }
+        let directory = tempfile::tempdir().expect("a temporary folder can be made");
+        let (port, controller) = free_ports();
+        let settings = settings(port, controller, &directory.path().join("log"));
+        fs::write(directory.path().join("server.properties"), settings).expect("the broker's settings can be written");
         let apache = Self { directory, port, running: Mutex::default() };
         let format = apache
             .arguments(Command::new("java"), "kafka.tools.StorageTool", &["format", "-t", CLUSTER_ID, "-c"])

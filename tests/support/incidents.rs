@@ -21,8 +21,13 @@ pub fn text(event: &serde_json::Value, key: &str) -> String {
     event[key].as_str().unwrap_or_else(|| panic!("{key} is no text in {event}")).to_owned()
 }
 
-/// How many of the planted incidents are told by an event whose first blame goes to the planted feature.
+/// How many of the incidents at [`PLANTED`] are found.
 pub fn incidents_found(events: &[serde_json::Value], records: &[Record]) -> usize {
+    incidents_found_at(&PLANTED, events, records)
+}
+
+/// How many of the incidents planted at these rows are told by an event whose first blame goes to the planted feature.
+pub fn incidents_found_at(planted: &[usize], events: &[serde_json::Value], records: &[Record]) -> usize {
     let entities = records.iter().map(|record| &record.key).collect::<BTreeSet<_>>().len();
     let found = |incident: usize| {
         (incident..).step_by(entities).take(INCIDENT_ROWS).any(|row| {
@@ -34,5 +39,5 @@ pub fn incidents_found(events: &[serde_json::Value], records: &[Record]) -> usiz
             })
         })
     };
-    PLANTED.into_iter().filter(|incident| found(*incident)).count()
+    planted.iter().filter(|incident| found(**incident)).count()
 }

@@ -3,10 +3,13 @@
 // Each test program includes these files and uses its own part of them.
 #![allow(dead_code, unused_imports, unused_macros)]
 
+pub mod alertmanager;
 pub mod broker;
 pub mod daemon;
 pub mod incidents;
+pub mod kube;
 pub mod prometheus;
+pub mod promql;
 pub mod python;
 pub mod records;
 pub mod tools;

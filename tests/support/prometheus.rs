@@ -42,26 +42,43 @@ impl Prometheus {
     /// Starts Prometheus on a port of its own, scraping `http://target/metrics` as job `strayd`. `None` where there
     /// is no Prometheus on this machine.
     pub fn scraping(target: SocketAddr) -> Option<Self> {
-        let binary = binary("prometheus")?;
         let directory = tempfile::tempdir().expect("a temporary folder can be made");
-        let config = directory.path().join("prometheus.yml");
         let text = format!(
-            "global:\n  scrape_interval: {SCRAPE_INTERVAL}\n  scrape_timeout: {SCRAPE_INTERVAL}\nscrape_configs:\n  \
-             - job_name: strayd\n    static_configs:\n      - targets: ['{target}']\n"
+            "global: {{scrape_interval: {SCRAPE_INTERVAL}, scrape_timeout: {SCRAPE_INTERVAL}}}\n{}",
+            scrape_config(target)
         );
-        fs::write(&config, text).expect("the configuration can be written");
+        Self::start(directory, &text)
+    }
+
+    /// The same, with these rules, evaluated once a second; what fires goes to the Alertmanager, again every second.
+    pub fn alerting(target: SocketAddr, rules: &str, alertmanager: SocketAddr) -> Option<Self> {
+        let directory = tempfile::tempdir().expect("a temporary folder can be made");
+        fs::write(directory.path().join("rules.yaml"), rules).expect("the rules can be written");
+        let text = format!(
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\nrule_files: [rules.yaml]\n\
+             alerting: {{alertmanagers: [{{static_configs: [{{targets: ['{alertmanager}']}}]}}]}}\n{}",
+            scrape_config(target)
+        );
+        Self::start(directory, &text)
+    }
+
+    fn start(directory: tempfile::TempDir, config: &str) -> Option<Self> {
+        let binary = binary("prometheus")?;
+        let file = directory.path().join("prometheus.yml");
+        fs::write(&file, config).expect("the configuration can be written");
         let mut child = Command::new(&binary)
-            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--config.file={}", file.display()))
             .arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()))
             // Port 0: the kernel picks a free one, and the log says which.
             .arg("--web.listen-address=127.0.0.1:0")
+            .arg("--rules.alert.resend-delay=1s")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{} does not start: {error}", binary.display()));
         let log = BufReader::new(child.stderr.take().expect("standard error is piped"));
-        match ready_at(log) {
+        match ready_at(log, Some("Server is ready to receive web requests")) {
             Ok(address) => Some(Self { child, address, _directory: directory }),
             Err(log) => {
                 end(&mut child);
@@ -143,9 +160,13 @@ struct RawSample {
     value: (f64, String),
 }
 
-/// The address that the log names, once the server is ready; otherwise the log so far. The rest of the log is read and
-/// thrown away, since a full pipe would stop Prometheus.
-fn ready_at(log: impl BufRead + Send + 'static) -> Result<SocketAddr, String> {
+fn scrape_config(target: SocketAddr) -> String {
+    format!("scrape_configs: [{{job_name: strayd, static_configs: [{{targets: ['{target}']}}]}}]\n")
+}
+
+/// The address that the log names, once this line has come too; otherwise the log so far. The rest of the log is read and
+/// thrown away, since a full pipe would stop the program. Prometheus and Alertmanager say it in the same words.
+pub fn ready_at(log: impl BufRead + Send + 'static, ready: Option<&str>) -> Result<SocketAddr, String> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         for line in log.lines().map_while(Result::ok) {
@@ -153,11 +174,13 @@ fn ready_at(log: impl BufRead + Send + 'static) -> Result<SocketAddr, String> {
         }
     });
     let (deadline, mut seen, mut address) = (Instant::now() + PATIENCE, String::new(), None);
+    let mut is_ready = ready.is_none();
     while let Ok(line) = receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
         if line.contains("msg=\"Listening on\"") {
             address = line.split("address=").nth(1).and_then(|rest| rest.split_whitespace().next()?.parse().ok());
         }
-        if let (Some(address), true) = (address, line.contains("Server is ready to receive web requests")) {
+        is_ready |= ready.is_some_and(|ready| line.contains(ready));
+        if let (Some(address), true) = (address, is_ready) {
             return Ok(address);
         }
         seen.push_str(&line);

@@ -1,0 +1,76 @@
+{{/* The port of config.http.listen. */}}
+{{- define "strayd.port" -}}
+{{- dig "http" "listen" "0.0.0.0:9464" .Values.config | toString | splitList ":" | last | trim -}}
+{{- end -}}
+
+{{/* Whole seconds of a duration as the daemon writes it (25s, 2 m), rounded up; nothing where it is none. */}}
+{{- define "strayd.seconds" -}}
+{{- $text := . | toString | trim -}}
+{{- $number := regexFind "^[0-9]+" $text | default "0" | int64 -}}
+{{- $unit := regexReplaceAll "^[0-9]+\\s*" $text "" -}}
+{{- if eq $unit "us" }}{{ divf $number 1000000 | ceil | int64 }}
+{{- else if eq $unit "ms" }}{{ divf $number 1000 | ceil | int64 }}
+{{- else if eq $unit "s" }}{{ $number }}
+{{- else if eq $unit "m" }}{{ mul $number 60 }}
+{{- else if eq $unit "h" }}{{ mul $number 3600 }}
+{{- else if eq $unit "d" }}{{ mul $number 86400 }}
+{{- end -}}
+{{- end -}}
+
+{{/* The daemon is gone at most 3 s after its deadline; 5 s more are for the kubelet. */}}
+{{- define "strayd.gracePeriod" -}}
+{{- dig "pipeline" "shutdown_deadline" "25s" .Values.config | include "strayd.seconds" | int64 | add 8 -}}
+{{- end -}}
+
+{{/* PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL. */}}
+{{- define "strayd.securityProtocol" -}}
+{{- $transport := .Values.kafka.tls.enabled | ternary "SSL" "PLAINTEXT" -}}
+{{- if .Values.kafka.sasl.mechanism -}}SASL_{{- end -}}{{- $transport -}}
+{{- end -}}
+
+{{/* What `kafka` adds to config.kafka.properties and config.kafka.secrets, as YAML. */}}
+{{- define "strayd.kafkaWiring" -}}
+{{- $properties := dict -}}
+{{- $secrets := dict -}}
+{{- if or .Values.kafka.sasl.mechanism .Values.kafka.tls.enabled -}}
+{{- $_ := set $properties "security.protocol" (include "strayd.securityProtocol" .) -}}
+{{- end -}}
+{{- if .Values.kafka.sasl.mechanism -}}
+{{- $_ := set $properties "sasl.mechanism" .Values.kafka.sasl.mechanism -}}
+{{- $_ := set $secrets "sasl.username" "/run/secrets/strayd/kafka-sasl/username" -}}
+{{- $_ := set $secrets "sasl.password" "/run/secrets/strayd/kafka-sasl/password" -}}
+{{- end -}}
+{{- if include "strayd.hasAuthorities" . -}}
+{{- $_ := set $properties "ssl.ca.location" "/run/secrets/strayd/kafka-tls/ca.crt" -}}
+{{- end -}}
+{{- if and .Values.kafka.tls.enabled .Values.kafka.tls.clientCertificate -}}
+{{- $_ := set $properties "ssl.certificate.location" "/run/secrets/strayd/kafka-tls/tls.crt" -}}
+{{- $_ := set $properties "ssl.key.location" "/run/secrets/strayd/kafka-tls/tls.key" -}}
+{{- end -}}
+{{- dict "properties" $properties "secrets" $secrets | toYaml -}}
+{{- end -}}
+
+{{/* strayd.yaml: `config` as written, with what `kafka` and `gpu` add. */}}
+{{- define "strayd.config" -}}
+{{- $config := deepCopy .Values.config -}}
+{{- $kafka := deepCopy (default dict $config.kafka) -}}
+{{- range $table, $added := include "strayd.kafkaWiring" . | fromYaml -}}
+{{- if $added -}}
+{{- $_ := set $kafka $table (merge (deepCopy (default dict (get $kafka $table))) $added) -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set $config "kafka" $kafka -}}
+{{- if and .Values.gpu.enabled (not (dig "runtime" "device" "" $config)) -}}
+{{- $_ := set $config "runtime" (merge (dict "device" "cuda") (default dict $config.runtime)) -}}
+{{- end -}}
+{{- toYaml $config -}}
+{{- end -}}
+
+{{/* Ports of config.kafka.brokers, as a YAML list. */}}
+{{- define "strayd.kafkaPorts" -}}
+{{- $ports := list -}}
+{{- range splitList "," (dig "kafka" "brokers" "" .Values.config | toString) -}}
+{{- $ports = append $ports (splitList ":" . | last | trim | int) -}}
+{{- end -}}
+{{- concat $ports .Values.networkPolicy.kafkaPorts | uniq | toYaml -}}
+{{- end -}}

@@ -1,0 +1,127 @@
+//! Asks a daemon on this machine how it is: for the health check of a container, which has no other HTTP client.
+
+use std::{
+    io::{self, Read, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    time::{Duration, Instant},
+};
+
+/// Bytes of an answer that are read.
+const ANSWER_BYTES: u64 = 64 * 1024;
+
+/// Why a daemon doesn't count as well.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// Nobody answers.
+    #[error("http://{address}{page} doesn't answer: {cause}")]
+    Silent {
+        /// Who was asked.
+        address: SocketAddr,
+        /// What was asked for.
+        page: &'static str,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The answer is no.
+    #[error("http://{address}{page} says {status}: {body}")]
+    No {
+        /// Who was asked.
+        address: SocketAddr,
+        /// What was asked for.
+        page: &'static str,
+        /// The status line.
+        status: String,
+        /// Why, in the daemon's words.
+        body: String,
+    },
+}
+
+/// Asks for a page and gives its text where the answer is 200. Where the daemon listens on all addresses, the loopback
+/// one is asked.
+///
+/// # Errors
+/// No answer within `patience`, or another one than 200.
+pub fn ask(listen: SocketAddr, page: &'static str, patience: Duration) -> Result<String, ProbeError> {
+    let loopback = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let address = SocketAddr::new(loopback, listen.port());
+    let answer = answer(address, page, patience).map_err(|cause| ProbeError::Silent { address, page, cause })?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.lines().next().unwrap_or_default().to_owned();
+    if status.split_ascii_whitespace().nth(1) == Some("200") {
+        return Ok(body.to_owned());
+    }
+    Err(ProbeError::No { address, page, status, body: body.trim_end().to_owned() })
+}
+
+/// HTTP/1.0, so that the answer comes whole and ends with the connection.
+fn answer(address: SocketAddr, page: &str, patience: Duration) -> io::Result<String> {
+    let until = Instant::now() + patience;
+    let mut stream = TcpStream::connect_timeout(&address, patience)?;
+    stream.set_write_timeout(Some(patience))?;
+    write!(stream, "GET {page} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
+    let (mut answer, mut part) = (Vec::new(), [0; 4096]);
+    loop {
+        // One limit for all, or a byte now and then would keep us for ever.
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        let read = stream.read(&mut part)?;
+        answer.extend_from_slice(&part[..read]);
+        if read == 0 || answer.len() as u64 >= ANSWER_BYTES {
+            return Ok(String::from_utf8_lossy(&answer).into_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, thread};
+
+    use super::*;
+
+    /// A server for one request that answers with this text and keeps the connection for so long.
+    fn server(text: &'static str, keep: Duration) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 1024]);
+            stream.write_all(text.as_bytes()).unwrap();
+            thread::sleep(keep);
+        });
+        address
+    }
+
+    #[test]
+    fn only_an_answer_of_200_is_a_yes() {
+        let yes = server("HTTP/1.0 200 OK\r\nx: y\r\n\r\nwell\n", Duration::ZERO);
+        assert_eq!(ask(yes, "/healthz", Duration::from_secs(5)).unwrap(), "well\n");
+        let no = server("HTTP/1.0 503 Service Unavailable\r\n\r\nno model yet\n", Duration::ZERO);
+        let error = ask(no, "/readyz", Duration::from_secs(5)).unwrap_err().to_string();
+        assert!(error.ends_with("/readyz says HTTP/1.0 503 Service Unavailable: no model yet"), "{error}");
+        let other = server("SSH-2.0-OpenSSH_9.2\r\n", Duration::ZERO);
+        assert!(matches!(ask(other, "/healthz", Duration::from_secs(5)), Err(ProbeError::No { .. })));
+    }
+
+    #[test]
+    fn who_listens_on_all_addresses_is_asked_on_the_loopback_one() {
+        let port = server("HTTP/1.0 200 OK\r\n\r\n", Duration::ZERO).port();
+        ask(SocketAddr::from(([0, 0, 0, 0], port)), "/healthz", Duration::from_secs(5)).unwrap();
+    }
+
+    #[test]
+    fn who_does_not_answer_in_time_is_not_well() {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        assert!(matches!(ask(address, "/healthz", Duration::from_secs(5)), Err(ProbeError::Silent { .. })));
+        let slow = server("HTTP/1.0 200", Duration::from_secs(60));
+        let start = Instant::now();
+        assert!(matches!(ask(slow, "/healthz", Duration::from_millis(100)), Err(ProbeError::Silent { .. })));
+        assert!(start.elapsed() < Duration::from_secs(30));
+    }
+}

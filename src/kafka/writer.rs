@@ -1,0 +1,110 @@
+//! Writes records into the input topic, as a gateway of sensors would: for `strayd gen`.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rdkafka::{
+    ClientContext,
+    error::{KafkaError as ClientError, RDKafkaErrorCode},
+    producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext},
+};
+
+use super::{KafkaError, embedded::Fed, settings};
+use crate::config::settings::KafkaSettings;
+
+/// What became of the records so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Acknowledged by the broker.
+    pub acknowledged: u64,
+    /// Lost.
+    pub refused: u64,
+    /// Why the first one was lost.
+    pub reason: Option<String>,
+}
+
+#[derive(Default)]
+struct Context {
+    written: Mutex<Written>,
+}
+
+impl Context {
+    fn written(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientContext for Context {
+    fn error(&self, error: ClientError, reason: &str) {
+        tracing::warn!(%error, reason, "the broker can't be used");
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, _: ()) {
+        let mut written = self.written();
+        match result {
+            Ok(_) => written.acknowledged += 1,
+            Err((error, _)) => {
+                written.refused += 1;
+                if written.reason.is_none() {
+                    tracing::error!(%error, "a record was refused");
+                    written.reason = Some(error.to_string());
+                }
+            }
+        }
+    }
+}
+
+/// A producer for the input topic, with all of `kafka.properties` and `kafka.secrets`. It waits for a broker that is
+/// away as long as it takes.
+pub struct RecordWriter {
+    producer: BaseProducer<Context>,
+    topic: String,
+}
+
+impl RecordWriter {
+    /// Connects in the background.
+    ///
+    /// # Errors
+    /// The settings can't be used.
+    pub fn connect(settings: &KafkaSettings) -> Result<Self, KafkaError> {
+        let producer = settings::producer(settings)?.create_with_context(Context::default())?;
+        Ok(Self { producer, topic: settings.input_topic.clone() })
+    }
+
+    /// Puts one record into the producer's buffer; `false` where that is full.
+    ///
+    /// # Errors
+    /// The record can't be sent at all.
+    pub fn offer(&self, fed: &Fed<'_>) -> Result<bool, KafkaError> {
+        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&self.topic);
+        (record.key, record.payload) = (fed.key, fed.payload);
+        (record.partition, record.timestamp) = (fed.partition, fed.timestamp_ms);
+        let sent = self.producer.send(record);
+        self.producer.poll(Duration::ZERO);
+        match sent {
+            Ok(()) => Ok(true),
+            Err((error, _)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => Ok(false),
+            Err((error, _)) => Err(error.into()),
+        }
+    }
+
+    /// Waits until the broker has everything, or for this long.
+    ///
+    /// # Errors
+    /// It has not.
+    pub fn flush(&self, wait: Duration) -> Result<(), KafkaError> {
+        Ok(self.producer.flush(wait)?)
+    }
+
+    /// What became of the records so far.
+    pub fn written(&self) -> Written {
+        self.producer.poll(Duration::ZERO);
+        self.producer.context().written().clone()
+    }
+}

@@ -1,0 +1,20 @@
+//! What a batch did.
+
+/// What a batch did, for the metrics.
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
+pub struct BatchReport {
+    /// Rows scored.
+    pub rows: usize,
+    /// Seconds in the model.
+    pub score_seconds: f64,
+    /// Seconds in the judge.
+    pub judge_seconds: f64,
+    /// Incidents that began.
+    pub incidents_opened: u64,
+    /// Values that were imputed.
+    pub imputed_values: u64,
+    /// Entities that made room for others.
+    pub evicted: u64,
+    /// Score of the last row.
+    pub last_score: Option<f64>,
+}

@@ -1,0 +1,110 @@
+//! Following the registry's pointer: a thread of its own looks for another model, loads it, runs its golden rows, and
+//! hands it over ready for work. The record's way is never held up by a disk or by ONNX Runtime.
+
+use std::{
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel},
+    },
+    thread::Scope,
+};
+
+use super::{
+    prepared::Prepared,
+    run::RunError,
+};
+use crate::{config::settings::Settings, detect::Scorers, model::registry::Registry};
+
+/// What the follower found.
+pub(super) enum News {
+    /// Another model is in use from now on.
+    Model(Box<Prepared>),
+    /// The registry names a model that can't be used, or can't be read; told once until that changes.
+    Failed(String),
+}
+
+/// The other end of the follower's thread; it stops when this is dropped.
+pub(super) struct Follower {
+    news: Receiver<News>,
+    /// Never sends: that it goes away is the signal.
+    #[expect(dead_code, reason = "kept for its end")]
+    stop: Sender<()>,
+}
+
+impl Follower {
+    /// Starts to follow `registry` from the model `version`, which is in use now.
+    pub(super) fn start<'scope, 'env>(
+        scope: &'scope Scope<'scope, 'env>,
+        registry: Registry,
+        version: String,
+        (settings, scorers): (&'env Settings, &'env dyn Scorers),
+    ) -> Result<Self, RunError> {
+        let (stop, stopped) = channel();
+        // One model waits at most: whoever is late shall not find a queue of old ones.
+        let (sender, news) = sync_channel(1);
+        let mut watch = Watch { registry, version, told: None, settings, scorers };
+        let follow = move || {
+            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(settings.model.poll_interval) {
+                if !watch.look(&sender) {
+                    return;
+                }
+            }
+        };
+        std::thread::Builder::new().name("registry".to_owned()).spawn_scoped(scope, follow).map_err(RunError::Thread)?;
+        Ok(Self { news, stop })
+    }
+
+    /// What was found since the last look.
+    pub(super) fn news(&self) -> Option<News> {
+        self.news.try_recv().ok()
+    }
+}
+
+/// The follower's own side.
+struct Watch<'a> {
+    registry: Registry,
+    /// The model that was handed over last.
+    version: String,
+    /// The failure that was told last.
+    told: Option<String>,
+    settings: &'a Settings,
+    scorers: &'a dyn Scorers,
+}
+
+impl Watch<'_> {
+    /// Looks once; false when nobody listens any more.
+    fn look(&mut self, news: &SyncSender<News>) -> bool {
+        match self.another() {
+            Ok(None) => {
+                self.told = None;
+                true
+            }
+            Ok(Some(prepared)) => {
+                self.told = None;
+                self.version.clone_from(&prepared.model().version);
+                news.send(News::Model(Box::new(prepared))).is_ok()
+            }
+            Err(error) if self.told.as_ref() == Some(&error) => true,
+            Err(error) => {
+                self.told = Some(error.clone());
+                news.send(News::Failed(error)).is_ok()
+            }
+        }
+    }
+
+    /// The model that the registry points to, if it is another one than that in use.
+    fn another(&self) -> Result<Option<Prepared>, String> {
+        let named = self.registry.current_version().map_err(|error| error.to_string())?;
+        // A registry that was emptied is no reason to stop scoring.
+        if named.is_none_or(|version| version == self.version) {
+            return Ok(None);
+        }
+        let Some(model) = self.registry.current().map_err(|error| error.to_string())? else { return Ok(None) };
+        if model.version == self.version {
+            return Ok(None);
+        }
+        let version = model.version.clone();
+        let prepared = Prepared::new(Arc::new(model), self.settings, self.scorers);
+        prepared.map(Some).map_err(|error| format!("model {version}: {error}"))
+    }
+}

@@ -1,0 +1,280 @@
+//! The learning loop: rows judged normal are kept, and when it is time or somebody asks, a new model is trained on them on
+//! a thread of its own, weighed against the one in use, and stored. Who follows the registry takes it up from there; this
+//! process does so too, and in no other way.
+
+use std::{
+    sync::mpsc::Receiver,
+    time::{Duration, Instant},
+};
+
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use super::{
+    run::{Parts, now, now_ms},
+    schedule::Schedule,
+    scoring::Scoring,
+    training::{Training, TrainingState},
+};
+use crate::{
+    config::settings::{Settings, TimestampFormat},
+    model::{Model, ModelError, metadata::Provenance, registry::Registry},
+    record::timestamp,
+    telemetry::TrainingOutcome,
+    train::{
+        gate::{Contest, GateError, GateReport},
+        recent::{Bounds, KeptOut, RecentSample},
+        recipe::{Recipe, TrainError},
+        sample::SampleRecord,
+        withheld::Withheld,
+    },
+};
+
+/// Time between two looks at the clock, the requests and the training.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// What the learning loop needs.
+pub struct Learning {
+    /// How to train.
+    pub recipe: Recipe,
+    /// Where models are kept.
+    pub registry: Registry,
+    /// Who asks for a model.
+    pub requests: Receiver<Request>,
+    /// Seed of the schedule's jitter.
+    pub seed: u64,
+}
+
+/// Somebody wants a new model now.
+pub struct Request {
+    /// Where the answer goes.
+    pub reply: oneshot::Sender<Answer>,
+}
+
+/// What becomes of a request.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Answer {
+    /// Training began.
+    Started {
+        /// Rows in the sample.
+        rows: usize,
+        /// Entities in it.
+        entities: usize,
+    },
+    /// A training is under way.
+    Busy,
+    /// The sample is too small.
+    TooFewRows {
+        /// Rows in it.
+        rows: usize,
+        /// Rows needed.
+        need: usize,
+    },
+    /// The training thread could not be started.
+    Failed {
+        /// Why.
+        error: String,
+    },
+}
+
+/// Why a retraining gave no model.
+#[derive(Debug, thiserror::Error)]
+enum LearnError {
+    #[error("{0}")]
+    Train(#[from] TrainError),
+    #[error("{0}")]
+    Gate(#[from] GateError),
+    #[error("{0}")]
+    Registry(#[from] ModelError),
+}
+
+/// How a retraining ended.
+enum Lesson {
+    /// The new model is stored and in use.
+    Learned(Box<Model>),
+    /// It is stored, but the one in use is kept.
+    Refused(Box<Model>, GateReport),
+}
+
+struct Run {
+    training: Training<Result<Lesson, LearnError>>,
+    since: Instant,
+}
+
+/// The learning loop of one run.
+pub(super) struct Learner {
+    learning: Learning,
+    schedule: Schedule,
+    due_ms: Option<i64>,
+    need: usize,
+    /// Rows kept out of the sample that the metrics know of.
+    told: [u64; KeptOut::ALL.len()],
+    run: Option<Run>,
+    looked: Instant,
+}
+
+impl Learner {
+    /// Begins with the model in use.
+    pub(super) fn new(learning: Learning, settings: &Settings, parts: &Parts<'_>, scoring: &mut Scoring) -> Self {
+        let training = &settings.training;
+        scoring.keep_sample(Bounds::new(training.sample_rows, training.window));
+        let mut learner = Self {
+            schedule: Schedule::new(training.schedule.clone(), learning.seed),
+            due_ms: None,
+            // A full sample gives way by whole chunks, so it holds a little less than its bound.
+            need: training.rows.min(training.sample_rows / 4 * 3),
+            told: [0; KeptOut::ALL.len()],
+            run: None,
+            looked: Instant::now(),
+            learning,
+        };
+        learner.put_off(parts, created_ms(scoring.model()));
+        learner
+    }
+
+    /// Another model is in use: the next one is due an interval after it was taken up.
+    pub(super) fn swapped(&mut self, parts: &Parts<'_>) {
+        self.put_off(parts, Some(now_ms()));
+    }
+
+    fn put_off(&mut self, parts: &Parts<'_>, last_ms: Option<i64>) {
+        self.due_ms = self.schedule.next(now_ms(), last_ms);
+        parts.metrics.training_due(self.due_ms.map(|due| due.div_euclid(1000)));
+    }
+
+    /// Looks whether a training is due, asked for, or over.
+    pub(super) fn tend(&mut self, parts: &mut Parts<'_>, scoring: &mut Scoring) {
+        if self.looked.elapsed() < LOOK_EVERY {
+            return;
+        }
+        self.looked = Instant::now();
+        self.look_at_training(parts);
+        let Some(sample) = scoring.sample() else { return };
+        self.tell_sample(parts, sample);
+        while let Ok(request) = self.learning.requests.try_recv() {
+            // Whoever has stopped waiting was told so, and must not find a training that nobody asked for.
+            if !request.reply.is_closed() {
+                let answer = self.answer(parts, sample);
+                let _ = request.reply.send(answer);
+            }
+        }
+        let due = self.due_ms.is_some_and(|due| now_ms() >= due);
+        if due && self.run.is_none() && sample.counts().rows >= self.need
+            && let Err(error) = self.begin(parts, sample)
+        {
+            parts.metrics.training_failed(&error.to_string());
+            self.put_off(parts, Some(now_ms()));
+        }
+    }
+
+    fn tell_sample(&mut self, parts: &Parts<'_>, sample: &RecentSample) {
+        let counts = sample.counts();
+        parts.metrics.training_sample(counts.rows, counts.entities);
+        for (reason, (now, told)) in KeptOut::ALL.into_iter().zip(counts.kept_out.into_iter().zip(&mut self.told)) {
+            parts.metrics.kept_out(reason, now - *told);
+            *told = now;
+        }
+    }
+
+    fn answer(&mut self, parts: &mut Parts<'_>, sample: &RecentSample) -> Answer {
+        let (rows, need) = (sample.counts().rows, self.need);
+        if self.run.is_some() {
+            return Answer::Busy;
+        }
+        if rows < need {
+            return Answer::TooFewRows { rows, need };
+        }
+        match self.begin(parts, sample) {
+            Ok(()) => Answer::Started { rows, entities: sample.counts().entities },
+            Err(error) => Answer::Failed { error: error.to_string() },
+        }
+    }
+
+    fn begin(&mut self, parts: &mut Parts<'_>, sample: &RecentSample) -> std::io::Result<()> {
+        let recipe = Recipe { created: now(), ..self.learning.recipe.clone() };
+        let registry = self.learning.registry.clone();
+        let sample = sample.snapshot();
+        parts.metrics.training_started(sample.len());
+        let training = Training::start(move |progress| learn(&recipe, &registry, sample, progress))?;
+        self.run = Some(Run { training, since: Instant::now() });
+        Ok(())
+    }
+
+    fn look_at_training(&mut self, parts: &mut Parts<'_>) {
+        let Some(run) = &mut self.run else { return };
+        let result = match run.training.state() {
+            TrainingState::Running(reports) => {
+                for report in &reports {
+                    parts.metrics.training_epoch(report.epoch, report.training_loss, report.validation_loss);
+                    (parts.progress)(report);
+                }
+                return;
+            }
+            TrainingState::Done(result) => result.unwrap_or(Err(LearnError::Train(TrainError::Panicked))),
+        };
+        let took = run.since.elapsed();
+        self.run = None;
+        match result {
+            Ok(Lesson::Learned(model)) => {
+                parts.metrics.training_finished(&outcome(&model, took));
+                tracing::info!(model = model.version, "model stored and in use from the next look at the registry");
+            }
+            Ok(Lesson::Refused(model, report)) => {
+                let why = format!("{} (model {}, kept in the registry)", report.explanation(), model.version);
+                parts.metrics.training_refused(&report.reasons(), &why);
+                parts.board.set_last_error(format!("the gate refused a new model: {why}"));
+            }
+            Err(error) => {
+                parts.metrics.training_failed(&error.to_string());
+                parts.board.set_last_error(error.to_string());
+            }
+        }
+        // A model that was stored puts it off once more when it is taken up.
+        self.put_off(parts, Some(now_ms()));
+    }
+}
+
+/// Trains, weighs, stores: everything that happens on the trainer's thread.
+fn learn(
+    recipe: &Recipe,
+    registry: &Registry,
+    sample: Vec<SampleRecord>,
+    progress: &mut super::training::Progress<'_>,
+) -> Result<Lesson, LearnError> {
+    let in_use = registry.current()?;
+    let parent = in_use.as_ref().map(|model| model.version.clone());
+    let recipe = Recipe { parent: parent.clone(), ..recipe.clone() };
+    let gate = &recipe.settings.training.gate;
+    let origin = in_use.as_ref().map(|model| &model.metadata.provenance);
+    let Withheld { training, withheld } = Withheld::split(sample, gate.withheld, &recipe.source, origin);
+    let candidate = recipe.train_candidate(&training, progress)?;
+    let contest = Contest {
+        candidate: &candidate,
+        current: in_use.as_ref(),
+        withheld: &withheld,
+        settings: &recipe.settings,
+        scorers: &*recipe.scorers,
+    };
+    let report = contest.judge()?;
+    report.checks.iter().for_each(|check| tracing::info!(passed = check.passed, "gate: {}", check.sentence));
+    let model = Box::new(candidate.model);
+    if report.passed() {
+        registry.publish(&model, parent.as_deref())?;
+        return Ok(Lesson::Learned(model));
+    }
+    let reasons: Vec<String> = report.checks.iter().filter(|check| !check.passed).map(|c| c.sentence.clone()).collect();
+    registry.keep_refused(&model, parent.as_deref(), &reasons)?;
+    Ok(Lesson::Refused(model, report))
+}
+
+fn outcome(model: &Model, took: Duration) -> TrainingOutcome {
+    let Provenance { epochs, training_loss, validation_loss, .. } = model.metadata.provenance;
+    TrainingOutcome { epochs, training_loss, validation_loss, took }
+}
+
+/// When a model was made, milliseconds since the epoch.
+fn created_ms(model: &Model) -> Option<i64> {
+    let created = timestamp::from_text(&model.metadata.provenance.created, TimestampFormat::Rfc3339);
+    created.ok().map(|us| us.div_euclid(1000))
+}

@@ -1,0 +1,60 @@
+//! A model made ready for work: loaded, its golden rows run, its limit derived. Made on any thread, so that the record's
+//! way has only to take it up.
+
+use std::sync::Arc;
+
+use super::{observed::Context, scoring::ScoringError};
+use crate::{
+    config::settings::Settings,
+    detect::{Scorer, Scorers, explain::Explainer, judge::Judge},
+    model::Model,
+    record::{
+        decode::{JsonDecoder, Schema},
+        features::FeatureEncoder,
+    },
+};
+
+/// A model made ready for work, and all that belongs to it alone.
+pub struct Prepared {
+    pub(super) context: Context,
+    pub(super) scorer: Box<dyn Scorer>,
+    pub(super) decoder: JsonDecoder,
+    pub(super) encoder: FeatureEncoder,
+}
+
+impl Prepared {
+    /// Loads `model`, runs its golden rows, and derives the limit from the configured budget.
+    pub fn new(model: Arc<Model>, settings: &Settings, scorers: &dyn Scorers) -> Result<Self, ScoringError> {
+        let metadata = &model.metadata;
+        let scorer = scorers.scorer(&model)?;
+        let limit = metadata.calibration.limit(&settings.judging.budget)?;
+        let impute = metadata.columns.iter().map(|column| column.impute).collect();
+        let encoder = FeatureEncoder::new(&metadata.features, impute, settings.record.max_missing)?;
+        let decoder = JsonDecoder::new(Schema::new(&metadata.features, &settings.record));
+        let context = Context {
+            judge: Judge::new(metadata, limit),
+            explainer: Explainer::new(metadata),
+            topic: settings.kafka.input_topic.clone(),
+            top_features: settings.judging.top_features,
+            model,
+        };
+        Ok(Self { context, scorer, decoder, encoder })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.context.model
+    }
+
+    /// Columns of a row.
+    pub(super) fn width(&self) -> usize {
+        self.context.model.metadata.columns.len()
+    }
+
+    /// Whether rows of the other model mean the same here: the same features in the same columns.
+    pub(super) fn has_the_rows_of(&self, other: &Self) -> bool {
+        let (ours, theirs) = (&self.context.model.metadata, &other.context.model.metadata);
+        ours.features == theirs.features
+            && ours.columns.iter().map(|column| &column.name).eq(theirs.columns.iter().map(|column| &column.name))
+    }
+}

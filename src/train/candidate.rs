@@ -1,0 +1,101 @@
+//! A model with what it takes to test it: the trainer's own network, and principal components of the same rows.
+
+use std::ops::ControlFlow;
+
+use super::{
+    EpochReport, Network,
+    assemble::architecture,
+    held_back::HeldBack,
+    principal_components,
+    recipe::{Draft, Recipe, TrainError, constant_columns, disconnect},
+    sample::{SampleRecord, SampleRows},
+    split::Split,
+};
+use crate::{
+    config::settings::{NetworkKind, Settings},
+    model::{Model, metadata::GraphOrigin},
+};
+
+/// A model that a [gate](super::gate) has to let through.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// The model.
+    pub model: Model,
+    /// The networks that its graph was written from; none where another tool made the graph.
+    pub networks: Vec<Network<f32>>,
+    /// Smallest and largest value that the networks are given, in scaled units.
+    pub input_clip: Option<(f32, f32)>,
+    /// Principal components of the same fitted rows with the same scaling, window, code size, residual statistics and
+    /// calibration; `None` where the model consists of them, where another tool made the graph, or where so few values vary
+    /// that no code is smaller.
+    pub yardstick: Option<Model>,
+}
+
+impl Recipe {
+    /// Trains on `sample` as [`Recipe::train`] does, and keeps what the gate needs.
+    pub fn train_candidate(
+        &self,
+        sample: &[SampleRecord],
+        progress: &mut dyn FnMut(&EpochReport) -> ControlFlow<()>,
+    ) -> Result<Candidate, TrainError> {
+        let rows = SampleRows::decode(sample, &self.settings.record)?;
+        let split = Split::new(&rows, self.settings.preset, &self.settings.training)?;
+        let decided = self.decided(&rows, &split);
+        let (model, draft) = decided.train_on(sample, &rows, &split, progress)?;
+        let yardstick = decided.yardstick(&draft, sample, (&rows, &split))?;
+        Ok(Candidate { model, networks: draft.networks, input_clip: decided.input_clip(), yardstick })
+    }
+
+    /// The finished model, and what was fitted.
+    pub(super) fn train_on(
+        &self,
+        sample: &[SampleRecord],
+        rows: &SampleRows,
+        split: &Split,
+        progress: &mut dyn FnMut(&EpochReport) -> ControlFlow<()>,
+    ) -> Result<(Model, Draft), TrainError> {
+        let draft = self.draft(rows, split, progress)?;
+        let model = self.finish(&draft, sample, (rows, split))?;
+        Ok((model, draft))
+    }
+
+    /// Describes a draft by its held-back rows.
+    fn finish(
+        &self,
+        draft: &Draft,
+        sample: &[SampleRecord],
+        (rows, split): (&SampleRows, &Split),
+    ) -> Result<Model, TrainError> {
+        let mut metadata = self.metadata(draft, rows, sample);
+        metadata.provenance.fitted_rows = split.fitted.len();
+        metadata.provenance.held_back_rows = split.held_back.len();
+        let mut scorer = self.scorers.scorer(&self.assemble(draft, metadata.clone())?)?;
+        HeldBack::score(scorer.as_mut(), rows, split)?.describe(&mut metadata, self.residuals())?;
+        self.assemble(draft, metadata)
+    }
+
+    fn yardstick(
+        &self,
+        draft: &Draft,
+        sample: &[SampleRecord],
+        (rows, split): (&SampleRows, &Split),
+    ) -> Result<Option<Model>, TrainError> {
+        let Some(network) = draft.networks.first() else { return Ok(None) };
+        let constant = constant_columns(&draft.columns);
+        let inputs = (draft.columns.len() - constant.len()) * self.settings.training.window;
+        if self.settings.training.network.kind == Some(NetworkKind::Pca) || inputs < 2 {
+            return Ok(None);
+        }
+        // A linear code as wide as the input would rebuild every row, so that none could stand out.
+        let code = if network.code_size() < inputs { network.code_size() } else { inputs / 2 };
+        let fitted = split.matrix(rows, &draft.columns, self.input_clip(), &split.fitted);
+        let mut components = principal_components(fitted.view(), code)?;
+        disconnect(&mut components, &constant, draft.columns.len());
+        let mut settings = Settings::clone(&self.settings);
+        (settings.training.network.kind, settings.training.network.members) = (Some(NetworkKind::Pca), 1);
+        let networks = vec![components];
+        let origin = GraphOrigin::Strayd { architecture: architecture(&settings.training.network, &networks) };
+        let pca = Draft { columns: draft.columns.clone(), networks, origin, epochs: 0, losses: (0.0, 0.0) };
+        Self { settings: settings.into(), ..self.clone() }.finish(&pca, sample, (rows, split)).map(Some)
+    }
+}
