@@ -23,6 +23,7 @@ pub mod raw_features;
 mod schema;
 pub mod settings;
 mod settings_runtime;
+mod settings_training;
 mod shape;
 mod table;
 pub mod units;

@@ -12,6 +12,7 @@ pub mod incidents;
 pub mod learning;
 mod lesson;
 pub mod observed;
+mod open_batch;
 pub mod prepared;
 pub mod run;
 pub mod schedule;

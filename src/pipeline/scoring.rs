@@ -1,6 +1,6 @@
 //! Scoring: a record becomes a row, its entity's window joins the batch, and the batch is scored and judged as one.
 
-use std::{ops::Range, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use super::{
     Observer, Unscored,
@@ -8,13 +8,14 @@ use super::{
     entities::EntityState,
     incidents::{Began, Incidents, OpenNow},
     observed::Observed,
+    open_batch::OpenBatch,
     prepared::Prepared,
 };
 use crate::{
     config::settings::Settings,
     detect::{LoadError, ScoreError, calibrate::CalibrationError, explain::JudgedRow, incident::IncidentChange},
     model::Model,
-    record::{DecodedRecord, Position, RawRecord, RecordError, features::EncoderError},
+    record::{DecodedRecord, RawRecord, RecordError, features::EncoderError},
     stream::window::Entities,
     telemetry::Metrics,
     train::recent::{Bounds, Offered, RecentSample, Standing},
@@ -55,29 +56,6 @@ pub enum End {
     DeadLetter(RecordError),
 }
 
-/// One row of the open batch.
-struct Pending {
-    position: Position,
-    entity: u32,
-    time_us: i64,
-    timestamp_ms: Option<i64>,
-    /// Where key and payload stand in [`Scoring::raw`]: a record that turns out unscorable goes on as it came.
-    key: Option<Range<usize>>,
-    payload: Range<usize>,
-}
-
-impl Pending {
-    /// The record as it came.
-    fn lend<'a>(&self, raw: &'a [u8]) -> RawRecord<'a> {
-        RawRecord {
-            position: self.position,
-            timestamp_ms: self.timestamp_ms,
-            key: self.key.clone().map(|key| &raw[key]),
-            payload: Some(&raw[self.payload.clone()]),
-        }
-    }
-}
-
 /// The scoring stage: one owner, one thread, one session.
 pub struct Scoring {
     model: Prepared,
@@ -90,13 +68,7 @@ pub struct Scoring {
     sample: Option<RecentSample>,
     decoded: DecodedRecord,
     row: Vec<f32>,
-    /// Windows of the open batch, `rows * window * columns`.
-    windows: Vec<f32>,
-    /// Marks of the newest rows of the open batch, `rows * columns`.
-    imputed: Vec<bool>,
-    pending: Vec<Pending>,
-    /// Keys and payloads of the open batch.
-    raw: Vec<u8>,
+    batch: OpenBatch,
     residuals: Vec<f32>,
     /// Scores of the last batch.
     scores: Vec<f64>,
@@ -120,10 +92,7 @@ impl Scoring {
             sample: None,
             decoded: DecodedRecord::default(),
             row: vec![0.0; width],
-            windows: Vec::with_capacity(rows * width * model.context.model.metadata.window),
-            imputed: Vec::with_capacity(rows * width),
-            pending: Vec::with_capacity(rows),
-            raw: Vec::new(),
+            batch: OpenBatch::new(rows, width, width * model.context.model.metadata.window),
             residuals: Vec::new(),
             scores: Vec::with_capacity(rows),
             capacity: rows,
@@ -149,7 +118,7 @@ impl Scoring {
     /// Takes up another model and gives the old one back; the open batch must be empty. Windows are kept where rows mean
     /// the same; running statistics begin anew, as they are in the old model's units; incidents stay open.
     pub fn swap(&mut self, model: Prepared) -> Prepared {
-        assert!(self.pending.is_empty(), "rows of the open batch belong to the old model");
+        assert!(self.batch.is_empty(), "rows of the open batch belong to the old model");
         self.generation += 1;
         if !model.has_the_rows_of(&self.model) {
             self.rows_since = self.generation;
@@ -171,14 +140,14 @@ impl Scoring {
 
     /// Rows in the open batch.
     pub fn pending(&self) -> usize {
-        self.pending.len()
+        self.batch.len()
     }
 
     /// How many more records may be taken before the open batch has to be flushed. Not more than there may be entities:
     /// so many others can make an entity give way, and one of the open batch must not.
     pub fn room(&self) -> usize {
-        let taken = if self.pending.is_empty() { 0 } else { self.taken };
-        (self.capacity - self.pending.len()).min(self.max_entities - taken)
+        let taken = if self.batch.is_empty() { 0 } else { self.taken };
+        (self.capacity - self.batch.len()).min(self.max_entities - taken)
     }
 
     /// Entities known.
@@ -219,7 +188,7 @@ impl Scoring {
     /// Fills windows from a record without scoring it: the sample that the model was trained on, at a cold start.
     pub fn prime(&mut self, raw: &RawRecord<'_>) -> Result<(), RecordError> {
         self.admit(raw)?;
-        self.clear();
+        self.batch.clear();
         self.imputed_values = 0;
         Ok(())
     }
@@ -230,7 +199,7 @@ impl Scoring {
         observer: &mut dyn Observer,
         ends: &mut dyn FnMut(&RawRecord<'_>, End),
     ) -> Result<BatchReport, ScoringError> {
-        let rows = self.pending.len();
+        let rows = self.batch.len();
         let mut report = BatchReport {
             rows,
             imputed_values: std::mem::take(&mut self.imputed_values),
@@ -242,14 +211,14 @@ impl Scoring {
         }
         self.scores.clear();
         let started = Instant::now();
-        self.model.scorer.score(&self.windows, rows, &mut self.residuals)?;
+        self.model.scorer.score(&self.batch.windows, rows, &mut self.residuals)?;
         report.score_seconds = started.elapsed().as_secs_f64();
         for index in 0..rows {
             let end = self.judge(index, observer, &mut report);
-            ends(&self.pending[index].lend(&self.raw), end);
+            ends(&self.batch.lend(index), end);
         }
         report.judge_seconds = started.elapsed().as_secs_f64() - report.score_seconds;
-        self.clear();
+        self.batch.clear();
         Ok(report)
     }
 
@@ -257,7 +226,7 @@ impl Scoring {
     fn admit(&mut self, raw: &RawRecord<'_>) -> Result<bool, RecordError> {
         self.model.decoder.decode(raw, &mut self.decoded)?;
         let (rows, width) = (self.model.context.model.metadata.window, self.row.len());
-        self.taken = if self.pending.is_empty() { 1 } else { self.taken + 1 };
+        self.taken = if self.batch.is_empty() { 1 } else { self.taken + 1 };
         let touched = self.entities.touch(&self.decoded.entity, || EntityState::new(rows, width, self.generation));
         let index = touched.index;
         if touched.evicted.is_some() {
@@ -265,50 +234,45 @@ impl Scoring {
             // Whoever made room stood in this place.
             self.incidents.ended(index);
         }
-        let marks = self.imputed.len();
-        self.imputed.resize(marks + width, false);
+        let marks = self.batch.imputed.len();
+        self.batch.imputed.resize(marks + width, false);
         let state = self.entities.get_mut(index).expect("the entity was entered above");
         state.partition = raw.position.partition;
         if state.generation != self.generation {
             state.renew((rows, width), self.generation, state.generation >= self.rows_since);
         }
-        let encoded =
-            self.model.encoder.encode(&self.decoded, &mut state.counters, &mut self.row, &mut self.imputed[marks..]);
+        let encoded = self.model.encoder.encode(
+            &self.decoded,
+            &mut state.counters,
+            &mut self.row,
+            &mut self.batch.imputed[marks..],
+        );
         if let Err(error) = encoded {
-            self.imputed.truncate(marks);
+            self.batch.imputed.truncate(marks);
             return Err(error);
         }
-        state.window.push(&self.row, &self.imputed[marks..]);
+        state.window.push(&self.row, &self.batch.imputed[marks..]);
         if !state.window.is_full() {
-            self.imputed.truncate(marks);
+            self.batch.imputed.truncate(marks);
             return Ok(false);
         }
-        self.imputed_values += self.imputed[marks..].iter().filter(|mark| **mark).count() as u64;
-        let start = self.windows.len();
-        self.windows.resize(start + rows * width, 0.0);
-        state.window.copy_into(&mut self.windows[start..]);
-        let key = raw.key.map(|key| append(&mut self.raw, key));
-        let payload = append(&mut self.raw, raw.payload.unwrap_or_default());
-        self.pending.push(Pending {
-            position: raw.position,
-            entity: index,
-            time_us: self.decoded.time_us,
-            timestamp_ms: raw.timestamp_ms,
-            key,
-            payload,
-        });
+        self.imputed_values += self.batch.imputed[marks..].iter().filter(|mark| **mark).count() as u64;
+        let start = self.batch.windows.len();
+        self.batch.windows.resize(start + rows * width, 0.0);
+        state.window.copy_into(&mut self.batch.windows[start..]);
+        self.batch.push(raw, index, self.decoded.time_us);
         Ok(true)
     }
 
     fn judge(&mut self, index: usize, observer: &mut dyn Observer, report: &mut BatchReport) -> End {
         let width = self.row.len();
         let context = &self.model.context;
-        let pending = &self.pending[index];
+        let pending = &self.batch.pending[index];
         let newest = (index + 1) * width * context.model.metadata.window;
         let row = JudgedRow {
-            row: &self.windows[newest - width..newest],
+            row: &self.batch.windows[newest - width..newest],
             residuals: &self.residuals[index * width..(index + 1) * width],
-            imputed: &self.imputed[index * width..(index + 1) * width],
+            imputed: &self.batch.imputed[index * width..(index + 1) * width],
         };
         let entity = self.entities.name(pending.entity).map(Arc::clone).unwrap_or_default();
         let state =
@@ -340,12 +304,8 @@ impl Scoring {
             IncidentChange::None => {}
         }
         if let Some(sample) = &mut self.sample {
-            let standing = match (judged.anomalous, state.incident.open()) {
-                (true, _) => Standing::Anomalous,
-                (false, Some(_)) => Standing::InIncident,
-                (false, None) => Standing::Normal,
-            };
-            let (raw, time_us, imputed) = (pending.lend(&self.raw), pending.time_us, row.imputed);
+            let standing = standing(judged.anomalous, state);
+            let (raw, time_us, imputed) = (self.batch.lend(index), pending.time_us, row.imputed);
             sample.offer(&Offered { raw, slot: pending.entity, entity: &entity, time_us, standing, imputed });
         }
         let observed = Observed {
@@ -373,37 +333,23 @@ impl Scoring {
     /// Takes the rows of these partitions out of the open batch, as if they had not come.
     pub fn drop_pending(&mut self, partitions: &[i32]) {
         let width = self.row.len();
-        let window = width * self.model.context.model.metadata.window;
-        let gone = |pending: &Pending| partitions.contains(&pending.position.partition);
-        let kept: Vec<usize> = (0..self.pending.len()).filter(|index| !gone(&self.pending[*index])).collect();
-        for (to, from) in kept.iter().enumerate() {
-            self.windows.copy_within(from * window..(from + 1) * window, to * window);
-            self.imputed.copy_within(from * width..(from + 1) * width, to * width);
-        }
-        self.windows.truncate(kept.len() * window);
-        self.imputed.truncate(kept.len() * width);
-        self.pending.retain(|pending| !gone(pending));
+        self.batch.drop_partitions(partitions, (width, width * self.model.context.model.metadata.window));
     }
 
     /// Forgets the entities whose records come from these partitions. The open batch must be empty.
     pub fn forget(&mut self, partitions: &[i32]) {
-        assert!(self.pending.is_empty(), "an entity of the open batch can't be forgotten");
+        assert!(self.batch.is_empty(), "an entity of the open batch can't be forgotten");
         self.sample.iter_mut().for_each(|sample| sample.forget(partitions));
         self.entities.retain(|_, state| !partitions.contains(&state.partition));
         self.incidents.retain(&self.entities);
     }
-
-    fn clear(&mut self) {
-        self.windows.clear();
-        self.imputed.clear();
-        self.pending.clear();
-        self.raw.clear();
-    }
 }
 
-/// Appends bytes and says where they stand.
-fn append(arena: &mut Vec<u8>, bytes: &[u8]) -> Range<usize> {
-    let start = arena.len();
-    arena.extend_from_slice(bytes);
-    start..arena.len()
+/// What a judged row is to the sample of the next model.
+fn standing(anomalous: bool, state: &EntityState) -> Standing {
+    match (anomalous, state.incident.open()) {
+        (true, _) => Standing::Anomalous,
+        (false, Some(_)) => Standing::InIncident,
+        (false, None) => Standing::Normal,
+    }
 }

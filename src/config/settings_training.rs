@@ -1,0 +1,165 @@
+//! Settings of the network, of how it is fitted, and of when.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// `training.*`
+#[derive(Debug, Clone)]
+pub struct TrainingSettings {
+    /// `training.rows`: how many records a cold start collects before it trains.
+    pub rows: usize,
+    /// `training.max_rows`: `strayd train` keeps at most the newest so many rows.
+    pub max_rows: usize,
+    /// `training.sample_rows`: rows judged normal that are kept for retraining, at most.
+    pub sample_rows: usize,
+    /// `training.schedule`: when a new model is trained.
+    pub schedule: ScheduleSettings,
+    /// `training.window`: rows of an entity that make one input of the network, >= 1.
+    pub window: usize,
+    /// `training.held_back`: share of the newest rows kept out of fitting, for early stopping and calibration, 0..0.9.
+    pub held_back: f64,
+    /// The network.
+    pub network: NetworkSettings,
+    /// `training.seed`
+    pub seed: u64,
+    /// `training.gate.*`
+    pub gate: GateSettings,
+}
+
+/// `training.gate.*`
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GateSettings {
+    /// `training.gate.withheld`: share of the newest rows of the sample that a retraining leaves to the gate, 0.01..=0.5.
+    pub withheld: f64,
+    /// `training.gate.tolerance`: by how much the area under the ROC curve may be smaller, 0..=1.
+    pub tolerance: f64,
+}
+
+/// `training.schedule.*`
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScheduleSettings {
+    /// `training.schedule.every` or `training.schedule.cron`.
+    pub when: When,
+    /// `training.schedule.jitter`: each time is put off by a random part of it.
+    pub jitter: Duration,
+}
+
+/// When a new model is trained.
+#[derive(Debug, Clone, PartialEq)]
+pub enum When {
+    /// Only on request.
+    Never,
+    /// So long after the last model.
+    Every(Duration),
+    /// At these times, UTC.
+    Cron(Box<croner::Cron>),
+}
+
+/// Network and optimiser.
+#[derive(Debug, Clone)]
+pub struct NetworkSettings {
+    /// `training.kind`; `None` is denoising, or, where a time series gives fewer than 1,000 windows to fit, pca on standard
+    /// scaling with raw residuals: with few rows the linear model measured better.
+    pub kind: Option<NetworkKind>,
+    /// `training.hidden`: widths of the encoder's hidden layers from input to code; `None` derives them.
+    pub hidden: Option<Vec<usize>>,
+    /// `training.code_size`: `None` derives it.
+    pub code_size: Option<usize>,
+    /// `training.activation`
+    pub activation: Activation,
+    /// `training.loss`
+    pub loss: Loss,
+    /// `training.noise`: corruption of the denoising kind.
+    pub noise: Noise,
+    /// `training.sparsity`: penalty of the sparse kind.
+    pub sparsity: Sparsity,
+    /// `training.scaling`; `None` is robust min-max, or standard where [`kind`](Self::kind) turns out to be pca by itself.
+    pub scaling: Option<Scaling>,
+    /// `training.members`: networks with different seeds whose reconstructions are averaged, >= 1.
+    pub members: usize,
+    /// `training.epochs`: upper bound.
+    pub epochs: usize,
+    /// `training.batch_size`
+    pub batch_size: usize,
+    /// `training.learning_rate`
+    pub learning_rate: f64,
+    /// `training.patience`: epochs without improvement on held-out rows before fitting stops.
+    pub patience: usize,
+}
+
+/// The kind of autoencoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NetworkKind {
+    /// Principal components: the linear autoencoder, solved exactly.
+    Pca,
+    /// Dense autoencoder with a code smaller than its input.
+    Undercomplete,
+    /// Rebuilds the clean row from a corrupted one.
+    Denoising,
+    /// Activations of the code are penalised; the code may be wider than the input.
+    Sparse,
+}
+
+/// Activation of the hidden layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// No activation.
+    Identity,
+    /// max(0, x)
+    Relu,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// 1 / (1 + exp(-x))
+    Sigmoid,
+}
+
+/// What is minimised.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Loss {
+    /// Mean squared error.
+    MeanSquaredError,
+    /// Binary cross-entropy; scaled values must lie in 0..=1 (min-max scaling, clipped).
+    BinaryCrossEntropy,
+    /// Huber's loss with threshold delta, in scaled units.
+    Huber {
+        /// Where the square becomes a line, > 0.
+        #[schemars(extend("exclusiveMinimum" = 0))]
+        delta: f64,
+    },
+}
+
+/// How the denoising kind corrupts its input; all parts may be combined.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Noise {
+    /// Standard deviation of the Gaussian noise, in units of each feature's standard deviation, >= 0.
+    pub gaussian: f64,
+    /// Share of values set to their feature's centre, 0..1.
+    pub masking: f64,
+    /// Share of values taken from another row, 0..1.
+    pub swap: f64,
+}
+
+/// Penalties of the sparse kind.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Sparsity {
+    /// Weight of the mean absolute activation of the code, >= 0.
+    pub l1: f64,
+    /// Weight of the Kullback-Leibler divergence from the target activity, >= 0 (needs a sigmoid code).
+    pub kl: f64,
+    /// Target mean activity of a code unit, 0..1.
+    pub target: f64,
+}
+
+/// How columns are scaled before the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Scaling {
+    /// Robust ends (quantiles) to 0..1.
+    RobustMinMax,
+    /// Mean 0, standard deviation 1.
+    Standard,
+}
