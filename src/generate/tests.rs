@@ -110,13 +110,17 @@ fn each_kind_does_to_its_feature_what_its_name_says() {
                 }
                 let moved: Vec<f64> = told.iter().zip(&meant).map(|(told, meant)| told - meant).collect();
                 match kind {
-                    Kind::Dropout => assert!(told.is_empty() && !meant.is_empty()),
+                    Kind::Dropout => assert!(told.is_empty() && !meant.is_empty(), "{label:?}: {told:?}"),
                     Kind::Stuck => assert!(told.windows(2).all(|pair| pair[0] == pair[1]), "{label:?}: {told:?}"),
-                    Kind::Spike => assert!((1..=3).contains(&told.len())),
+                    Kind::Spike => assert!((1..=3).contains(&told.len()), "{label:?}: {told:?}"),
                     Kind::LevelShift => assert!(moved.iter().all(|by| by * moved[0] > 0.0), "{label:?}: {moved:?}"),
+                    // One that the end of the stream cut short may have gone nowhere yet.
+                    Kind::Drift if moved.len() < 30 => {}
                     Kind::Drift => {
-                        let last = moved.len() - 1;
-                        assert!(moved[last].abs() > moved[0].abs() && moved[last / 2].abs() < 0.6 * moved[last].abs());
+                        // Not by its last: a value that would be below 0 stays there.
+                        let half = 0.6 * moved.iter().fold(0.0, |most: f64, by| most.max(by.abs()));
+                        let middle = moved[moved.len() / 2].abs();
+                        assert!(moved[0].abs() < middle && middle < half, "{label:?}: {moved:?}");
                     }
                     Kind::CorrelationBreak => {
                         let whole = series(&normal, &label.entity, feature);
