@@ -49,7 +49,10 @@ impl Place {
     /// With ONNX Runtime for GPUs in it.
     fn new() -> Option<Self> {
         let place = Self(tempfile::tempdir().expect("a temporary folder can be made"));
-        place.lay(&libraries(ONNX_RUNTIME)?);
+        // NVIDIA's libraries may have been linked beside it (CUDA_LIBRARIES=yes).
+        let mut own = libraries(ONNX_RUNTIME)?;
+        own.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libonnxruntime")));
+        place.lay(&own);
         Some(place)
     }
 
