@@ -211,13 +211,13 @@ impl Retrained {
 /// The network with the first weight of its last layer moved.
 fn altered(network: &Network<f32>, by: f32) -> Network<f32> {
     let mut layers = network.layers().to_vec();
-    let last = layers.pop().unwrap();
+    let last = layers.pop().expect("a network has layers");
     let mut weight: Array2<f32> = last.weight().clone();
     let columns = weight.ncols();
     // Of the newest row, which alone is scored.
     weight[[0, columns - 1]] += by;
-    layers.push(Dense::new(weight, last.bias().clone(), last.activation()).unwrap());
-    Network::new(layers, network.code_layer()).unwrap()
+    layers.push(Dense::new(weight, last.bias().clone(), last.activation()).expect("the shape is the same"));
+    Network::new(layers, network.code_layer()).expect("the shape is the same")
 }
 
 fn sentences(report: &GateReport) -> String {
@@ -416,12 +416,12 @@ fn a_counters_rate_is_not_taken_across_two_runs() {
 fn read(path: &Path, first: usize) -> Vec<SampleRecord> {
     let file = std::fs::File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut reader = csv::Reader::from_reader(flate2::read::MultiGzDecoder::new(file));
-    let names: Vec<String> = reader.headers().unwrap().iter().map(str::to_owned).collect();
+    let names: Vec<String> = reader.headers().expect("the file has a header").iter().map(str::to_owned).collect();
     let row = |(at, row): (usize, Result<csv::StringRecord, csv::Error>)| {
-        let row = row.unwrap();
+        let row = row.expect("the row is CSV");
         let time = &row[0];
         let time_us = time.parse::<f64>().map_or_else(
-            |_| timestamp::from_text(time, TimestampFormat::Rfc3339).unwrap(),
+            |_| timestamp::from_text(time, TimestampFormat::Rfc3339).expect("the time is RFC 3339"),
             |seconds| (seconds * 1e6) as i64,
         );
         let features = names.iter().zip(&row).skip(1).filter(|(name, _)| !name.starts_with("label"));
@@ -455,6 +455,14 @@ fn how_the_alarm_rate_fares_over_many_retrainings() {
             current = retrained(&runtime, &settings, (&sample.snapshot()[..], missing)).model;
         }
     }
+}
+
+/// Prints how a contest ended; the model, if it passed.
+fn passed(chosen: Result<(&Candidate, GateReport), GateError>) -> Option<Model> {
+    let (chosen, report) = chosen.inspect_err(|error| println!("   {error}")).ok()?;
+    println!("   {} passed: {} {:?}", chosen.model.metadata.graph.kind(), report.passed(), report.reasons());
+    report.checks.iter().for_each(|check| println!("   {}", check.sentence));
+    report.passed().then(|| chosen.model.clone())
 }
 
 /// How retrainings on labelled files fare: `STRAYD_GATE_DATA=FOLDER:FOLDER cargo test --release --test gate -- --ignored
@@ -503,22 +511,15 @@ fn how_retrainings_on_labelled_files_fare() {
                     settings: &settings,
                     scorers: &runtime,
                 };
-                let report = contest.judge();
+                let chosen = contest.choose();
                 println!(
                     "\n{name} 1/{part}: cold {cold_took:.1?}, {counts:?}, trained on {} as {} in {took:.1?}, gate {:.1?}",
                     training.len(),
                     next.model.metadata.graph.kind(),
                     began.elapsed()
                 );
-                match report {
-                    Ok(report) => {
-                        println!("   passed: {} {:?}", report.passed(), report.reasons());
-                        report.checks.iter().for_each(|check| println!("   {}", check.sentence));
-                        if report.passed() {
-                            current = next.model;
-                        }
-                    }
-                    Err(error) => println!("   {error}"),
+                if let Some(model) = passed(chosen) {
+                    current = model;
                 }
             }
         }
