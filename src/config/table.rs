@@ -7,7 +7,9 @@ use super::{presets, schema, settings::Preset};
 /// A Markdown table of all settings: key, values, default and meaning. Where presets differ, both defaults are named.
 pub fn settings_table() -> String {
     let mut table = "| Key | Values | Default | Meaning |\n|---|---|---|---|\n".to_owned();
-    for section in ["preset", "kafka", "record", "model", "training", "judging", "pipeline", "http", "log", "runtime"] {
+    for section in
+        ["preset", "role", "kafka", "record", "model", "training", "judging", "pipeline", "http", "log", "runtime"]
+    {
         if let Some(node) = schema::child(schema::root(), section) {
             rows(node, section, &mut table);
         }
