@@ -14,6 +14,11 @@ fn documents() -> Vec<String> {
     let mut documents: Vec<String> = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(str::to_owned).into();
     let docs = fs::read_dir(root().join("docs")).expect("there are docs");
     documents.extend(docs.map(|entry| format!("docs/{}", entry.expect("an entry").file_name().to_string_lossy())));
+    let runbooks = fs::read_dir(root().join("docs/runbooks")).expect("there are runbooks");
+    documents.extend(
+        runbooks.map(|entry| format!("docs/runbooks/{}", entry.expect("an entry").file_name().to_string_lossy())),
+    );
+    documents.push("helm/strayd/README.md".to_owned());
     documents.retain(|name| Path::new(name).extension().is_some_and(|extension| extension == "md"));
     documents
 }
