@@ -151,6 +151,8 @@ impl App {
             // Somebody chose this model, so nobody else shall choose another.
             Some(file) if self.is_ours(file)? => {
                 tracing::info!(file = %file.display(), "model.file is set: no other model is trained or taken up");
+                // Whoever asks for a training is told that there is nobody to ask.
+                drop(self.take_requests());
                 return Ok(Some(Start::Model(Arc::new(Model::read(file)?)).into()));
             }
             Some(file) => {
@@ -161,7 +163,14 @@ impl App {
             None => (registry.current()?, self.recipe(None)),
         };
         let start = match start {
-            Some(model) => Start::Model(Arc::new(model)),
+            Some(model) => {
+                if self.settings.role != Role::Scorer
+                    && let Err(error) = registry.probe()
+                {
+                    tracing::warn!("new models can't be stored, only the one at hand is used: {error}");
+                }
+                Start::Model(Arc::new(model))
+            }
             None if self.settings.role == Role::Scorer => match self.wait_for_model(&registry, stop)? {
                 Some(model) => Start::Model(Arc::new(model)),
                 None => return Ok(None),
@@ -171,8 +180,7 @@ impl App {
                 Start::ColdStart { recipe: Box::new(recipe.clone()), registry: registry.clone() }
             }
         };
-        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let learning = requests.map(|requests| Learning {
+        let learning = self.take_requests().map(|requests| Learning {
             recipe,
             registry: registry.clone(),
             requests,
@@ -180,6 +188,10 @@ impl App {
             seed: RandomState::new().hash_one(std::process::id()),
         });
         Ok(Some(Plan { start, follow: Some(registry), learning }))
+    }
+
+    fn take_requests(&self) -> Option<Receiver<Request>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Whether the file is one of our models and not another tool's graph.

@@ -307,8 +307,8 @@ mod tests {
                        cuda_execution_provider_info.cc ; line=70 ; expr=cudaGetDeviceCount(&num_devices); ";
 
     /// Beginning and words, what must be told, and what must be kept of the words. Said by version 1.31.1 with the libraries
-    /// of CUDA 13 and the drivers 535 and 550, and by 1.26.0 with those of CUDA 12, on a machine without a GPU; the rest as
-    /// users of ONNX Runtime have reported it.
+    /// of CUDA 13 and the drivers 535 and 550, and by 1.26.0 with those of CUDA 12, on a machine without a GPU; the rest partly as
+    /// users of ONNX Runtime have reported it, partly put together from the library's own words and CUDA's form of errors.
     const CASES: [(&str, &str, &str, &str); 15] = [
         (
             PARSE,

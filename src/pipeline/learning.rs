@@ -23,6 +23,7 @@ use crate::{
     record::timestamp,
     telemetry::{TrainingOutcome, board::LearningStatus},
     train::{
+        gate::{Check, GateError},
         recent::{Bounds, KeptOut, RecentSample},
         recipe::{Recipe, TrainError},
     },
@@ -89,6 +90,8 @@ pub(super) struct Learner {
     need: usize,
     /// Rows kept out of the sample that the metrics know of.
     told: [u64; KeptOut::ALL.len()],
+    /// Whether it was told that a training is due and waits for rows.
+    told_waiting: bool,
     run: Option<Run>,
     looked: Instant,
 }
@@ -104,6 +107,7 @@ impl Learner {
             // A full sample gives way by whole chunks, so it holds a little less than its bound.
             need: training.rows.min(training.sample_rows / 4 * 3),
             told: [0; KeptOut::ALL.len()],
+            told_waiting: false,
             run: None,
             looked: Instant::now(),
             learning,
@@ -138,12 +142,22 @@ impl Learner {
                 let _ = request.reply.send(answer);
             }
         }
-        let due = self.due_ms.is_some_and(|due| now_ms() >= due);
-        if due
-            && self.run.is_none()
-            && sample.counts().rows >= self.need
-            && let Err(error) = self.begin(parts, sample)
-        {
+        if self.run.is_none() && self.due_ms.is_some_and(|due| now_ms() >= due) {
+            self.begin_if_enough(parts, sample);
+        }
+    }
+
+    /// A training is due: it begins, or waits for rows.
+    fn begin_if_enough(&mut self, parts: &mut Parts<'_>, sample: &RecentSample) {
+        let (rows, need) = (sample.counts().rows, self.need);
+        if rows < need {
+            if !std::mem::replace(&mut self.told_waiting, true) {
+                tracing::info!(rows, need, "a training is due and waits for rows judged normal");
+            }
+            return;
+        }
+        self.told_waiting = false;
+        if let Err(error) = self.begin(parts, sample) {
             parts.metrics.training_failed(&error.to_string());
             self.put_off(parts, Some(now_ms()));
         }
@@ -208,15 +222,19 @@ impl Learner {
         self.run = None;
         match result {
             Ok(Learned::Model(model)) => learned(parts, &model, took),
-            Ok(Learned::Components(model, report)) => {
-                let why = format!("{}; training.kind is left open, so they take its place", report.explanation());
-                parts.metrics.gate_refused(&report.reasons(), &why);
+            Ok(Learned::Components(model, why)) => {
+                parts.metrics.gate_refused(&[Check::WorseThanPca], &why);
                 learned(parts, &model, took);
             }
             Ok(Learned::Refused(model, report)) => {
                 let why = format!("{} (model {}, kept in the registry)", report.explanation(), model.version);
                 parts.metrics.training_refused(&report.reasons(), &why);
                 parts.board.set_last_error(format!("the gate refused a new model: {why}"));
+            }
+            // Nothing failed: what came in since the model in use was trained is not enough yet.
+            Err(LessonError::Gate(error @ GateError::TooFew { .. })) => {
+                parts.metrics.training_stopped();
+                tracing::warn!("no new model yet: {error}");
             }
             Err(error) => {
                 parts.metrics.training_failed(&error.to_string());

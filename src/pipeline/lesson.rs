@@ -5,8 +5,7 @@ use crate::{
     detect::calibrate::Missing,
     model::{Model, ModelError, registry::Registry},
     train::{
-        Candidate,
-        gate::{Check, Contest, GateError, GateReport},
+        gate::{Contest, GateError, GateReport},
         recipe::{Recipe, TrainError},
         sample::SampleRecord,
         withheld::Withheld,
@@ -38,8 +37,8 @@ pub(super) enum LessonError {
 pub(super) enum Learned {
     /// The new model is stored and in use from now on.
     Model(Box<Model>),
-    /// Principal components are, because they did better than the network that the report is about.
-    Components(Box<Model>, GateReport),
+    /// Principal components are, because they did better than the network that was trained; the text says by how much.
+    Components(Box<Model>, String),
     /// The new model is stored, but the one in use is kept.
     Refused(Box<Model>, GateReport),
 }
@@ -53,32 +52,30 @@ impl Lesson {
         let origin = in_use.as_ref().map(|model| &model.metadata.provenance);
         let share = recipe.settings.training.gate.withheld;
         let Withheld { training, withheld } = Withheld::split(self.sample, share, &recipe.source, origin);
-        let mut candidate = recipe.train_candidate(&training, self.missing, progress)?;
-        let gate = |candidate: &Candidate| -> Result<GateReport, GateError> {
-            let (settings, scorers) = (&*recipe.settings, &*recipe.scorers);
-            let report =
-                Contest { candidate, current: in_use.as_ref(), withheld: &withheld, settings, scorers }.judge()?;
-            report.checks.iter().for_each(|check| tracing::info!(passed = check.passed, "gate: {}", check.sentence));
-            Ok(report)
-        };
-        let report = gate(&candidate)?;
-        if report.passed() {
-            self.registry.publish(&candidate.model, recipe.parent.as_deref())?;
-            return Ok(Learned::Model(Box::new(candidate.model)));
+        let candidate = recipe.train_candidate(&training, self.missing, progress)?;
+        let (settings, scorers) = (&*recipe.settings, &*recipe.scorers);
+        let contest =
+            Contest { candidate: &candidate, current: in_use.as_ref(), withheld: &withheld, settings, scorers };
+        let (chosen, report) = contest.choose()?;
+        report.checks.iter().for_each(|check| tracing::info!(passed = check.passed, "gate: {}", check.sentence));
+        let (registry, parent, model) = (&self.registry, recipe.parent.as_deref(), Box::new(chosen.model.clone()));
+        if !report.passed() {
+            let failed = report.checks.iter().filter(|check| !check.passed);
+            let reasons: Vec<String> = failed.map(|check| check.sentence.clone()).collect();
+            registry.keep_refused(&model, parent, &reasons)?;
+            return Ok(Learned::Refused(model, report));
         }
-        let reasons: Vec<String> =
-            report.checks.iter().filter(|check| !check.passed).map(|check| check.sentence.clone()).collect();
-        self.registry.keep_refused(&candidate.model, recipe.parent.as_deref(), &reasons)?;
-        // Where nobody asked for a kind of network, the better kind is what was asked for.
-        let kind_is_open = recipe.settings.training.network.kind.is_none();
-        if kind_is_open
-            && report.reasons() == [Check::WorseThanPca]
-            && let Some(components) = candidate.yardstick.take()
-            && gate(&components)?.passed()
-        {
-            self.registry.publish(&components.model, recipe.parent.as_deref())?;
-            return Ok(Learned::Components(Box::new(components.model), report));
+        let replaced = (!std::ptr::eq(chosen, &candidate)).then(|| {
+            let version = &model.version;
+            format!("principal components of the same rows did better and take its place: model {version}")
+        });
+        if let Some(why) = &replaced {
+            registry.keep_refused(&candidate.model, parent, std::slice::from_ref(why))?;
         }
-        Ok(Learned::Refused(Box::new(candidate.model), report))
+        registry.publish(&model, parent)?;
+        Ok(match replaced {
+            None => Learned::Model(model),
+            Some(why) => Learned::Components(model, why),
+        })
     }
 }

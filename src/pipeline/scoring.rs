@@ -253,6 +253,9 @@ impl Scoring {
         }
         state.window.push(&self.row, &self.batch.imputed[marks..]);
         if !state.window.is_full() {
+            if let (Some(sample), Some(name)) = (&mut self.sample, self.entities.name(index)) {
+                sample.interrupt(index, name);
+            }
             self.batch.imputed.truncate(marks);
             return Ok(false);
         }

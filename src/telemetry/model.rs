@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use prometheus::{Gauge, GaugeVec, IntCounter, Registry};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::{
     board::ModelStatus,
@@ -71,11 +71,7 @@ impl Metrics {
         self.model.device_info.reset();
         self.model.device_info.with_label_values(&[device]).set(1.0);
         self.model.device_fallback.set(f64::from(u8::from(fallback)));
-        if fallback {
-            warn!(device, "no usable GPU: runtime.device is `auto`, so the model runs here");
-        } else {
-            info!(device, "models run here");
-        }
+        info!(device, fallback, "models run here");
     }
 }
 
