@@ -511,31 +511,40 @@ fn writers_at_once_lose_nothing() {
 /// A change of a registry, to be killed in.
 type Change = fn(&Registry);
 
+/// The model that a rollback of a copy of this folder goes to.
+fn way_back(path: &Path) -> Option<String> {
+    let copied = folder();
+    copy(path, copied.path());
+    Registry::new(copied.path()).rollback().ok().map(|change| change.to)
+}
+
 /// Runs the change on copies of the folder and kills it after 0, 1, 2, ... steps until it comes to its end. After each kill
-/// the model in use is whole and is the old or the new one, nothing is wrong, and the next writer gets everything done.
+/// the model in use is whole and is the old or the new one, a rollback goes where it would have gone before or after the
+/// change, nothing is wrong, and the next writer gets everything done.
 fn survives_a_kill_at_any_step(prepare: Change, change: Change) -> usize {
     let template = folder();
     prepare(&Registry::new(template.path()));
     let whole = folder();
     copy(template.path(), whole.path());
-    let before = current_seed(&Registry::new(whole.path()));
+    let state = |path: &Path| (current_seed(&Registry::new(path)), way_back(path));
+    let before = state(whole.path());
     change(&Registry::new(whole.path()));
-    let after = current_seed(&Registry::new(whole.path()));
+    let after = state(whole.path());
     for steps in 0.. {
         let folder = folder();
         copy(template.path(), folder.path());
         let registry = Registry::new(folder.path());
         let ended = crash::dies_after(steps, AssertUnwindSafe(|| change(&registry)));
-        let current = current_seed(&registry);
-        assert!(current == before || current == after, "{current:?} after {steps} steps");
+        let found = state(folder.path());
+        assert!(found == before || found == after, "{found:?} after {steps} steps, not {before:?} nor {after:?}");
         assert_sound(&registry);
         // Whatever was going on can be done again, and what comes next finds nothing in its way.
         change(&registry);
-        assert_eq!(current_seed(&registry), after, "after {steps} steps and once more");
+        assert_eq!(state(folder.path()), after, "after {steps} steps and once more");
         registry.publish(&model(50), None).unwrap();
         assert_sound(&registry);
         assert_eq!(current_seed(&registry), Some(50));
-        if let Some(after) = after.filter(|after| *after != 50) {
+        if let Some(after) = after.0 {
             assert_eq!(registry.rollback().unwrap().to, model(after).version, "after {steps} steps");
         }
         let names = disk::names(folder.path()).unwrap();
