@@ -167,14 +167,16 @@ impl App {
                 if self.settings.role != Role::Scorer
                     && let Err(error) = registry.probe()
                 {
-                    tracing::warn!("new models can't be stored, only the one at hand is used: {error}");
+                    tracing::warn!("new models can't be stored as things are, and each training will try: {error}");
                 }
                 Start::Model(Arc::new(model))
             }
-            None if self.settings.role == Role::Scorer => match self.wait_for_model(&registry, stop)? {
-                Some(model) => Start::Model(Arc::new(model)),
-                None => return Ok(None),
-            },
+            None if self.settings.role == Role::Scorer => {
+                match self.wait_for_model(&registry, recipe.foreign.as_ref(), stop) {
+                    Some(model) => Start::Model(Arc::new(model)),
+                    None => return Ok(None),
+                }
+            }
             None => {
                 registry.probe()?;
                 Start::ColdStart { recipe: Box::new(recipe.clone()), registry: registry.clone() }
@@ -216,18 +218,31 @@ impl App {
     }
 
     /// A scorer without a model isn't ready, and no member of its group: its partitions go to those who can score.
-    fn wait_for_model(&self, registry: &Registry, stop: &AtomicBool) -> Result<Option<Model>, AppError> {
+    /// What is wrong with the registry meanwhile is told and waited for too. With another tool's graph, only what was fitted
+    /// for it will do.
+    fn wait_for_model(&self, registry: &Registry, foreign: Option<&Foreign>, stop: &AtomicBool) -> Option<Model> {
         let folder = self.settings.model.registry.display();
         tracing::info!(registry = %folder, "no model yet: waiting for a trainer to store one");
         self.board.set_phase(Phase::WaitingForModel);
+        let mut told = String::new();
         while !stop.load(Ordering::Relaxed) {
-            if let Some(model) = registry.current()? {
-                return Ok(Some(model));
+            match registry.current() {
+                Ok(Some(model)) if foreign.is_none_or(|foreign| is_adoption_of(&model, foreign)) => {
+                    self.board.clear_last_error();
+                    return Some(model);
+                }
+                Ok(_) => {}
+                Err(error) if error.to_string() == told => {}
+                Err(error) => {
+                    told = error.to_string();
+                    self.board.set_last_error(told.as_str());
+                    tracing::warn!("the registry can't be read, trying again: {told}");
+                }
             }
             self.board.beat();
             std::thread::sleep(self.settings.model.poll_interval.min(LONGEST_NAP));
         }
-        Ok(None)
+        None
     }
 
     /// Waits, not ready, until the device of `runtime.device` can be had. To be called before anything is read. `false`

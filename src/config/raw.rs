@@ -165,7 +165,7 @@ pub struct RawTraining {
     #[schemars(range(min = 100, max = 100_000_000))]
     pub max_rows: usize,
     /// Rows judged normal that are kept in memory for retraining, at most.
-    #[schemars(range(min = 100, max = 100_000_000))]
+    #[schemars(range(min = 1000, max = 1_000_000))]
     pub sample_rows: usize,
     /// When `strayd run` trains a new model.
     pub schedule: RawSchedule,

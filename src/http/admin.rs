@@ -92,7 +92,7 @@ pub fn read_token(path: &Path) -> Result<String, TokenError> {
 }
 
 /// Begins a training now, and says what came of it. Answers are JSON with the word `answer`: 202 `started`, 409 `busy`,
-/// `too_few_rows`, `collecting` or `not_a_trainer`, 401 without the token, 404 where there is no admin.
+/// `too_few_rows`, `collecting`, `draining` or `not_a_trainer`, 401 without the token, 404 where there is no admin.
 pub(super) async fn retrain(State(shared): State<Shared>, headers: HeaderMap) -> Response {
     let Some(admin) = &shared.admin else {
         let hint = "nothing is served under /admin without http.admin_token_file\n";
@@ -109,14 +109,14 @@ pub(super) async fn retrain(State(shared): State<Shared>, headers: HeaderMap) ->
             return (StatusCode::SERVICE_UNAVAILABLE, "the admin token can't be read; see the log\n").into_response();
         }
     }
-    // A cold start trains by itself, and answers nobody while it does.
-    if let Some(error) = cold(shared.board.phase()) {
-        return (StatusCode::CONFLICT, Json(json!({"answer": "collecting", "error": error}))).into_response();
+    if admin.requests.is_none() {
+        return not_a_trainer();
     }
-    let Some(answer) = admin.ask() else {
-        let error = "this process doesn't train: ask one with role all or trainer";
-        return (StatusCode::CONFLICT, Json(json!({"answer": "not_a_trainer", "error": error}))).into_response();
-    };
+    // A cold start trains by itself, and answers nobody while it does.
+    if let Some((word, error)) = busy(shared.board.phase()) {
+        return (StatusCode::CONFLICT, Json(json!({"answer": word, "error": error}))).into_response();
+    }
+    let Some(answer) = admin.ask() else { return not_a_trainer() };
     match time::timeout(PATIENCE, answer).await {
         Ok(Ok(answer @ Answer::Started { .. })) => (StatusCode::ACCEPTED, Json(json!(answer))).into_response(),
         Ok(Ok(answer @ Answer::Failed { .. })) => {
@@ -127,14 +127,20 @@ pub(super) async fn retrain(State(shared): State<Shared>, headers: HeaderMap) ->
     }
 }
 
-fn cold(phase: Phase) -> Option<String> {
+fn not_a_trainer() -> Response {
+    let error = "this process doesn't train: its role is scorer, or model.file names the model";
+    (StatusCode::CONFLICT, Json(json!({"answer": "not_a_trainer", "error": error}))).into_response()
+}
+
+/// Why nobody would answer.
+fn busy(phase: Phase) -> Option<(&'static str, String)> {
     match phase {
-        Phase::Starting | Phase::WaitingForModel => Some("the daemon has no model yet".to_owned()),
+        Phase::Starting | Phase::WaitingForModel => Some(("collecting", "the daemon has no model yet".to_owned())),
         Phase::Collecting { have, need } => {
-            Some(format!("the first model is not there yet: {have} of {need} rows collected"))
+            Some(("collecting", format!("the first model is not there yet: {have} of {need} rows collected")))
         }
-        Phase::Training { .. } => Some("the first model is being trained".to_owned()),
-        Phase::Draining => Some("the daemon is draining before its end".to_owned()),
+        Phase::Training { .. } => Some(("collecting", "the first model is being trained".to_owned())),
+        Phase::Draining => Some(("draining", "the daemon is draining before its end".to_owned())),
         Phase::Scoring => None,
     }
 }
@@ -192,12 +198,13 @@ mod tests {
 
     #[test]
     fn a_process_that_never_trains_and_one_that_has_no_model_yet_say_so() {
-        let stage = stage(None);
+        let (sender, _requests) = channel();
+        let mut stage = stage(Some(sender));
         stage.board.set_phase(Phase::Collecting { have: 3, need: 10 });
         let (status, body) = stage.ask(Some("open sesame"));
         assert!(status == 409 && body.contains("3 of 10 rows"), "{body}");
-        stage.board.set_phase(Phase::Scoring);
-        assert!(stage.ask(Some("open sesame")).1.contains("not_a_trainer"));
+        stage = self::stage(None);
+        assert!(stage.ask(Some("open sesame")).1.contains("not_a_trainer"), "whatever it is doing");
     }
 
     #[test]

@@ -49,6 +49,16 @@ struct Meanwhile {
     revoked: Vec<i32>,
 }
 
+/// How collecting ended.
+enum Collected {
+    /// There are enough records to train on.
+    Enough,
+    /// Another replica was faster: its model is ready for work.
+    Scoring(Box<Scoring>),
+    /// The program was told to stop.
+    Stopped,
+}
+
 /// How a training run ended.
 enum Trained {
     /// With a model, after so long.
@@ -64,10 +74,18 @@ impl ColdStart<'_> {
     pub(super) fn run(&self, parts: &mut Parts<'_>, flow: &mut Flow) -> Result<Option<Scoring>, RunError> {
         let mut collection = Collection::new(self.settings.training.rows, &self.settings.record);
         let mut failed = None;
+        // Where another tool's graph is to be adopted, a model may be in use that was not fitted for it.
+        let before = self.registry.current_version()?;
         tracing::info!(rows = self.settings.training.rows, "no model yet: collecting records to train on");
         loop {
-            if !self.collect(parts, flow, &mut collection, failed.take())? {
-                return Ok(None);
+            match self.collect(parts, flow, &mut collection, failed.take())? {
+                Collected::Enough => {}
+                Collected::Stopped => return Ok(None),
+                Collected::Scoring(mut scoring) => {
+                    let meanwhile = Meanwhile { strays: collection.lend(), revoked: Vec::new() };
+                    self.hand_over(parts, flow, &mut scoring, (&[], &meanwhile))?;
+                    return Ok(Some(*scoring));
+                }
             }
             let sample = Arc::new(collection.lend());
             let mut meanwhile = Meanwhile::default();
@@ -76,12 +94,17 @@ impl ColdStart<'_> {
                     parts.metrics.training_stopped();
                     return Ok(None);
                 }
-                Trained::Model(model, took) => self.put_to_work(*model, parts, took),
+                Trained::Model(model, took) => self.put_to_work(*model, before.as_deref(), parts, took),
                 Trained::Failed(error) => Err(error),
             };
             match trained {
-                Ok(mut scoring) => {
-                    self.hand_over(parts, flow, &mut scoring, (&sample, &meanwhile))?;
+                Ok((mut scoring, is_ours)) => {
+                    if is_ours {
+                        self.hand_over(parts, flow, &mut scoring, (&sample, &meanwhile))?;
+                    } else {
+                        meanwhile.strays.splice(..0, still_ours(&sample, &meanwhile.revoked));
+                        self.hand_over(parts, flow, &mut scoring, (&[], &meanwhile))?;
+                    }
                     flow.pause_for_training(parts, false)?;
                     return Ok(Some(scoring));
                 }
@@ -98,7 +121,7 @@ impl ColdStart<'_> {
         }
     }
 
-    /// Collects until training can begin; false when the program was told to stop before. `failed` is why the last
+    /// Collects until training can begin, or another replica has stored a model. `failed` is why the last
     /// training gave no model, should the source have no more records.
     fn collect(
         &self,
@@ -106,11 +129,18 @@ impl ColdStart<'_> {
         flow: &mut Flow,
         collection: &mut Collection,
         failed: Option<RunError>,
-    ) -> Result<bool, RunError> {
+    ) -> Result<Collected, RunError> {
         let mut told = 0;
+        let mut looked = Instant::now();
         while !collection.is_complete() {
             if parts.stop.load(Ordering::Relaxed) {
-                return Ok(false);
+                return Ok(Collected::Stopped);
+            }
+            if looked.elapsed() >= self.settings.model.poll_interval {
+                looked = Instant::now();
+                if let Some(scoring) = self.stored_by_another() {
+                    return Ok(Collected::Scoring(Box::new(scoring)));
+                }
             }
             let polled = self.poll(parts, flow, collection)?;
             let (have, need) = collection.progress();
@@ -131,7 +161,31 @@ impl ColdStart<'_> {
                 return Err(failed.unwrap_or(RunError::TooShort { have, need }));
             }
         }
-        Ok(true)
+        Ok(Collected::Enough)
+    }
+
+    /// A model that another replica has stored meanwhile.
+    fn stored_by_another(&self) -> Option<Scoring> {
+        if self.recipe.foreign.is_some() {
+            return None;
+        }
+        let model = match self.registry.current() {
+            Ok(model) => Arc::new(model?),
+            Err(error) => {
+                tracing::warn!("the registry can't be read, going on alone: {error}");
+                return None;
+            }
+        };
+        match Prepared::new(Arc::clone(&model), self.settings, self.scorers) {
+            Ok(prepared) => {
+                tracing::info!(model = model.version, "another replica has stored a model: taking it");
+                Some(Scoring::new(prepared, self.settings))
+            }
+            Err(error) => {
+                tracing::warn!(model = model.version, "another replica's model can't be put to work: {error}");
+                None
+            }
+        }
     }
 
     fn poll(&self, parts: &mut Parts<'_>, flow: &mut Flow, collection: &mut Collection) -> Result<Polled, RunError> {
@@ -188,14 +242,24 @@ impl ColdStart<'_> {
     }
 
     /// Runs the model once before it is stored: a registry never points to a model that can't be put to work.
-    fn put_to_work(&self, model: Model, parts: &Parts<'_>, took: Duration) -> Result<Scoring, RunError> {
+    /// Where another replica was faster, its model is put to work instead, and false goes with it.
+    fn put_to_work(
+        &self,
+        model: Model,
+        before: Option<&str>,
+        parts: &Parts<'_>,
+        took: Duration,
+    ) -> Result<(Scoring, bool), RunError> {
         let model = Arc::new(model);
         let scoring = Scoring::new(Prepared::new(Arc::clone(&model), self.settings, self.scorers)?, self.settings);
-        let path = self.registry.publish(&model, None)?;
+        let Some(path) = self.registry.publish_after(&model, before)? else {
+            parts.metrics.training_stopped();
+            return self.stored_by_another().map(|scoring| (scoring, false)).ok_or(RunError::Overtaken);
+        };
         tracing::info!(model = model.version, path = %path.display(), "model stored");
         let Provenance { epochs, training_loss, validation_loss, .. } = model.metadata.provenance;
         parts.metrics.training_finished(&TrainingOutcome { epochs, training_loss, validation_loss, took });
-        Ok(scoring)
+        Ok((scoring, true))
     }
 
     /// Fills the windows from the sample, and takes up what came in meanwhile.
@@ -224,6 +288,11 @@ impl ColdStart<'_> {
         }
         Ok(())
     }
+}
+
+/// Records of the sample whose partitions are still ours.
+fn still_ours(sample: &[SampleRecord], revoked: &[i32]) -> Vec<SampleRecord> {
+    sample.iter().filter(|record| !revoked.contains(&record.position.partition)).cloned().collect()
 }
 
 /// Training failed: what came in meanwhile joins the sample.

@@ -144,6 +144,11 @@ impl Flow {
         }
     }
 
+    /// Another model judges from now on: what its predecessor raised says nothing of its rate.
+    pub(super) fn swapped(&mut self) {
+        self.judged = (0, 0);
+    }
+
     /// Records of the sample that came to their end: their model is stored, or they made room for newer ones. Those
     /// that became dead letters end when their letter has.
     pub(super) fn collected(&mut self, positions: impl Iterator<Item = Position>) {

@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc,
-        mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, channel, sync_channel},
     },
     thread::Scope,
 };
@@ -23,6 +23,8 @@ pub(super) enum News {
 /// The other end of the follower's thread; it stops when this is dropped.
 pub(super) struct Follower {
     news: Receiver<News>,
+    /// Whether it was told that the thread has died.
+    gone: bool,
     /// Never sends: that it goes away is the signal.
     #[expect(dead_code, reason = "kept for its end")]
     stop: Sender<()>,
@@ -51,12 +53,18 @@ impl Follower {
             .name("registry".to_owned())
             .spawn_scoped(scope, follow)
             .map_err(RunError::Thread)?;
-        Ok(Self { news, stop })
+        Ok(Self { news, gone: false, stop })
     }
 
     /// What was found since the last look.
-    pub(super) fn news(&self) -> Option<News> {
-        self.news.try_recv().ok()
+    pub(super) fn news(&mut self) -> Option<News> {
+        match self.news.try_recv() {
+            Ok(news) => Some(news),
+            Err(TryRecvError::Disconnected) if !std::mem::replace(&mut self.gone, true) => Some(News::Failed(
+                "the thread that looks for other models has died; its message stands above".to_owned(),
+            )),
+            Err(_) => None,
+        }
     }
 }
 

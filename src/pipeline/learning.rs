@@ -18,12 +18,12 @@ use super::{
     training::{Training, TrainingState},
 };
 use crate::{
-    config::settings::{Settings, TimestampFormat},
+    config::settings::{Settings, TimestampFormat, When},
     model::{Model, metadata::Provenance, registry::Registry},
     record::timestamp,
     telemetry::{TrainingOutcome, board::LearningStatus},
     train::{
-        gate::{Check, GateError},
+        gate::Check,
         recent::{Bounds, KeptOut, RecentSample},
         recipe::{Recipe, TrainError},
     },
@@ -31,6 +31,9 @@ use crate::{
 
 /// Time between two looks at the clock, the requests and the training.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// The longest that a training which is overdue at the start waits for its sample to grow.
+const GATHERING: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// What the learning loop needs.
 pub struct Learning {
@@ -112,12 +115,23 @@ impl Learner {
             looked: Instant::now(),
             learning,
         };
-        learner.put_off(parts, created_ms(scoring.model()));
+        let (now, when) = (now_ms(), &training.schedule.when);
+        // The sample begins anew with the process, and a model of its first minutes would push out one of many days. So what
+        // is overdue at the start waits for half an interval, or half a day.
+        let last = created_ms(scoring.model()).map(|last| match when {
+            When::Every(every) => {
+                last.max(now.saturating_sub(milliseconds(every.saturating_sub(GATHERING.min(*every / 2)))))
+            }
+            When::Never | When::Cron(_) => last,
+        });
+        learner.put_off(parts, last);
         learner
     }
 
     /// Another model is in use: the next one is due an interval after it was taken up.
     pub(super) fn swapped(&mut self, parts: &Parts<'_>) {
+        // What is being trained would be weighed against a model that is no longer in use.
+        self.run.iter().for_each(|run| run.training.cancel());
         self.put_off(parts, Some(now_ms()));
     }
 
@@ -147,10 +161,16 @@ impl Learner {
         }
     }
 
+    /// Whether the sample is worth a training: rows enough, or no room for more because they are so large.
+    fn is_enough(&self, sample: &RecentSample) -> bool {
+        let rows = sample.counts().rows;
+        rows >= self.need || (sample.is_out_of_room() && rows >= self.need / 10)
+    }
+
     /// A training is due: it begins, or waits for rows.
     fn begin_if_enough(&mut self, parts: &mut Parts<'_>, sample: &RecentSample) {
         let (rows, need) = (sample.counts().rows, self.need);
-        if rows < need {
+        if !self.is_enough(sample) {
             if !std::mem::replace(&mut self.told_waiting, true) {
                 tracing::info!(rows, need, "a training is due and waits for rows judged normal");
             }
@@ -184,7 +204,7 @@ impl Learner {
         if self.run.is_some() {
             return Answer::Busy;
         }
-        if rows < need {
+        if !self.is_enough(sample) {
             return Answer::TooFewRows { rows, need };
         }
         match self.begin(parts, sample) {
@@ -231,10 +251,10 @@ impl Learner {
                 parts.metrics.training_refused(&report.reasons(), &why);
                 parts.board.set_last_error(format!("the gate refused a new model: {why}"));
             }
-            // Nothing failed: what came in since the model in use was trained is not enough yet.
-            Err(LessonError::Gate(error @ GateError::TooFew { .. })) => {
+            Err(error) if error.is_no_fault() => {
                 parts.metrics.training_stopped();
-                tracing::warn!("no new model yet: {error}");
+                parts.board.set_last_error(format!("no new model: {error}"));
+                tracing::warn!("no new model this time: {error}");
             }
             Err(error) => {
                 parts.metrics.training_failed(&error.to_string());
@@ -249,7 +269,12 @@ impl Learner {
 fn learned(parts: &Parts<'_>, model: &Model, took: Duration) {
     let Provenance { epochs, training_loss, validation_loss, .. } = model.metadata.provenance;
     parts.metrics.training_finished(&TrainingOutcome { epochs, training_loss, validation_loss, took });
+    parts.board.clear_last_error();
     tracing::info!(model = model.version, "model stored; it is taken up at the next look at the registry");
+}
+
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// When a model was made, milliseconds since the epoch.

@@ -5,7 +5,7 @@ use crate::{
     detect::calibrate::Missing,
     model::{Model, ModelError, registry::Registry},
     train::{
-        gate::{Contest, GateError, GateReport},
+        gate::{self, Contest, GateError, GateReport},
         recipe::{Recipe, TrainError},
         sample::SampleRecord,
         withheld::Withheld,
@@ -31,6 +31,15 @@ pub(super) enum LessonError {
     Gate(#[from] GateError),
     #[error("{0}")]
     Registry(#[from] ModelError),
+    #[error("another model was put to use while this one was trained: it was weighed against the one before")]
+    Overtaken,
+}
+
+impl LessonError {
+    /// Whether nothing went wrong: there is just no new model this time.
+    pub(super) fn is_no_fault(&self) -> bool {
+        matches!(self, Self::Overtaken | Self::Gate(GateError::TooFew { .. }) | Self::Train(TrainError::Cancelled))
+    }
 }
 
 /// How a retraining ended.
@@ -46,12 +55,17 @@ pub(super) enum Learned {
 impl Lesson {
     /// Trains, weighs, stores.
     pub(super) fn learn(self, progress: &mut Progress<'_>) -> Result<Learned, LessonError> {
+        // Nobody shall learn only after hours of training that the model can't be stored.
+        self.registry.probe()?;
         let in_use = self.registry.current()?;
         let parent = in_use.as_ref().map(|model| model.version.clone());
         let recipe = Recipe { parent, ..self.recipe };
         let origin = in_use.as_ref().map(|model| &model.metadata.provenance);
         let share = recipe.settings.training.gate.withheld;
         let Withheld { training, withheld } = Withheld::split(self.sample, share, &recipe.source, origin);
+        if withheld.len() < gate::MIN_WINDOWS {
+            return Err(GateError::TooFew { windows: withheld.len(), least: gate::MIN_WINDOWS }.into());
+        }
         let candidate = recipe.train_candidate(&training, self.missing, progress)?;
         let (settings, scorers) = (&*recipe.settings, &*recipe.scorers);
         let contest =
@@ -69,10 +83,15 @@ impl Lesson {
             let version = &model.version;
             format!("principal components of the same rows did better and take its place: model {version}")
         });
-        if let Some(why) = &replaced {
-            registry.keep_refused(&candidate.model, parent, std::slice::from_ref(why))?;
+        if let Some(why) = &replaced
+            && let Err(error) = registry.keep_refused(&candidate.model, parent, std::slice::from_ref(why))
+        {
+            tracing::warn!("the network that lost is not kept: {error}");
         }
-        registry.publish(&model, parent)?;
+        if registry.publish_after(&model, parent)?.is_none() {
+            registry.keep_refused(&model, parent, &[LessonError::Overtaken.to_string()])?;
+            return Err(LessonError::Overtaken);
+        }
         Ok(match replaced {
             None => Learned::Model(model),
             Some(why) => Learned::Components(model, why),

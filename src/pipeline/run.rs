@@ -101,6 +101,9 @@ pub enum RunError {
     /// The model can't be stored.
     #[error("{0}")]
     Model(#[from] ModelError),
+    /// Somebody put another model to use during a cold start, and it can't be put to work here.
+    #[error("another model was put to use while the first one was trained, and it can't be put to work here")]
+    Overtaken,
     /// A thread can't be started.
     #[error("a thread can't be started: {0}")]
     Thread(std::io::Error),
@@ -148,6 +151,7 @@ pub fn run(
             ColdStart { recipe: *recipe, registry, settings, scorers }.run(&mut parts, &mut flow)?
         }
     };
+    let deadline = settings.pipeline.shutdown_deadline;
     if let Some(mut scoring) = scoring {
         announce(&parts, &scoring, settings, (scorers.device(), None));
         std::thread::scope(|scope| {
@@ -155,11 +159,22 @@ pub fn run(
             let follower =
                 follow.map(|registry| Follower::start(scope, registry, version, (settings, scorers))).transpose()?;
             let learner = learning.map(|learning| Learner::new(learning, settings, &parts, &mut scoring));
-            Work { settings, device: scorers.device(), follower, learner }.score(&mut parts, &mut flow, &mut scoring)
-        })?;
+            Work { settings, device: scorers.device(), follower, learner }.score(
+                &mut parts,
+                &mut flow,
+                &mut scoring,
+            )?;
+            // Within the scope: a registry on a disk that hangs must not keep what is finished from being committed.
+            drain(&mut parts, flow, deadline)
+        })
+    } else {
+        drain(&mut parts, flow, deadline)
     }
+}
+
+fn drain(parts: &mut Parts<'_>, flow: Flow, deadline: Duration) -> Result<RunSummary, RunError> {
     parts.board.set_phase(Phase::Draining);
-    flow.drain(&mut parts, settings.pipeline.shutdown_deadline)
+    flow.drain(parts, deadline)
 }
 
 /// Tells which model is in use from now on and on which device; with it, how long scoring stood still where another one
@@ -184,9 +199,7 @@ fn announce(parts: &Parts<'_>, scoring: &Scoring, settings: &Settings, (device, 
         AlarmBudget::PerEntityAndDay(alarms) => Some(alarms),
         AlarmBudget::Quantile(_) => metadata.calibration.alarms_per_entity_and_day(scoring.limit()),
     };
-    if let Some(alarms) = promised {
-        parts.metrics.alarm_rate_promised(alarms);
-    }
+    parts.metrics.alarm_rate_promised(promised.unwrap_or(f64::NAN));
     parts.board.set_model(Some(status));
     parts.board.set_phase(Phase::Scoring);
 }
@@ -236,9 +249,12 @@ impl Work<'_> {
 
     /// Takes up another model between two batches, and looks after the learning loop.
     fn renew(&mut self, parts: &mut Parts<'_>, flow: &mut Flow, scoring: &mut Scoring) -> Result<(), RunError> {
-        match self.follower.as_ref().and_then(Follower::news) {
+        match self.follower.as_mut().and_then(Follower::news) {
             None => {}
-            Some(News::Failed(error)) => parts.metrics.swap_failed(&error),
+            Some(News::Failed(error)) => {
+                parts.metrics.swap_failed(&error);
+                parts.board.set_last_error(format!("the registry's model can't be put to work: {error}"));
+            }
             Some(News::Model(prepared)) => {
                 let started = Instant::now();
                 flush(parts, flow, scoring)?;
@@ -247,6 +263,7 @@ impl Work<'_> {
                 announce(parts, scoring, self.settings, (self.device, Some(pause)));
                 // Given back here and not at the end of some later scope: the session's memory is free from now on.
                 drop(old);
+                flow.swapped();
                 self.learner.iter_mut().for_each(|learner| learner.swapped(parts));
             }
         }

@@ -164,6 +164,11 @@ impl Board {
         self.state().phase = phase;
     }
 
+    /// The latest fault is mended.
+    pub fn clear_last_error(&self) {
+        self.state().last_error = None;
+    }
+
     /// Notes what the learning loop is at.
     pub fn set_learning(&self, learning: LearningStatus) {
         self.state().learning = Some(learning);

@@ -239,6 +239,11 @@ impl RecentSample {
         Missing { rows: share(anomalies), incidents: share(incidents) }
     }
 
+    /// Whether its bytes are used up, so that more rows can't come, only others.
+    pub fn is_out_of_room(&self) -> bool {
+        self.bytes >= self.bounds.bytes / 4 * 3
+    }
+
     /// How much there is.
     pub fn counts(&self) -> SampleCounts {
         SampleCounts { rows: self.rows, bytes: self.bytes, entities: self.entities.len(), kept_out: self.kept_out }

@@ -34,8 +34,9 @@ impl Withheld {
 
 /// What a model may have been trained on.
 enum Seen<'a> {
-    /// All between two positions, per partition.
-    Ranges(&'a [(i32, i64, i64)]),
+    /// All between two positions, per partition, unless it came after the model was made (milliseconds since the epoch): a
+    /// topic that is made anew counts from 0 again.
+    Ranges(&'a [(i32, i64, i64)], Option<i64>),
     /// It came from elsewhere: all up to a time, milliseconds since the epoch.
     Until(Option<i64>),
 }
@@ -43,22 +44,26 @@ enum Seen<'a> {
 impl<'a> Seen<'a> {
     fn new(provenance: &'a Provenance, source: &str) -> Self {
         if provenance.source == source {
-            return Self::Ranges(&provenance.ranges);
+            return Self::Ranges(&provenance.ranges, milliseconds(&provenance.created));
         }
-        let end =
-            provenance.span.as_ref().and_then(|(_, last)| timestamp::from_text(last, TimestampFormat::Rfc3339).ok());
-        Self::Until(end.map(|us| us.div_euclid(1000)))
+        Self::Until(provenance.span.as_ref().and_then(|(_, last)| milliseconds(last)))
     }
 
     fn holds(&self, record: &SampleRecord) -> bool {
         let Position { partition, offset } = record.position;
         match self {
-            Self::Ranges(ranges) => {
-                ranges.iter().any(|(of, first, last)| *of == partition && (*first..=*last).contains(&offset))
+            Self::Ranges(ranges, created) => {
+                let later = matches!((created, record.timestamp_ms), (Some(made), Some(time)) if time > *made);
+                let within = |range: &&(i32, i64, i64)| range.0 == partition && (range.1..=range.2).contains(&offset);
+                !later && ranges.iter().any(|range| within(&range))
             }
             Self::Until(end) => matches!((end, record.timestamp_ms), (Some(end), Some(time)) if time <= *end),
         }
     }
+}
+
+fn milliseconds(rfc3339: &str) -> Option<i64> {
+    timestamp::from_text(rfc3339, TimestampFormat::Rfc3339).ok().map(|us| us.div_euclid(1000))
 }
 
 #[cfg(test)]
@@ -95,6 +100,15 @@ mod tests {
         (provenance.source, provenance.ranges) = ("topic".to_owned(), vec![(0, 0, 16), (1, 1, 13)]);
         let parts = Withheld::split(sample(20), 0.3, "topic", Some(&provenance));
         assert_eq!((offsets(&parts.training).len(), offsets(&parts.withheld)), (14, vec![15, 17, 18, 19]));
+    }
+
+    #[test]
+    fn rows_of_a_topic_that_was_made_anew_are_not_taken_for_old_ones() {
+        let mut provenance = metadata(1).provenance;
+        (provenance.source, provenance.ranges) = ("topic".to_owned(), vec![(0, 0, 100), (1, 0, 100)]);
+        provenance.created = timestamp::to_rfc3339(17_500_000);
+        let parts = Withheld::split(sample(20), 0.3, "topic", Some(&provenance));
+        assert_eq!(offsets(&parts.withheld), [18, 19], "what came after the model was made");
     }
 
     #[test]

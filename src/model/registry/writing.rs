@@ -35,14 +35,17 @@ impl Registry {
     /// # Errors
     /// The model can't be read back or stored. The one in use before stays in use.
     pub fn publish(&self, model: &Model, parent: Option<&str>) -> Result<PathBuf, ModelError> {
-        let mut writing = Writing::begin(self)?;
-        let file = disk::file_of(&model.version);
-        let mut entry = Entry::new(model, file.clone(), disk::now());
-        entry.parent = parent.map(str::to_owned).or(entry.parent);
-        writing.store(model, entry)?;
-        writing.put_to_use(&model.version, How::Published, None)?;
-        writing.prune_what_is_too_much();
-        Ok(self.folder.join(file))
+        Writing::begin(self)?.publish(model, parent)
+    }
+
+    /// The same, but only while the model `before` is in use (`None`: while none is): what was trained and weighed against
+    /// one model must not push out another that somebody put to use meanwhile. `None` where another one is.
+    ///
+    /// # Errors
+    /// As [`Registry::publish`].
+    pub fn publish_after(&self, model: &Model, before: Option<&str>) -> Result<Option<PathBuf>, ModelError> {
+        let writing = Writing::begin(self)?;
+        if writing.contents.current_version() == before { writing.publish(model, before).map(Some) } else { Ok(None) }
     }
 
     /// Stores a model that was judged unfit, with the reasons. It stays out of use unless it is promoted by force. A model
@@ -117,6 +120,16 @@ impl<'a> Writing<'a> {
         let mut writing = Self { registry, contents, _lock: lock };
         writing.remove_dropped()?;
         Ok(writing)
+    }
+
+    fn publish(mut self, model: &Model, parent: Option<&str>) -> Result<PathBuf, ModelError> {
+        let file = disk::file_of(&model.version);
+        let mut entry = Entry::new(model, file.clone(), disk::now());
+        entry.parent = parent.map(str::to_owned).or(entry.parent);
+        self.store(model, entry)?;
+        self.put_to_use(&model.version, How::Published, None)?;
+        self.prune_what_is_too_much();
+        Ok(self.folder().join(file))
     }
 
     fn folder(&self) -> &'a Path {
