@@ -62,7 +62,8 @@ fetch-onnxruntime: ## Fetch ONNX Runtime's library into .local/ (for GPUs: DEVIC
 onnxruntime: fetch-onnxruntime
 
 image: ## Build the container image strayd:cpu with Docker (DEVICE=cuda: strayd:cuda, for NVIDIA GPUs)
-	@$(DOCKER) build --file deploy/Dockerfile --build-arg DEVICE=$(DEVICE) --tag strayd:$(DEVICE) .
+	@$(DOCKER) build --file deploy/Dockerfile --build-arg DEVICE=$(DEVICE) \
+		--build-arg CUDA_LIBRARIES=$(if $(filter yes,$(CUDA_LIBRARIES)),all,needed) --tag strayd:$(DEVICE) .
 
 prove-image: ## Build it as root without Docker or an image registry, on base images that are made here
 	@scripts/prove-image $(DEVICE)

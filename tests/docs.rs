@@ -18,7 +18,6 @@ fn documents() -> Vec<String> {
     documents.extend(
         runbooks.map(|entry| format!("docs/runbooks/{}", entry.expect("an entry").file_name().to_string_lossy())),
     );
-    documents.push("helm/strayd/README.md".to_owned());
     documents.retain(|name| Path::new(name).extension().is_some_and(|extension| extension == "md"));
     documents
 }

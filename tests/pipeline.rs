@@ -456,8 +456,8 @@ fn an_incident_is_open_with_its_blame_until_its_entity_goes_to_another_member() 
     score_rows(&mut scoring, "c", 1, false);
     assert_eq!(open(&scoring), [("a".to_owned(), Some(0)), ("b".to_owned(), Some(0))]);
     assert_eq!(scoring.scores().len(), 1, "those of the last batch");
-    scoring.tell_incidents(&metrics);
-    scoring.tell_incidents(&metrics);
+    scoring.tell_incidents(Some(&metrics));
+    scoring.tell_incidents(Some(&metrics));
     assert!(metrics.render().contains("strayd_incidents_total{top_feature=\"x\"} 2\n"), "each is told once");
     scoring.forget(&[1]);
     assert_eq!(open(&scoring), [("a".to_owned(), Some(0))]);

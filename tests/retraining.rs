@@ -101,7 +101,9 @@ fn a_model_asked_for_is_trained_on_normal_rows_and_taken_up_without_losing_a_rec
     assert_eq!(outcomes.values().sum::<f64>(), records.len() as f64, "each record ends once: {outcomes:?}");
     assert_eq!(outcomes["outcome=\"warming_up\""], 0.0, "windows outlive the swap: {outcomes:?}");
     assert_eq!(daemon.metric("strayd_model_swaps_total")["result=\"swapped\""], 1.0);
-    assert_eq!(daemon.metric("strayd_training_runs_total")["result=\"succeeded\""], 2.0);
+    daemon.wait_for("the training is counted", |daemon| {
+        (daemon.metric("strayd_training_runs_total")["result=\"succeeded\""] == 2.0).then_some(())
+    });
     assert!(daemon.metric("strayd_training_sample_kept_out_total")["reason=\"anomalous\""] > 0.0);
     let events = stage.events(2);
     assert_eq!(incidents_found_at(&[early, late], &events, &records), 2, "{events:?}");
@@ -166,6 +168,8 @@ fn a_scorer_waits_for_the_trainers_model_and_only_it_publishes(kind: Kind) {
     assert_eq!(anomalous(&scorer), events.len() as f64, "all events are the scorer's");
     assert!(anomalous(&trainer) > 0.0, "the trainer judges too, to know what is normal");
     assert_eq!(trainer.sum("strayd_outputs_total"), 0.0, "and publishes nothing");
+    assert_eq!(trainer.sum("strayd_incidents_total"), 0.0, "nor raises an alarm that the scorer raises too");
+    assert!(scorer.sum("strayd_incidents_total") >= 1.0);
     assert_eq!(scorer.sum("strayd_training_runs_total"), 0.0);
     for daemon in [&mut scorer, &mut trainer] {
         assert_eq!(daemon.terminate().code(), Some(0), "{}", daemon.log());

@@ -75,6 +75,7 @@ impl Pause {
 
 impl Flow {
     pub(super) fn new(settings: &Settings, metrics: &Metrics) -> Self {
+        metrics.connecting();
         Self {
             ledger: Ledger::default(),
             outstanding: HashMap::new(),
@@ -120,13 +121,16 @@ impl Flow {
 
     /// A batch was scored.
     pub(super) fn batch(&mut self, report: &BatchReport, scoring: &Scoring) {
-        self.judged.0 += report.rows as u64;
-        self.judged.1 += report.incidents_opened;
+        if !self.mute {
+            self.judged.0 += report.rows as u64;
+            self.judged.1 += report.incidents_opened;
+            let interval = scoring.model().metadata.calibration.interval_seconds;
+            self.counts.judged_seconds += report.rows as f64 * interval.unwrap_or_default();
+        }
         self.interval_seconds = scoring.model().metadata.calibration.interval_seconds;
         self.scores.observe(scoring.scores(), scoring.limit());
         self.counts.rows += report.rows as u64;
         self.counts.imputed_values += report.imputed_values;
-        self.counts.judged_seconds += report.rows as f64 * self.interval_seconds.unwrap_or_default();
         self.counts.entities_evicted += report.evicted;
         self.counts.last_score = report.last_score.or(self.counts.last_score);
         self.counts.score += Duration::from_secs_f64(report.score_seconds);
@@ -137,11 +141,20 @@ impl Flow {
 
     /// Tells, about once a second, how many entities are held and which incidents are open.
     pub(super) fn population(&mut self, parts: &Parts<'_>, scoring: &Scoring) {
+        // What a trainer sees stray, scorers see too, and they raise the alarm.
+        if self.mute {
+            return;
+        }
         if self.population_told.is_none_or(|told| told.elapsed() >= POPULATION_INTERVAL) {
             parts.metrics.entities(scoring.entities());
             incidents::tell_open(scoring, parts.metrics, parts.board);
             self.population_told = Some(Instant::now());
         }
+    }
+
+    /// Whether what is found is published and told.
+    pub(super) fn is_mute(&self) -> bool {
+        self.mute
     }
 
     /// Another model judges from now on: what its predecessor raised says nothing of its rate.

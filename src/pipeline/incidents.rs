@@ -75,9 +75,10 @@ impl Incidents {
     }
 
     /// Tells of the incidents that began.
-    pub(super) fn tell(&mut self, metrics: &Metrics, limit: f64) {
+    pub(super) fn tell(&mut self, metrics: Option<&Metrics>, limit: f64) {
         for Began { entity, score, top_column } in self.began.drain(..) {
-            metrics.incident_opened(&IncidentOpened { entity: &entity, score, limit, top_feature: top_column });
+            let opened = IncidentOpened { entity: &entity, score, limit, top_feature: top_column };
+            metrics.iter().for_each(|metrics| metrics.incident_opened(&opened));
         }
     }
 }

@@ -300,7 +300,7 @@ pub(super) fn flush(parts: &mut Parts<'_>, flow: &mut Flow, scoring: &mut Scorin
         failed = failed.take().or(flow.end(raw, end, &mut outside).err());
     })?;
     if report.rows > 0 {
-        scoring.tell_incidents(metrics);
+        scoring.tell_incidents((!flow.is_mute()).then_some(*metrics));
         flow.batch(&report, scoring);
     }
     failed.map_or(Ok(()), Err)

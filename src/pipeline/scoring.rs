@@ -165,8 +165,8 @@ impl Scoring {
         self.incidents.open(&self.entities)
     }
 
-    /// Tells of the incidents that began since the last call.
-    pub fn tell_incidents(&mut self, metrics: &Metrics) {
+    /// Tells of the incidents that began since the last call; `None` tells nobody.
+    pub fn tell_incidents(&mut self, metrics: Option<&Metrics>) {
         self.incidents.tell(metrics, self.model.context.judge.limit());
     }
 

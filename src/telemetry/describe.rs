@@ -236,7 +236,7 @@ descriptions! {
     EVENT_DELAY = "strayd_event_delay_seconds", Histogram(DELAY_SECONDS), [],
         "Time from a message's timestamp to its receipt.";
     CONSUMER_LAG = "strayd_consumer_lag_records", Gauge, [], "Records in assigned partitions not yet received.";
-    CONNECTED = "strayd_connected", Gauge, [END], "1 while an end of the pipeline is connected.";
+    CONNECTED = "strayd_connected", Gauge, [END], "1 while an end of the pipeline is connected; NaN before it is tried.";
     READY = "strayd_ready", Gauge, [], "1 while /readyz says ready.";
     COLD_START_REMAINING = "strayd_cold_start_rows_remaining", Gauge, [], "Rows that the cold start still waits for.";
     TRAINING_RUNS = "strayd_training_runs_total", Counter, [TRAINING_RESULT], "Training runs by how they ended.";

@@ -127,6 +127,12 @@ impl Default for Metrics {
 impl Metrics {
     /// Registers all metrics in a registry of their own.
     pub fn new() -> Self {
+        let metrics = Self::registered();
+        metrics.connected.iter().for_each(|end| end.set(f64::NAN));
+        metrics
+    }
+
+    fn registered() -> Self {
         let registry = Registry::new();
         let add = &registry;
         register(add, ProcessCollector::for_self());
@@ -259,6 +265,12 @@ impl Metrics {
         }
     }
 
+    /// Connecting begins: until it succeeds, nothing is connected. Before, as while a scorer waits for its first model,
+    /// nothing was to be.
+    pub fn connecting(&self) {
+        self.connected.iter().for_each(|end| end.set(0.0));
+    }
+
     /// An end of the pipeline is connected.
     pub fn connected(&self, end: End) {
         self.connected[end as usize].set(1.0);
@@ -355,6 +367,8 @@ pub(super) mod tests {
             assert_eq!(value(&metrics, &format!("strayd_dead_letters_total{{reason=\"{}\"}}", reason.as_str())), 0.0);
         }
         assert_eq!(value(&metrics, "strayd_outputs_total{kind=\"dead_letter\",result=\"refused\"}"), 0.0);
+        assert!(value(&metrics, "strayd_connected{end=\"sink\"}").is_nan(), "nobody tries yet");
+        metrics.connecting();
         assert_eq!(value(&metrics, "strayd_connected{end=\"sink\"}"), 0.0);
         assert!(value(&metrics, "strayd_model_limit").is_nan(), "no limit is not a limit of 0");
     }

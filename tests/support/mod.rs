@@ -8,6 +8,7 @@ pub mod broker;
 pub mod daemon;
 pub mod incidents;
 pub mod kube;
+pub mod models;
 pub mod prometheus;
 pub mod promql;
 pub mod python;

@@ -36,6 +36,13 @@
 {{- if and (eq .Values.autoscaling.kind "hpa") (not (dig "requests" "cpu" "" .Values.resources)) -}}
 {{- $problems = append $problems "autoscaling.kind = hpa needs resources.requests.cpu, the base of the utilisation" -}}
 {{- end -}}
+{{- if eq .Values.autoscaling.kind "keda" -}}
+{{- range $key, $_ := dig "kafka" "properties" dict $config -}}
+{{- if or (eq $key "security.protocol") (hasPrefix "sasl." $key) (hasPrefix "ssl." $key) -}}
+{{- $problems = append $problems (printf "config.kafka.properties.%s is not seen by KEDA, which asks the brokers too; use kafka.sasl and kafka.tls" $key) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if and (ne .Values.autoscaling.kind "none") (lt (int .Values.autoscaling.maxReplicas) (int .Values.autoscaling.minReplicas)) -}}
 {{- $problems = append $problems "autoscaling.maxReplicas is below autoscaling.minReplicas" -}}
 {{- end -}}

@@ -122,6 +122,20 @@ fn a_refused_model_is_kept_with_its_reasons_and_only_force_puts_it_to_use() {
 }
 
 #[test]
+fn what_was_weighed_against_one_model_does_not_push_out_another() {
+    let folder = folder();
+    let registry = Registry::new(folder.path());
+    let [first, second, third] = [1, 2, 3].map(model);
+    assert!(registry.publish_after(&first, None).unwrap().is_some());
+    assert!(registry.publish_after(&second, None).unwrap().is_none(), "a model is in use by now");
+    assert!(registry.publish_after(&second, Some(&first.version)).unwrap().is_some());
+    registry.rollback().unwrap();
+    assert!(registry.publish_after(&third, Some(&second.version)).unwrap().is_none(), "somebody went back meanwhile");
+    assert_eq!(current_seed(&registry), Some(1));
+    assert_sound(&registry);
+}
+
+#[test]
 fn each_rollback_goes_one_model_further_back_and_a_promotion_begins_anew() {
     let folder = folder();
     let registry = Registry::new(folder.path());
