@@ -19,6 +19,7 @@ use support::{
 };
 
 on_both_brokers!(
+    a_model_is_trained_when_the_schedule_says_so,
     a_model_that_the_gate_refuses_is_kept_with_its_reasons_and_the_one_in_use_stays,
     a_model_asked_for_is_trained_on_normal_rows_and_taken_up_without_losing_a_record,
     a_scorer_waits_for_the_trainers_model_and_only_it_publishes,
@@ -112,6 +113,31 @@ fn a_model_asked_for_is_trained_on_normal_rows_and_taken_up_without_losing_a_rec
     assert_eq!(text(events.last().expect("there are events"), "model"), second);
     assert_eq!(daemon.terminate().code(), Some(0), "{}", daemon.log());
     assert_eq!(stage.committed(), records.len() as i64);
+}
+
+fn a_model_is_trained_when_the_schedule_says_so(kind: Kind) {
+    let Some(broker) = Broker::shared(kind) else { return };
+    let stage = Stage::new(&broker, "due", COLD_START);
+    let (_, mut sets) = admin(&stage);
+    sets.retain(|set| !set.starts_with("training.schedule"));
+    sets.retain(|set| set != "--set");
+    sets.extend(["training.schedule.every=3s".to_owned(), "training.schedule.jitter=100ms".to_owned()]);
+    let sets: Vec<String> = sets.into_iter().flat_map(|set| ["--set".to_owned(), set]).collect();
+    let mut daemon = start(&stage, &sets, &[]);
+    stage.feed(&stream(17, 6_000, 4, &[]));
+    daemon.wait_ready();
+    let first = model_of(&daemon);
+    daemon.wait_for("it is told when the next training is due", |daemon| {
+        (daemon.sum("strayd_training_next_timestamp_seconds") > 0.0).then_some(())
+    });
+    wait_for_another_model(&mut daemon, &first);
+    let (_, status) = daemon.get("/status").expect("pages are served");
+    let status: serde_json::Value = serde_json::from_str(&status).expect("it is JSON");
+    assert!(
+        status["learning"]["next"].is_string() && status["learning"]["sample_rows"].as_u64() > Some(1_000),
+        "{status}"
+    );
+    assert_eq!(daemon.terminate().code(), Some(0), "{}", daemon.log());
 }
 
 fn a_model_that_the_gate_refuses_is_kept_with_its_reasons_and_the_one_in_use_stays(kind: Kind) {
