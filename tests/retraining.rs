@@ -257,11 +257,25 @@ const IMPATIENT: [&str; 4] = [
 /// Longer than `max.poll.interval.ms`.
 const TRAINED_FOR: Duration = Duration::from_secs(8);
 
+/// How nice the daemon's threads of this name are to others: 0 unless asked.
+fn niceness(daemon: &Daemon, thread: &str) -> Vec<i32> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", daemon.id())).expect("Linux tells");
+    let stat = |task: std::io::Result<fs::DirEntry>| fs::read_to_string(task.ok()?.path().join("stat")).ok();
+    let of_thread = |stat: String| {
+        // Fields from the third on follow the name, which may hold blanks; the niceness is the nineteenth.
+        let (name, fields) = stat.split_once('(')?.1.rsplit_once(')')?;
+        (name == thread).then(|| fields.split_whitespace().nth(16)?.parse().ok())?
+    };
+    tasks.filter_map(stat).filter_map(of_thread).collect()
+}
+
 /// Waits until a training has lasted so long that a member that doesn't poll would be out of its group.
 fn train_for_long(daemon: &mut Daemon) {
     daemon.wait_for("training is under way", |daemon| {
         (daemon.sum("strayd_training_in_progress") == 1.0 && daemon.sum("strayd_training_epoch") > 0.0).then_some(())
     });
+    assert_eq!(niceness(daemon, "trainer"), [10], "it gives way to the others");
+    assert_eq!(niceness(daemon, "http"), [0]);
     let begun = Instant::now();
     daemon.wait_for("it lasts", |_| (begun.elapsed() > TRAINED_FOR).then_some(()));
     assert_eq!(daemon.sum("strayd_training_in_progress"), 1.0);
