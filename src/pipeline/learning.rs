@@ -217,7 +217,7 @@ impl Learner {
         let lesson = Lesson {
             recipe: Recipe { created: now(), ..self.learning.recipe.clone() },
             registry: self.learning.registry.clone(),
-            sample: sample.snapshot(),
+            sample: sample.copy(),
             missing: sample.missing(),
         };
         parts.metrics.training_started(lesson.sample.len());

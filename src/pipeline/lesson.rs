@@ -6,8 +6,8 @@ use crate::{
     model::{Model, ModelError, registry::Registry},
     train::{
         gate::{self, Contest, GateError, GateReport},
+        recent::SampleCopy,
         recipe::{Recipe, TrainError},
-        sample::SampleRecord,
         withheld::Withheld,
     },
 };
@@ -16,8 +16,8 @@ use crate::{
 pub(super) struct Lesson {
     pub(super) recipe: Recipe,
     pub(super) registry: Registry,
-    /// Rows judged normal, in time order.
-    pub(super) sample: Vec<SampleRecord>,
+    /// Rows judged normal.
+    pub(super) sample: SampleCopy,
     /// What the models in use kept out of it.
     pub(super) missing: Missing,
 }
@@ -62,7 +62,8 @@ impl Lesson {
         let recipe = Recipe { parent, ..self.recipe };
         let origin = in_use.as_ref().map(|model| &model.metadata.provenance);
         let share = recipe.settings.training.gate.withheld;
-        let Withheld { training, withheld } = Withheld::split(self.sample, share, &recipe.source, origin);
+        let Withheld { training, withheld } =
+            Withheld::split(self.sample.in_time_order(), share, &recipe.source, origin);
         if withheld.len() < gate::MIN_WINDOWS {
             return Err(GateError::TooFew { windows: withheld.len(), least: gate::MIN_WINDOWS }.into());
         }

@@ -17,9 +17,11 @@ use std::{
 };
 
 mod bounds;
+mod copy;
 mod held;
 
 pub use bounds::Bounds;
+pub use copy::SampleCopy;
 use held::{Entity, hash};
 
 use super::sample::SampleRecord;
@@ -220,16 +222,15 @@ impl RecentSample {
         self.bytes = self.entities.iter().map(|entity| entity.bytes).sum();
     }
 
-    /// The records, in time order; each entity's in the order in which they came. They share their bytes with the sample.
+    /// A copy for a training, which shares its bytes with the sample. Putting it in order is left to whoever trains.
+    pub fn copy(&self) -> SampleCopy {
+        let chunks = self.entities.iter().flat_map(|entity| &entity.chunks);
+        SampleCopy::new(chunks.map(|chunk| (chunk.follows, Arc::clone(&chunk.rows))).collect())
+    }
+
+    /// The records, as [`SampleCopy::in_time_order`] gives them.
     pub fn snapshot(&self) -> Vec<SampleRecord> {
-        let mut run = 0;
-        let mut dated = Vec::with_capacity(self.rows);
-        for chunk in self.entities.iter().flat_map(|entity| &entity.chunks) {
-            run += u32::from(!chunk.follows);
-            dated.extend(chunk.rows.iter().map(|(time, record)| (*time, SampleRecord { run, ..record.clone() })));
-        }
-        dated.sort_by_key(|(time, _)| *time);
-        dated.into_iter().map(|(_, record)| record).collect()
+        self.copy().in_time_order()
     }
 
     /// What the models in use kept out of it, for the calibration of the next one.

@@ -7,8 +7,8 @@ use crate::train::sample::SampleRecord;
 /// Consecutive rows of an entity.
 #[derive(Debug)]
 pub(super) struct Chunk {
-    /// Event time, never falling, and record.
-    pub(super) rows: Vec<(i64, SampleRecord)>,
+    /// Event time, never falling, and record. Shared with copies of the sample, so that making one costs next to nothing.
+    pub(super) rows: Arc<Vec<(i64, SampleRecord)>>,
     /// Whether the row before the first one is the last one of the chunk before.
     pub(super) follows: bool,
     pub(super) bytes: usize,
@@ -68,7 +68,7 @@ impl Entity {
         self.next_us = self.last_us.saturating_add(self.stride_us);
         let before = self.chunks.back().and_then(|chunk| chunk.rows.last());
         let follows = self.unbroken && before.is_some_and(|(time_us, _)| *time_us <= self.last_us);
-        self.chunks.push_back(Chunk { rows: Vec::with_capacity(rows), follows, bytes: 0 });
+        self.chunks.push_back(Chunk { rows: Arc::new(Vec::with_capacity(rows)), follows, bytes: 0 });
         self.open = true;
     }
 
@@ -78,7 +78,7 @@ impl Entity {
         let last = self.chunks.len() - 1;
         let chunk = &mut self.chunks[last];
         let time_us = chunk.rows.last().map_or(self.last_us, |(before, _)| self.last_us.max(*before));
-        chunk.rows.push((time_us, record));
+        Arc::make_mut(&mut chunk.rows).push((time_us, record));
         chunk.bytes += bytes;
         (self.rows, self.bytes) = (self.rows + 1, self.bytes + bytes);
         self.open = chunk.rows.len() < chunk_rows;
@@ -109,7 +109,8 @@ impl Entity {
     pub(super) fn give_way(&mut self, horizon_us: i64) -> (usize, usize) {
         if self.chunks.len() == 1 && self.chunks[0].rows.len() > 1 {
             let only = &mut self.chunks[0];
-            let dropped = only.rows.drain(..only.rows.len() / 2);
+            let half = only.rows.len() / 2;
+            let dropped = Arc::make_mut(&mut only.rows).drain(..half);
             let (rows, bytes) = dropped.fold((0, 0), |(rows, bytes), (_, record)| (rows + 1, bytes + size(&record)));
             (self.rows, self.bytes, only.bytes) = (self.rows - rows, self.bytes - bytes, only.bytes - bytes);
             return (rows, bytes);
