@@ -14,6 +14,7 @@ use super::{
     Polled, Unscored,
     collection::Collection,
     flow::{Flow, Outside},
+    follow::{self, Follower, News},
     prepared::Prepared,
     run::{LONGEST_POLL, Parts, RunError, now, now_ms},
     scoring::{End, Scoring},
@@ -38,6 +39,8 @@ pub(super) struct ColdStart<'a> {
     pub(super) registry: Registry,
     pub(super) settings: &'a Settings,
     pub(super) scorers: &'a dyn Scorers,
+    /// Looks whether another replica has stored a model; `None` where only a model of our own will do.
+    pub(super) others: Option<Follower>,
 }
 
 /// What came while a model was trained.
@@ -71,7 +74,7 @@ enum Trained {
 
 impl ColdStart<'_> {
     /// Collects and trains until there is a model at work. `None` when the program was told to stop before.
-    pub(super) fn run(&self, parts: &mut Parts<'_>, flow: &mut Flow) -> Result<Option<Scoring>, RunError> {
+    pub(super) fn run(mut self, parts: &mut Parts<'_>, flow: &mut Flow) -> Result<Option<Scoring>, RunError> {
         let mut collection = Collection::new(self.settings.training.rows, &self.settings.record);
         let mut failed = None;
         // Where another tool's graph is to be adopted, a model may be in use that was not fitted for it.
@@ -82,8 +85,7 @@ impl ColdStart<'_> {
                 Collected::Enough => {}
                 Collected::Stopped => return Ok(None),
                 Collected::Scoring(mut scoring) => {
-                    let meanwhile = Meanwhile { strays: collection.lend(), revoked: Vec::new() };
-                    self.hand_over(parts, flow, &mut scoring, (&[], &meanwhile))?;
+                    score(parts, flow, &mut scoring, collection.lend().iter())?;
                     return Ok(Some(*scoring));
                 }
             }
@@ -99,12 +101,14 @@ impl ColdStart<'_> {
             };
             match trained {
                 Ok((mut scoring, is_ours)) => {
+                    let still_ours = still_ours(&sample, &meanwhile.revoked);
                     if is_ours {
-                        self.hand_over(parts, flow, &mut scoring, (&sample, &meanwhile))?;
+                        prime(parts, flow, &mut scoring, still_ours)?;
+                        flow.collected(sample.iter().map(|record| record.position));
                     } else {
-                        meanwhile.strays.splice(..0, still_ours(&sample, &meanwhile.revoked));
-                        self.hand_over(parts, flow, &mut scoring, (&[], &meanwhile))?;
+                        score(parts, flow, &mut scoring, still_ours)?;
                     }
+                    score(parts, flow, &mut scoring, meanwhile.strays.iter())?;
                     flow.pause_for_training(parts, false)?;
                     return Ok(Some(scoring));
                 }
@@ -124,22 +128,22 @@ impl ColdStart<'_> {
     /// Collects until training can begin, or another replica has stored a model. `failed` is why the last
     /// training gave no model, should the source have no more records.
     fn collect(
-        &self,
+        &mut self,
         parts: &mut Parts<'_>,
         flow: &mut Flow,
         collection: &mut Collection,
         failed: Option<RunError>,
     ) -> Result<Collected, RunError> {
         let mut told = 0;
-        let mut looked = Instant::now();
         while !collection.is_complete() {
             if parts.stop.load(Ordering::Relaxed) {
                 return Ok(Collected::Stopped);
             }
-            if looked.elapsed() >= self.settings.model.poll_interval {
-                looked = Instant::now();
-                if let Some(scoring) = self.stored_by_another() {
-                    return Ok(Collected::Scoring(Box::new(scoring)));
+            match self.others.as_mut().and_then(Follower::news) {
+                None => {}
+                Some(News::Model(prepared)) => return Ok(Collected::Scoring(Box::new(self.instead(*prepared)))),
+                Some(News::Failed(error)) => {
+                    tracing::warn!("another replica's model can't be taken, going on alone: {error}");
                 }
             }
             let polled = self.poll(parts, flow, collection)?;
@@ -164,28 +168,10 @@ impl ColdStart<'_> {
         Ok(Collected::Enough)
     }
 
-    /// A model that another replica has stored meanwhile.
-    fn stored_by_another(&self) -> Option<Scoring> {
-        if self.recipe.foreign.is_some() {
-            return None;
-        }
-        let model = match self.registry.current() {
-            Ok(model) => Arc::new(model?),
-            Err(error) => {
-                tracing::warn!("the registry can't be read, going on alone: {error}");
-                return None;
-            }
-        };
-        match Prepared::new(Arc::clone(&model), self.settings, self.scorers) {
-            Ok(prepared) => {
-                tracing::info!(model = model.version, "another replica has stored a model: taking it");
-                Some(Scoring::new(prepared, self.settings))
-            }
-            Err(error) => {
-                tracing::warn!(model = model.version, "another replica's model can't be put to work: {error}");
-                None
-            }
-        }
+    /// Puts another replica's model to work.
+    fn instead(&self, prepared: Prepared) -> Scoring {
+        tracing::info!(model = prepared.model().version, "another replica has stored a model: taking it");
+        Scoring::new(prepared, self.settings)
     }
 
     fn poll(&self, parts: &mut Parts<'_>, flow: &mut Flow, collection: &mut Collection) -> Result<Polled, RunError> {
@@ -254,45 +240,57 @@ impl ColdStart<'_> {
         let scoring = Scoring::new(Prepared::new(Arc::clone(&model), self.settings, self.scorers)?, self.settings);
         let Some(path) = self.registry.publish_after(&model, before)? else {
             parts.metrics.training_stopped();
-            return self.stored_by_another().map(|scoring| (scoring, false)).ok_or(RunError::Overtaken);
+            let stored = self.others.as_ref().and_then(|_| {
+                let prepared = follow::prepare_current(&self.registry, self.settings, self.scorers);
+                prepared.inspect_err(|error| tracing::warn!("another replica's model can't be taken: {error}")).ok()?
+            });
+            return stored.map(|prepared| (self.instead(prepared), false)).ok_or(RunError::Overtaken);
         };
         tracing::info!(model = model.version, path = %path.display(), "model stored");
         let Provenance { epochs, training_loss, validation_loss, .. } = model.metadata.provenance;
         parts.metrics.training_finished(&TrainingOutcome { epochs, training_loss, validation_loss, took });
         Ok((scoring, true))
     }
+}
 
-    /// Fills the windows from the sample, and takes up what came in meanwhile.
-    fn hand_over(
-        &self,
-        parts: &mut Parts<'_>,
-        flow: &mut Flow,
-        scoring: &mut Scoring,
-        (sample, meanwhile): (&[SampleRecord], &Meanwhile),
-    ) -> Result<(), RunError> {
-        let mut outside = Outside { sink: &mut *parts.sink, metrics: parts.metrics };
-        for record in sample.iter().filter(|record| !meanwhile.revoked.contains(&record.position.partition)) {
-            if let Err(error) = scoring.prime(&record.lend()) {
-                flow.end(&record.lend(), End::DeadLetter(error), &mut outside)?;
-            }
+/// Fills the windows from the sample that the model was trained on.
+fn prime<'r>(
+    parts: &mut Parts<'_>,
+    flow: &mut Flow,
+    scoring: &mut Scoring,
+    records: impl Iterator<Item = &'r SampleRecord>,
+) -> Result<(), RunError> {
+    let mut outside = Outside { sink: &mut *parts.sink, metrics: parts.metrics };
+    for record in records {
+        if let Err(error) = scoring.prime(&record.lend()) {
+            flow.end(&record.lend(), End::DeadLetter(error), &mut outside)?;
         }
-        flow.collected(sample.iter().map(|record| record.position));
-        for record in &meanwhile.strays {
-            if scoring.room() == 0 {
-                super::run::flush(parts, flow, scoring)?;
-            }
-            let mut outside = Outside { sink: &mut *parts.sink, metrics: parts.metrics };
-            if let Some(end) = scoring.take(&record.lend(), &mut *parts.observer) {
-                flow.end(&record.lend(), end, &mut outside)?;
-            }
-        }
-        Ok(())
     }
+    Ok(())
+}
+
+/// Scores records that came in before there was a model.
+fn score<'r>(
+    parts: &mut Parts<'_>,
+    flow: &mut Flow,
+    scoring: &mut Scoring,
+    records: impl Iterator<Item = &'r SampleRecord>,
+) -> Result<(), RunError> {
+    for record in records {
+        if scoring.room() == 0 {
+            super::run::flush(parts, flow, scoring)?;
+        }
+        let mut outside = Outside { sink: &mut *parts.sink, metrics: parts.metrics };
+        if let Some(end) = scoring.take(&record.lend(), &mut *parts.observer) {
+            flow.end(&record.lend(), end, &mut outside)?;
+        }
+    }
+    Ok(())
 }
 
 /// Records of the sample whose partitions are still ours.
-fn still_ours(sample: &[SampleRecord], revoked: &[i32]) -> Vec<SampleRecord> {
-    sample.iter().filter(|record| !revoked.contains(&record.position.partition)).cloned().collect()
+fn still_ours<'r>(sample: &'r [SampleRecord], revoked: &'r [i32]) -> impl Iterator<Item = &'r SampleRecord> {
+    sample.iter().filter(|record| !revoked.contains(&record.position.partition))
 }
 
 /// Training failed: what came in meanwhile joins the sample.

@@ -31,11 +31,11 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    /// Starts to follow `registry` from the model `version`, which is in use now.
+    /// Starts to follow `registry` from the model `version`, which is in use now; `None` where none is.
     pub(super) fn start<'scope, 'env>(
         scope: &'scope Scope<'scope, 'env>,
         registry: Registry,
-        version: String,
+        version: Option<String>,
         (settings, scorers): (&'env Settings, &'env dyn Scorers),
     ) -> Result<Self, RunError> {
         let (stop, stopped) = channel();
@@ -72,7 +72,7 @@ impl Follower {
 struct Watch<'a> {
     registry: Registry,
     /// The model that was handed over last.
-    version: String,
+    version: Option<String>,
     /// The failure that was told last.
     told: Option<String>,
     settings: &'a Settings,
@@ -89,7 +89,7 @@ impl Watch<'_> {
             }
             Ok(Some(prepared)) => {
                 self.told = None;
-                self.version.clone_from(&prepared.model().version);
+                self.version = Some(prepared.model().version.clone());
                 news.send(News::Model(Box::new(prepared))).is_ok()
             }
             Err(error) if self.told.as_ref() == Some(&error) => true,
@@ -104,15 +104,22 @@ impl Watch<'_> {
     fn another(&self) -> Result<Option<Prepared>, String> {
         let named = self.registry.current_version().map_err(|error| error.to_string())?;
         // A registry that was emptied is no reason to stop scoring.
-        if named.is_none_or(|version| version == self.version) {
+        if named.is_none() || named == self.version {
             return Ok(None);
         }
-        let Some(model) = self.registry.current().map_err(|error| error.to_string())? else { return Ok(None) };
-        if model.version == self.version {
-            return Ok(None);
-        }
-        let version = model.version.clone();
-        let prepared = Prepared::new(Arc::new(model), self.settings, self.scorers);
-        prepared.map(Some).map_err(|error| format!("model {version}: {error}"))
+        let prepared = prepare_current(&self.registry, self.settings, self.scorers)?;
+        Ok(prepared.filter(|prepared| Some(&prepared.model().version) != self.version.as_ref()))
     }
+}
+
+/// The model that the registry points to, made ready for work.
+pub(super) fn prepare_current(
+    registry: &Registry,
+    settings: &Settings,
+    scorers: &dyn Scorers,
+) -> Result<Option<Prepared>, String> {
+    let Some(model) = registry.current().map_err(|error| error.to_string())? else { return Ok(None) };
+    let version = model.version.clone();
+    let prepared = Prepared::new(Arc::new(model), settings, scorers);
+    prepared.map(Some).map_err(|error| format!("model {version}: {error}"))
 }

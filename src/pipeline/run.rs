@@ -145,36 +145,33 @@ pub fn run(
 ) -> Result<RunSummary, RunError> {
     let Plan { start, follow, learning } = plan.into();
     let mut flow = Flow::new(settings, parts.metrics);
-    let scoring = match start {
-        Start::Model(model) => Some(Scoring::new(Prepared::new(model, settings, scorers)?, settings)),
-        Start::ColdStart { recipe, registry } => {
-            ColdStart { recipe: *recipe, registry, settings, scorers }.run(&mut parts, &mut flow)?
-        }
-    };
-    let deadline = settings.pipeline.shutdown_deadline;
-    if let Some(mut scoring) = scoring {
-        announce(&parts, &scoring, settings, (scorers.device(), None));
-        std::thread::scope(|scope| {
-            let version = scoring.model().version.clone();
-            let follower =
-                follow.map(|registry| Follower::start(scope, registry, version, (settings, scorers))).transpose()?;
+    std::thread::scope(|scope| {
+        let following = |version: Option<String>| {
+            let start = |registry: &Registry| Follower::start(scope, registry.clone(), version, (settings, scorers));
+            follow.as_ref().map(start).transpose()
+        };
+        let scoring = match start {
+            Start::Model(model) => Some(Scoring::new(Prepared::new(model, settings, scorers)?, settings)),
+            Start::ColdStart { recipe, registry } => {
+                // Another tool's graph is waited for by nobody: no model but one that is fitted for it will do.
+                let others = if recipe.foreign.is_none() { following(None)? } else { None };
+                ColdStart { recipe: *recipe, registry, settings, scorers, others }.run(&mut parts, &mut flow)?
+            }
+        };
+        if let Some(mut scoring) = scoring {
+            announce(&parts, &scoring, settings, (scorers.device(), None));
+            let follower = following(Some(scoring.model().version.clone()))?;
             let learner = learning.map(|learning| Learner::new(learning, settings, &parts, &mut scoring));
             Work { settings, device: scorers.device(), follower, learner }.score(
                 &mut parts,
                 &mut flow,
                 &mut scoring,
             )?;
-            // Within the scope: a registry on a disk that hangs must not keep what is finished from being committed.
-            drain(&mut parts, flow, deadline)
-        })
-    } else {
-        drain(&mut parts, flow, deadline)
-    }
-}
-
-fn drain(parts: &mut Parts<'_>, flow: Flow, deadline: Duration) -> Result<RunSummary, RunError> {
-    parts.board.set_phase(Phase::Draining);
-    flow.drain(parts, deadline)
+        }
+        // Within the scope: a registry on a disk that hangs must not keep what is finished from being committed.
+        parts.board.set_phase(Phase::Draining);
+        flow.drain(&mut parts, settings.pipeline.shutdown_deadline)
+    })
 }
 
 /// Tells which model is in use from now on and on which device; with it, how long scoring stood still where another one
