@@ -1,38 +1,25 @@
 //! Asks a daemon on this machine how it is: for the health check of a container, which has no other HTTP client.
 
 use std::{
-    io::{self, Read, Write},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
-    time::{Duration, Instant},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
 };
 
-/// Bytes of an answer that are read.
-const ANSWER_BYTES: u64 = 64 * 1024;
+use super::client::{self, ClientError};
 
 /// Why a daemon doesn't count as well.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
     /// Nobody answers.
-    #[error("http://{address}{page} doesn't answer: {cause}")]
-    Silent {
-        /// Who was asked.
-        address: SocketAddr,
-        /// What was asked for.
-        page: &'static str,
-        /// What the system said.
-        cause: io::Error,
-    },
+    #[error("{0}")]
+    Silent(ClientError),
     /// The answer is no.
-    #[error("http://{address}{page} says {status}: {body}")]
+    #[error("{url} says {answer}")]
     No {
-        /// Who was asked.
-        address: SocketAddr,
-        /// What was asked for.
-        page: &'static str,
-        /// The status line.
-        status: String,
-        /// Why, in the daemon's words.
-        body: String,
+        /// What was asked.
+        url: String,
+        /// The status line, and why, in the daemon's words.
+        answer: String,
     },
 }
 
@@ -47,41 +34,23 @@ pub fn ask(listen: SocketAddr, page: &'static str, patience: Duration) -> Result
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    let address = SocketAddr::new(loopback, listen.port());
-    let answer = answer(address, page, patience).map_err(|cause| ProbeError::Silent { address, page, cause })?;
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.lines().next().unwrap_or_default().to_owned();
-    if status.split_ascii_whitespace().nth(1) == Some("200") {
-        return Ok(body.to_owned());
-    }
-    Err(ProbeError::No { address, page, status, body: body.trim_end().to_owned() })
-}
-
-/// HTTP/1.0, so that the answer comes whole and ends with the connection.
-fn answer(address: SocketAddr, page: &str, patience: Duration) -> io::Result<String> {
-    let until = Instant::now() + patience;
-    let mut stream = TcpStream::connect_timeout(&address, patience)?;
-    stream.set_write_timeout(Some(patience))?;
-    stream.write_all(format!("GET {page} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes())?;
-    let (mut answer, mut part) = (Vec::new(), [0; 4096]);
-    loop {
-        // One limit for all, or a byte now and then would keep us for ever.
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        stream.set_read_timeout(Some(left))?;
-        let read = stream.read(&mut part)?;
-        answer.extend_from_slice(&part[..read]);
-        if read == 0 || answer.len() as u64 >= ANSWER_BYTES {
-            return Ok(String::from_utf8_lossy(&answer).into_owned());
-        }
+    let url = format!("http://{}{page}", SocketAddr::new(loopback, listen.port()));
+    match client::get(&url, patience) {
+        Ok(answer) if answer.status == 200 => Ok(answer.body),
+        Ok(answer) => Err(ProbeError::No { url, answer: format!("{}: {}", answer.line, answer.body.trim_end()) }),
+        Err(ClientError::NotHttp { cause, .. }) => Err(ProbeError::No { url, answer: format!("no HTTP: {cause}") }),
+        Err(error) => Err(ProbeError::Silent(error)),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{net::TcpListener, thread};
+    use std::{
+        io::{Read, Write},
+        net::TcpListener,
+        thread,
+        time::Instant,
+    };
 
     use super::*;
 
