@@ -5,14 +5,16 @@
 //! session, one thread. Both devices run on the same library, `make bench DEVICE=cuda ARGS="--bench devices"` on its build
 //! for GPUs. Where no GPU can be had, its rows say why.
 
+#[path = "../tests/support/mod.rs"]
+mod harness;
 mod support;
 
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use harness::models::recipe;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use strayd::{
@@ -20,7 +22,7 @@ use strayd::{
     detect::{Scorer, Scorers, judge::raw_score, runtime::Runtime},
     model::Model,
     record::Position,
-    train::{recipe::Recipe, sample::SampleRecord},
+    train::sample::SampleRecord,
 };
 use support::{Goal, not_measured, records, tell};
 
@@ -64,15 +66,7 @@ fn model(preset: &str, cpu: &Runtime) -> Model {
             run: 0,
         })
         .collect();
-    let recipe = Recipe {
-        settings: Arc::new(settings(preset, "cpu")),
-        scorers: Arc::new(cpu.clone()),
-        foreign: None,
-        source: "memory".to_owned(),
-        config_sha256: String::new(),
-        created: "2026-01-01T00:00:00Z".to_owned(),
-        parent: None,
-    };
+    let recipe = recipe(cpu.clone(), settings(preset, "cpu"));
     recipe.train(&sample, &mut |_| ControlFlow::Continue(())).expect("the model can be trained")
 }
 

@@ -1,11 +1,14 @@
 //! What the learning loop costs the record's way: offering rows to the sample, copying the sample for a training, and the
 //! pause of a hot swap. 38 columns, 1,000 entities, windows of 4 rows, batches of 512.
 
+#[path = "../tests/support/mod.rs"]
+mod harness;
 mod support;
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use harness::models::recipe;
 use strayd::{
     config::{Settings, Sources},
     detect::runtime::Runtime,
@@ -17,7 +20,6 @@ use strayd::{
     record::{Position, RawRecord},
     train::{
         recent::{Bounds, Offered, RecentSample, Standing},
-        recipe::Recipe,
         sample::SampleRecord,
     },
 };
@@ -93,15 +95,7 @@ fn swaps(payloads: &[String]) {
     let settings = Settings::load(&sources).expect("the settings are sound").settings;
     let sample: Vec<SampleRecord> =
         (0..8_000).filter_map(|at| SampleRecord::copy(&raw(at, &format!("entity-{}", at % 8), payloads))).collect();
-    let recipe = Recipe {
-        settings: Arc::new(settings.clone()),
-        scorers: Arc::new(runtime.clone()),
-        foreign: None,
-        source: "memory".to_owned(),
-        config_sha256: String::new(),
-        created: "2026-01-01T00:00:00Z".to_owned(),
-        parent: None,
-    };
+    let recipe = recipe(runtime.clone(), settings.clone());
     let model = recipe.train(&sample, &mut |_| std::ops::ControlFlow::Continue(())).expect("a model can be made");
     let model = Arc::new(model);
     let prepare = || Prepared::new(Arc::clone(&model), &settings, &runtime).expect("the model loads");

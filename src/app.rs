@@ -148,19 +148,22 @@ impl App {
     pub fn plan(&self, stop: &AtomicBool) -> Result<Option<Plan>, AppError> {
         let registry = Registry::new(&self.settings.model.registry).keeping(self.settings.model.keep);
         let (start, recipe) = match &self.settings.model.file {
-            // Somebody chose this model, so nobody else shall choose another.
-            Some(file) if self.is_ours(file)? => {
-                tracing::info!(file = %file.display(), "model.file is set: no other model is trained or taken up");
-                // Whoever asks for a training is told that there is nobody to ask.
-                drop(self.take_requests());
-                return Ok(Some(Start::Model(Arc::new(Model::read(file)?)).into()));
-            }
-            Some(file) => {
-                let foreign = foreign(&self.runtime, file, &self.settings)?;
-                let adopted = registry.current()?.filter(|model| is_adoption_of(model, &foreign));
-                (adopted, self.recipe(Some(foreign)))
-            }
             None => (registry.current()?, self.recipe(None)),
+            Some(file) => match Model::read(file) {
+                // Somebody chose this model, so nobody else shall choose another.
+                Ok(model) => {
+                    tracing::info!(file = %file.display(), "model.file is set: no other model is trained or taken up");
+                    // Whoever asks for a training is told that there is nobody to ask.
+                    drop(self.take_requests());
+                    return Ok(Some(Start::Model(Arc::new(model)).into()));
+                }
+                Err(error) if error.is_foreign() => {
+                    let foreign = foreign(&self.runtime, file, &self.settings)?;
+                    let adopted = registry.current()?.filter(|model| is_adoption_of(model, &foreign));
+                    (adopted, self.recipe(Some(foreign)))
+                }
+                Err(error) => return Err(error.into()),
+            },
         };
         let start = match start {
             Some(model) => {
@@ -194,15 +197,6 @@ impl App {
 
     fn take_requests(&self) -> Option<Receiver<Request>> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// Whether the file is one of our models and not another tool's graph.
-    fn is_ours(&self, file: &std::path::Path) -> Result<bool, AppError> {
-        match Model::read(file) {
-            Ok(_) => Ok(true),
-            Err(error) if error.is_foreign() => Ok(false),
-            Err(error) => Err(error.into()),
-        }
     }
 
     fn recipe(&self, foreign: Option<Foreign>) -> Recipe {

@@ -32,17 +32,10 @@ use strayd::{
         withheld::Withheld,
     },
 };
-use support::tools::leave_out;
+use support::models::{self, recipe};
 
-/// ONNX Runtime from where `make test` says it is.
 fn runtime() -> Option<Runtime> {
-    let filled = Path::new(env!("CARGO_MANIFEST_DIR")).join(".local/onnxruntime/lib/libonnxruntime.so");
-    let library = std::env::var_os("ORT_DYLIB_PATH").map_or(filled, Into::into);
-    if !library.is_file() {
-        leave_out("ONNX RUNTIME IS NOT HERE, SO NO MODEL WAS HELD TO THE GATE");
-        return None;
-    }
-    Some(Runtime::load(Some(&library)).expect("the library can be loaded"))
+    models::runtime("NO MODEL WAS HELD TO THE GATE")
 }
 
 fn settings(sets: &[&str]) -> Settings {
@@ -50,24 +43,13 @@ fn settings(sets: &[&str]) -> Settings {
     Settings::load(&Sources { set, ..Sources::default() }).expect("the settings are sound").settings
 }
 
-fn recipe(runtime: &Runtime, settings: &Settings) -> Recipe {
-    Recipe {
-        settings: Arc::new(settings.clone()),
-        scorers: Arc::new(runtime.clone()),
-        foreign: None,
-        source: "memory".to_owned(),
-        config_sha256: String::new(),
-        created: "2026-01-01T00:00:00Z".to_owned(),
-        parent: None,
-    }
-}
-
 fn candidate(runtime: &Runtime, settings: &Settings, sample: &[SampleRecord]) -> Candidate {
     retrained(runtime, settings, (sample, Missing::default()))
 }
 
 fn retrained(runtime: &Runtime, settings: &Settings, (sample, missing): (&[SampleRecord], Missing)) -> Candidate {
-    let trained = recipe(runtime, settings).train_candidate(sample, missing, &mut |_| ControlFlow::Continue(()));
+    let trained =
+        recipe(runtime.clone(), settings.clone()).train_candidate(sample, missing, &mut |_| ControlFlow::Continue(()));
     trained.expect("the sample is enough to train on")
 }
 
@@ -187,7 +169,7 @@ impl Retrained {
         let sample = sampled(&runtime, &settings, &current, (&records, COLD));
         let counts = sample.counts();
         assert!(counts.entities == ENTITIES && counts.rows * 10 > 8 * (STREAM - COLD), "{counts:?}");
-        let parts = Withheld::split(sample.snapshot(), 0.2, "memory", Some(&current.metadata.provenance));
+        let parts = Withheld::split(sample.copy().in_time_order(), 0.2, "memory", Some(&current.metadata.provenance));
         let candidate = retrained(&runtime, &settings, (&parts.training[..], sample.missing()));
         Some(Self { runtime, settings, current, candidate, withheld: parts.withheld })
     }
@@ -378,7 +360,7 @@ fn a_graph_of_another_tool_is_compared_with_the_model_in_use_alone() {
     let (input, output) = (graph::WINDOW.to_owned(), graph::RECONSTRUCTION.to_owned());
     let ports = Ports { input, input_width: Some(2 * COLUMNS), output, output_width: Some(COLUMNS) };
     let foreign = Foreign { name: "theirs.onnx".to_owned(), bytes: graph.into(), ports, scaler: None };
-    let recipe = Recipe { foreign: Some(foreign), ..recipe(&retrained.runtime, &retrained.settings) };
+    let recipe = Recipe { foreign: Some(foreign), ..recipe(retrained.runtime.clone(), retrained.settings.clone()) };
     let other =
         recipe.train_candidate(&stream(STREAM, 0.0), Missing::default(), &mut |_| ControlFlow::Continue(())).unwrap();
     let report = retrained.report_of(&other, Some(&retrained.current)).unwrap();
@@ -452,7 +434,7 @@ fn how_the_alarm_rate_fares_over_many_retrainings() {
             let limit = current.metadata.calibration.limit(&settings.judging.budget).unwrap();
             println!("told {told}, model {round}: {rate:.2} incidents per entity and day, limit {limit:.3}");
             let missing = if told { missing } else { Missing::default() };
-            current = retrained(&runtime, &settings, (&sample.snapshot()[..], missing)).model;
+            current = retrained(&runtime, &settings, (&sample.copy().in_time_order()[..], missing)).model;
         }
     }
 }
@@ -499,7 +481,7 @@ fn how_retrainings_on_labelled_files_fare() {
                 let sample = sampled(&runtime, &settings, &current, (&records[cold..end], first - cold));
                 let counts = sample.counts();
                 let Withheld { training, withheld } =
-                    Withheld::split(sample.snapshot(), 0.2, "memory", Some(&current.metadata.provenance));
+                    Withheld::split(sample.copy().in_time_order(), 0.2, "memory", Some(&current.metadata.provenance));
                 let began = std::time::Instant::now();
                 let next = retrained(&runtime, &settings, (&training[..], sample.missing()));
                 let took = began.elapsed();

@@ -156,7 +156,7 @@ fn a_cold_start_takes_the_model_that_another_replica_has_stored_and_scores_what_
     let registry = Registry::new(folder.path());
     let (metrics, stop) = (Metrics::new(), AtomicBool::new(false));
     let (mut source, mut sink) = (Endless { records: stream(24, 800, 4, &[400]), lent: 0 }, MemorySink::default());
-    let recipe = recipe(&runtime, settings.clone());
+    let recipe = recipe(runtime.clone(), settings.clone());
     let start = Start::ColdStart { recipe: Box::new(recipe), registry: registry.clone() };
     let count = |what: &str| -> u64 {
         let text = metrics.render();

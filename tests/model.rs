@@ -8,7 +8,6 @@ use std::io::{BufRead, BufReader};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::{Rng, SeedableRng};
@@ -24,7 +23,10 @@ use strayd::{
     testing::CentreScorers,
     train::{recipe::Recipe, sample::SampleRecord},
 };
-use support::tools::{end, root};
+use support::{
+    models::recipe,
+    tools::{end, root},
+};
 
 /// Names what a child of this program does, and where; see [`a_child_of_this_program`].
 const ROLE: &str = "STRAYD_TEST_CHILD";
@@ -48,13 +50,11 @@ fn model(seed: u64, parent: Option<&str>) -> Model {
         run: 0,
     };
     let recipe = Recipe {
-        settings: Arc::new(loaded.settings),
-        scorers: Arc::new(CentreScorers),
-        foreign: None,
         source: "sensors".to_owned(),
         config_sha256: loaded.training_sha256,
         created: format!("2026-01-01T00:00:{:02}Z", seed % 60),
         parent: parent.map(str::to_owned),
+        ..recipe(CentreScorers, loaded.settings)
     };
     let sample: Vec<SampleRecord> = (0..300).map(record).collect();
     recipe.train(&sample, &mut |_| ControlFlow::Continue(())).expect("a model can be made")

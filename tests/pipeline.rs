@@ -1,6 +1,8 @@
 //! The pipeline on sources, sinks and scorers in memory: every record ends once, offsets move only past what has ended,
 //! and scores don't depend on how rows were batched.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, atomic::AtomicBool};
 use std::time::Instant;
@@ -52,15 +54,7 @@ fn sample() -> Vec<SampleRecord> {
 }
 
 fn recipe(settings: &Settings) -> Recipe {
-    Recipe {
-        settings: Arc::new(settings.clone()),
-        scorers: Arc::new(CentreScorers),
-        foreign: None,
-        source: "memory".to_owned(),
-        config_sha256: String::new(),
-        created: "2026-01-01T00:00:00Z".to_owned(),
-        parent: None,
-    }
+    support::models::recipe(CentreScorers, settings.clone())
 }
 
 fn model(settings: &Settings) -> Start {

@@ -4,8 +4,6 @@
 mod support;
 
 use std::ops::ControlFlow;
-use std::path::Path;
-use std::sync::Arc;
 
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -18,27 +16,17 @@ use strayd::{
     },
     model::Model,
     record::Position,
-    train::{
-        recipe::{Recipe, TrainError},
-        sample::SampleRecord,
-    },
+    train::{recipe::TrainError, sample::SampleRecord},
 };
-use support::tools::leave_out;
+use support::models::{self, recipe};
 
 /// Rows of a training sample; the last fifth is held back.
 const SAMPLE: usize = 2_000;
 /// Anomalous rows among some hundred normal ones that a budget of one alarm a day may give by chance.
 const CALM: usize = 5;
 
-/// ONNX Runtime from where `make test` says it is.
 fn runtime() -> Option<Runtime> {
-    let filled = Path::new(env!("CARGO_MANIFEST_DIR")).join(".local/onnxruntime/lib/libonnxruntime.so");
-    let library = std::env::var_os("ORT_DYLIB_PATH").map_or(filled, Into::into);
-    if !library.is_file() {
-        leave_out("ONNX RUNTIME IS NOT HERE, SO NO MODEL WAS TRAINED AND SCORED");
-        return None;
-    }
-    Some(Runtime::load(Some(&library)).expect("the library can be loaded"))
+    models::runtime("NO MODEL WAS TRAINED AND SCORED")
 }
 
 /// Rows of `columns` values that hang on two waves, one row a minute, with a little noise.
@@ -68,16 +56,7 @@ fn train(runtime: &Runtime, sample: &[Vec<f32>], sets: &[&str]) -> Result<Model,
     let fixed = ["record.entity=nothing", "training.epochs=15", "training.window=2"];
     let set = fixed.iter().chain(sets).map(|set| (*set).to_owned()).collect();
     let settings = Settings::load(&Sources { set, ..Sources::default() }).expect("the settings are sound").settings;
-    let recipe = Recipe {
-        settings: Arc::new(settings),
-        scorers: Arc::new(runtime.clone()),
-        foreign: None,
-        source: "memory".to_owned(),
-        config_sha256: String::new(),
-        created: "2026-01-01T00:00:00Z".to_owned(),
-        parent: None,
-    };
-    recipe.train(&sample, &mut |_| ControlFlow::Continue(()))
+    recipe(runtime.clone(), settings).train(&sample, &mut |_| ControlFlow::Continue(()))
 }
 
 /// Scores rows of one entity as production does, for one alarm a day; the first row fills the window.

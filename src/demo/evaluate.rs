@@ -11,7 +11,7 @@
 
 use serde::Serialize;
 
-const SECONDS_PER_DAY: f64 = 86_400.0;
+use crate::detect::calibrate::SECONDS_PER_DAY;
 
 /// Rows from `first` to `last`, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -21,7 +21,8 @@ pub(crate) const SHAPE_BOUNDS: (f64, f64) = (-0.2, 0.5);
 pub const LEAST_P: f64 = 1e-12;
 /// Rounds in which missing values and the tail find each other.
 const TRUNCATED_ROUNDS: usize = 30;
-const SECONDS_PER_DAY: f64 = 86_400.0;
+/// What budgets are counted by.
+pub(crate) const SECONDS_PER_DAY: f64 = 86_400.0;
 
 /// What scores of normal rows look like.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError, mpsc::Sender},
+    sync::mpsc::Sender,
     time::Duration,
 };
 
@@ -49,15 +49,15 @@ pub enum TokenError {
 #[derive(Debug)]
 pub struct Admin {
     token_file: PathBuf,
-    /// `None` where this process never trains. A `Sender` may not be shared between requests as it is.
-    requests: Option<Mutex<Sender<Request>>>,
+    /// `None` where this process never trains.
+    requests: Option<Sender<Request>>,
 }
 
 impl Admin {
     /// Reads the token once, so that a missing one is told before the port is open.
     pub fn new(token_file: &Path, requests: Option<Sender<Request>>) -> Result<Self, TokenError> {
         read_token(token_file)?;
-        Ok(Self { token_file: token_file.to_path_buf(), requests: requests.map(Mutex::new) })
+        Ok(Self { token_file: token_file.to_path_buf(), requests })
     }
 
     /// Whether the request bears the token. It is read anew each time, so that a rotated one needs no restart; and compared
@@ -70,8 +70,7 @@ impl Admin {
 
     fn ask(&self) -> Option<oneshot::Receiver<Answer>> {
         let (reply, answer) = oneshot::channel();
-        let requests = self.requests.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
-        requests.send(Request { reply }).ok()?;
+        self.requests.as_ref()?.send(Request { reply }).ok()?;
         Some(answer)
     }
 }

@@ -11,7 +11,7 @@ use rdkafka::{
     error::RDKafkaErrorCode,
     message::Headers,
     mocking::MockCluster,
-    producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer},
+    producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer, ProducerContext},
 };
 
 use super::KafkaError;
@@ -65,6 +65,24 @@ pub struct Fed<'a> {
     pub partition: Option<i32>,
 }
 
+impl Fed<'_> {
+    /// Puts the record into a producer's buffer; `false` where that is full.
+    pub(super) fn offer<C: ProducerContext<DeliveryOpaque = ()>>(
+        &self,
+        producer: &BaseProducer<C>,
+        topic: &str,
+    ) -> Result<bool, KafkaError> {
+        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic);
+        (record.key, record.payload) = (self.key, self.payload);
+        (record.partition, record.timestamp) = (self.partition, self.timestamp_ms);
+        match producer.send(record) {
+            Ok(()) => Ok(true),
+            Err((error, _)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => Ok(false),
+            Err((error, _)) => Err(error.into()),
+        }
+    }
+}
+
 /// Writes records into a topic, as a sensor's gateway would.
 pub struct Feeder {
     producer: BaseProducer,
@@ -85,21 +103,11 @@ impl Feeder {
 
     /// Puts one record into the producer's buffer, waiting while it is full.
     pub fn feed(&self, fed: &Fed<'_>) -> Result<(), KafkaError> {
-        loop {
-            let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&self.topic);
-            (record.key, record.payload) = (fed.key, fed.payload);
-            (record.partition, record.timestamp) = (fed.partition, fed.timestamp_ms);
-            match self.producer.send(record) {
-                Ok(()) => {
-                    self.producer.poll(Duration::ZERO);
-                    return Ok(());
-                }
-                Err((error, _)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => {
-                    self.producer.poll(Duration::from_millis(10));
-                }
-                Err((error, _)) => return Err(error.into()),
-            }
+        while !fed.offer(&self.producer, &self.topic)? {
+            self.producer.poll(Duration::from_millis(10));
         }
+        self.producer.poll(Duration::ZERO);
+        Ok(())
     }
 
     /// Waits until the broker has everything.

@@ -7,8 +7,8 @@ use std::{
 
 use rdkafka::{
     ClientContext,
-    error::{KafkaError as ClientError, RDKafkaErrorCode},
-    producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext},
+    error::KafkaError as ClientError,
+    producer::{BaseProducer, DeliveryResult, Producer, ProducerContext},
 };
 
 use super::{KafkaError, embedded::Fed, settings};
@@ -82,16 +82,9 @@ impl RecordWriter {
     /// # Errors
     /// The record can't be sent at all.
     pub fn offer(&self, fed: &Fed<'_>) -> Result<bool, KafkaError> {
-        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&self.topic);
-        (record.key, record.payload) = (fed.key, fed.payload);
-        (record.partition, record.timestamp) = (fed.partition, fed.timestamp_ms);
-        let sent = self.producer.send(record);
+        let offered = fed.offer(&self.producer, &self.topic);
         self.producer.poll(Duration::ZERO);
-        match sent {
-            Ok(()) => Ok(true),
-            Err((error, _)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => Ok(false),
-            Err((error, _)) => Err(error.into()),
-        }
+        offered
     }
 
     /// Waits until the broker has everything, or for this long.

@@ -56,6 +56,22 @@ pub struct Column {
     pub residual_variance: f32,
 }
 
+impl Column {
+    /// A column whose values are what the network sees, and whose residuals were not looked at yet.
+    pub(crate) fn unscaled(name: &str, feature: usize) -> Self {
+        Self {
+            name: name.to_owned(),
+            feature,
+            impute: 0.0,
+            center: 0.0,
+            scale: 1.0,
+            residual_cap: f32::INFINITY,
+            residual_mean: 0.0,
+            residual_variance: 1.0,
+        }
+    }
+}
+
 mod infinite_as_null {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -181,7 +197,7 @@ pub(crate) mod fixture {
             format: FORMAT,
             program: "a test".to_owned(),
             features: (0..columns).map(feature).collect(),
-            columns: (0..columns).map(|index| column(&name(index), index)).collect(),
+            columns: (0..columns).map(|index| Column::unscaled(&name(index), index)).collect(),
             window: 1,
             graph: GraphOrigin::Strayd { architecture: "pca 2-1-2 x 1".to_owned() },
             scoring: Scoring {
@@ -194,19 +210,6 @@ pub(crate) mod fixture {
             calibration: Calibration::fit(&[scores], 0, Some(60.0)).unwrap(),
             provenance: provenance(),
             golden: vec![GoldenRow { window: vec![0.0; columns], score: 0.0 }],
-        }
-    }
-
-    fn column(name: &str, feature: usize) -> Column {
-        Column {
-            name: name.to_owned(),
-            feature,
-            impute: 0.0,
-            center: 0.0,
-            scale: 1.0,
-            residual_cap: f32::INFINITY,
-            residual_mean: 0.0,
-            residual_variance: 1.0,
         }
     }
 

@@ -18,14 +18,14 @@ use super::{
     prepared::Prepared,
     run::{LONGEST_POLL, Parts, RunError, now, now_ms},
     scoring::{End, Scoring},
-    training::{Training, TrainingState},
+    training::{self, Training, TrainingState},
 };
 use crate::{
     config::settings::Settings,
     detect::Scorers,
-    model::{Model, metadata::Provenance, registry::Registry},
+    model::{Model, registry::Registry},
     record::{RawRecord, RecordError},
-    telemetry::{TrainingOutcome, board::Phase},
+    telemetry::board::Phase,
     train::{
         EpochReport,
         recipe::{Recipe, TrainError},
@@ -247,8 +247,7 @@ impl ColdStart<'_> {
             return stored.map(|prepared| (self.instead(prepared), false)).ok_or(RunError::Overtaken);
         };
         tracing::info!(model = model.version, path = %path.display(), "model stored");
-        let Provenance { epochs, training_loss, validation_loss, .. } = model.metadata.provenance;
-        parts.metrics.training_finished(&TrainingOutcome { epochs, training_loss, validation_loss, took });
+        training::tell_finished(parts, &model, took);
         Ok((scoring, true))
     }
 }
@@ -326,9 +325,8 @@ fn stray(parts: &mut Parts<'_>, flow: &mut Flow, strays: &mut Vec<SampleRecord>)
 }
 
 fn tell_epoch(parts: &mut Parts<'_>, report: &EpochReport) {
-    parts.metrics.training_epoch(report.epoch, report.training_loss, report.validation_loss);
+    training::tell_epoch(parts, report);
     parts.board.set_phase(Phase::Training { epoch: report.epoch, epochs: report.epochs });
-    (parts.progress)(report);
 }
 
 fn end_of_training(result: Result<Model, TrainError>, started: Instant) -> Trained {

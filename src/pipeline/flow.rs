@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     config::settings::{Role, Settings},
+    detect::calibrate::SECONDS_PER_DAY,
     record::{Position, RawRecord, RecordError},
     stream::ledger::Ledger,
     telemetry::{
@@ -28,7 +29,6 @@ const MOST_OUTSTANDING: usize = 10_000;
 const MOST_OUTSTANDING_BYTES: usize = 64 << 20;
 /// Time between two looks at what is held in memory: entities and their open incidents.
 const POPULATION_INTERVAL: Duration = Duration::from_secs(1);
-const SECONDS_PER_DAY: f64 = 86_400.0;
 
 /// The books of a run.
 pub(super) struct Flow {
@@ -121,13 +121,12 @@ impl Flow {
 
     /// A batch was scored.
     pub(super) fn batch(&mut self, report: &BatchReport, scoring: &Scoring) {
+        self.interval_seconds = scoring.model().metadata.calibration.interval_seconds;
         if !self.mute {
             self.judged.0 += report.rows as u64;
             self.judged.1 += report.incidents_opened;
-            let interval = scoring.model().metadata.calibration.interval_seconds;
-            self.counts.judged_seconds += report.rows as f64 * interval.unwrap_or_default();
+            self.counts.judged_seconds += report.rows as f64 * self.interval_seconds.unwrap_or_default();
         }
-        self.interval_seconds = scoring.model().metadata.calibration.interval_seconds;
         self.scores.observe(scoring.scores(), scoring.limit());
         self.counts.rows += report.rows as u64;
         self.counts.imputed_values += report.imputed_values;

@@ -15,13 +15,13 @@ use super::{
     run::{Parts, now, now_ms},
     schedule::Schedule,
     scoring::Scoring,
-    training::{Training, TrainingState},
+    training::{self, Training, TrainingState},
 };
 use crate::{
-    config::settings::{Settings, TimestampFormat, When},
-    model::{Model, metadata::Provenance, registry::Registry},
+    config::settings::Settings,
+    model::{Model, registry::Registry},
     record::timestamp,
-    telemetry::{TrainingOutcome, board::LearningStatus},
+    telemetry::board::LearningStatus,
     train::{
         gate::Check,
         recent::{Bounds, KeptOut, RecentSample},
@@ -31,9 +31,6 @@ use crate::{
 
 /// Time between two looks at the clock, the requests and the training.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-
-/// The longest that a training which is overdue at the start waits for its sample to grow.
-const GATHERING: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// What the learning loop needs.
 pub struct Learning {
@@ -115,16 +112,9 @@ impl Learner {
             looked: Instant::now(),
             learning,
         };
-        let (now, when) = (now_ms(), &training.schedule.when);
-        // The sample begins anew with the process, and a model of its first minutes would push out one of many days. So what
-        // is overdue at the start waits for half an interval, or half a day.
-        let last = created_ms(scoring.model()).map(|last| match when {
-            When::Every(every) => {
-                last.max(now.saturating_sub(milliseconds(every.saturating_sub(GATHERING.min(*every / 2)))))
-            }
-            When::Never | When::Cron(_) => last,
-        });
-        learner.put_off(parts, last);
+        let made = timestamp::milliseconds_of_rfc3339(&scoring.model().metadata.provenance.created);
+        let first = learner.schedule.first(now_ms(), made);
+        learner.set_due(parts, first);
         learner
     }
 
@@ -132,11 +122,18 @@ impl Learner {
     pub(super) fn swapped(&mut self, parts: &Parts<'_>) {
         // What is being trained would be weighed against a model that is no longer in use.
         self.run.iter().for_each(|run| run.training.cancel());
-        self.put_off(parts, Some(now_ms()));
+        self.put_off(parts);
     }
 
-    fn put_off(&mut self, parts: &Parts<'_>, last_ms: Option<i64>) {
-        self.due_ms = self.schedule.next(now_ms(), last_ms);
+    /// The next training is due an interval from now.
+    fn put_off(&mut self, parts: &Parts<'_>) {
+        let now = now_ms();
+        let next = self.schedule.next(now, Some(now));
+        self.set_due(parts, next);
+    }
+
+    fn set_due(&mut self, parts: &Parts<'_>, due_ms: Option<i64>) {
+        self.due_ms = due_ms;
         parts.metrics.training_due(self.due_ms.map(|due| due.div_euclid(1000)));
     }
 
@@ -179,7 +176,7 @@ impl Learner {
         self.told_waiting = false;
         if let Err(error) = self.begin(parts, sample) {
             parts.metrics.training_failed(&error.to_string());
-            self.put_off(parts, Some(now_ms()));
+            self.put_off(parts);
         }
     }
 
@@ -230,10 +227,7 @@ impl Learner {
         let Some(run) = &mut self.run else { return };
         let result = match run.training.state() {
             TrainingState::Running(reports) => {
-                for report in &reports {
-                    parts.metrics.training_epoch(report.epoch, report.training_loss, report.validation_loss);
-                    (parts.progress)(report);
-                }
+                reports.iter().for_each(|report| training::tell_epoch(parts, report));
                 return;
             }
             TrainingState::Done(result) => result.unwrap_or(Err(LessonError::Train(TrainError::Panicked))),
@@ -262,23 +256,12 @@ impl Learner {
             }
         }
         // A model that was stored puts it off once more when it is taken up.
-        self.put_off(parts, Some(now_ms()));
+        self.put_off(parts);
     }
 }
 
 fn learned(parts: &Parts<'_>, model: &Model, took: Duration) {
-    let Provenance { epochs, training_loss, validation_loss, .. } = model.metadata.provenance;
-    parts.metrics.training_finished(&TrainingOutcome { epochs, training_loss, validation_loss, took });
+    training::tell_finished(parts, model, took);
     parts.board.clear_last_error();
     tracing::info!(model = model.version, "model stored; it is taken up at the next look at the registry");
-}
-
-fn milliseconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// When a model was made, milliseconds since the epoch.
-fn created_ms(model: &Model) -> Option<i64> {
-    let created = timestamp::from_text(&model.metadata.provenance.created, TimestampFormat::Rfc3339);
-    created.ok().map(|us| us.div_euclid(1000))
 }

@@ -75,9 +75,7 @@ impl Lesson {
         report.checks.iter().for_each(|check| tracing::info!(passed = check.passed, "gate: {}", check.sentence));
         let (registry, parent, model) = (&self.registry, recipe.parent.as_deref(), Box::new(chosen.model.clone()));
         if !report.passed() {
-            let failed = report.checks.iter().filter(|check| !check.passed);
-            let reasons: Vec<String> = failed.map(|check| check.sentence.clone()).collect();
-            registry.keep_refused(&model, parent, &reasons)?;
+            registry.keep_refused(&model, parent, &report.sentences())?;
             return Ok(Learned::Refused(model, report));
         }
         let replaced = (!std::ptr::eq(chosen, &candidate)).then(|| {

@@ -51,6 +51,11 @@ impl Prepared {
         self.context.model.metadata.columns.len()
     }
 
+    /// Rows of a window.
+    pub(super) fn window(&self) -> usize {
+        self.context.model.metadata.window
+    }
+
     /// Whether rows of the other model mean the same here: the same features in the same columns.
     pub(super) fn has_the_rows_of(&self, other: &Self) -> bool {
         let (ours, theirs) = (&self.context.model.metadata, &other.context.model.metadata);

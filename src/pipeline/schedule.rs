@@ -1,10 +1,15 @@
 //! When the next model is trained. Pure: the time and the seed of the jitter are arguments.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use crate::config::settings::{ScheduleSettings, When};
+
+/// The longest that a training which is overdue at the start waits for its sample to grow.
+const GATHERING: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// Times of training, each put off by a random part of the jitter.
 #[derive(Debug)]
@@ -17,6 +22,20 @@ impl Schedule {
     /// A schedule whose jitter hangs on `seed`; two daemons need two seeds, or they train at once.
     pub fn new(settings: ScheduleSettings, seed: u64) -> Self {
         Self { settings, random: Xoshiro256PlusPlus::seed_from_u64(seed) }
+    }
+
+    /// The first time of a process whose model was made at `last_ms`. The sample begins anew with the process, and a model of
+    /// its first minutes would push out one of many days: what is overdue by then waits for half an interval, or half a
+    /// day.
+    pub fn first(&mut self, now_ms: i64, last_ms: Option<i64>) -> Option<i64> {
+        let last_ms = match (&self.settings.when, last_ms) {
+            (When::Every(every), Some(last)) => {
+                let gathered = every.saturating_sub(GATHERING.min(*every / 2));
+                Some(last.max(now_ms.saturating_sub(milliseconds(gathered))))
+            }
+            (_, last_ms) => last_ms,
+        };
+        self.next(now_ms, last_ms)
     }
 
     /// The next time of training in milliseconds since the epoch, not before `now_ms`. `last_ms` is when the model in use
@@ -36,14 +55,12 @@ impl Schedule {
     }
 }
 
-fn milliseconds(duration: std::time::Duration) -> i64 {
+fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const HOUR: i64 = 3_600_000;
@@ -64,6 +81,16 @@ mod tests {
         assert_eq!(schedule.next(NOW, Some(NOW - 20 * HOUR)), Some(NOW + 4 * HOUR));
         assert_eq!(schedule.next(NOW, Some(NOW - 30 * HOUR)), Some(NOW));
         assert_eq!(schedule.next(NOW, None), Some(NOW + 24 * HOUR));
+    }
+
+    #[test]
+    fn what_is_overdue_at_the_start_waits_for_its_sample() {
+        let mut daily = schedule(every(24), Duration::ZERO);
+        assert_eq!(daily.first(NOW, Some(NOW - 90 * HOUR)), Some(NOW + 12 * HOUR));
+        assert_eq!(daily.first(NOW, Some(NOW - 20 * HOUR)), Some(NOW + 12 * HOUR));
+        assert_eq!(daily.first(NOW, Some(NOW - 2 * HOUR)), Some(NOW + 22 * HOUR), "not due before long");
+        assert_eq!(schedule(every(2), Duration::ZERO).first(NOW, Some(NOW - 9 * HOUR)), Some(NOW + HOUR));
+        assert_eq!(schedule(every(96), Duration::ZERO).first(NOW, Some(NOW - 99 * HOUR)), Some(NOW + 12 * HOUR));
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl Scoring {
             sample: None,
             decoded: DecodedRecord::default(),
             row: vec![0.0; width],
-            batch: OpenBatch::new(rows, width, width * model.context.model.metadata.window),
+            batch: OpenBatch::new(rows, width, width * model.window()),
             residuals: Vec::new(),
             scores: Vec::with_capacity(rows),
             capacity: rows,
@@ -167,7 +167,8 @@ impl Scoring {
 
     /// Tells of the incidents that began since the last call; `None` tells nobody.
     pub fn tell_incidents(&mut self, metrics: Option<&Metrics>) {
-        self.incidents.tell(metrics, self.model.context.judge.limit());
+        let limit = self.limit();
+        self.incidents.tell(metrics, limit);
     }
 
     /// Takes one record: `None` when it joined the batch, else how it ended. There must be [`Scoring::room`] for it.
@@ -225,7 +226,7 @@ impl Scoring {
     /// Decodes the record into its entity's window; true when the window is full and now stands in the batch.
     fn admit(&mut self, raw: &RawRecord<'_>) -> Result<bool, RecordError> {
         self.model.decoder.decode(raw, &mut self.decoded)?;
-        let (rows, width) = (self.model.context.model.metadata.window, self.row.len());
+        let (rows, width) = (self.model.window(), self.row.len());
         self.taken = if self.batch.is_empty() { 1 } else { self.taken + 1 };
         let touched = self.entities.touch(&self.decoded.entity, || EntityState::new(rows, width, self.generation));
         let index = touched.index;
@@ -271,7 +272,7 @@ impl Scoring {
         let width = self.row.len();
         let context = &self.model.context;
         let pending = &self.batch.pending[index];
-        let newest = (index + 1) * width * context.model.metadata.window;
+        let newest = (index + 1) * width * self.model.window();
         let row = JudgedRow {
             row: &self.batch.windows[newest - width..newest],
             residuals: &self.residuals[index * width..(index + 1) * width],
@@ -336,7 +337,7 @@ impl Scoring {
     /// Takes the rows of these partitions out of the open batch, as if they had not come.
     pub fn drop_pending(&mut self, partitions: &[i32]) {
         let width = self.row.len();
-        self.batch.drop_partitions(partitions, (width, width * self.model.context.model.metadata.window));
+        self.batch.drop_partitions(partitions, (width, width * self.model.window()));
     }
 
     /// Forgets the entities whose records come from these partitions. The open batch must be empty.

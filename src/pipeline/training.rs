@@ -8,9 +8,15 @@ use std::{
         mpsc::{Receiver, TryRecvError, channel},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
-use crate::train::EpochReport;
+use super::run::Parts;
+use crate::{
+    model::{Model, metadata::Provenance},
+    telemetry::TrainingOutcome,
+    train::EpochReport,
+};
 
 /// How nice the thread is: with others to run, it gets about a tenth of a core, and a whole one without.
 const NICENESS: i32 = 10;
@@ -28,6 +34,18 @@ pub enum TrainingState<T> {
     Running(Vec<EpochReport>),
     /// It is over; `None` if its thread panicked.
     Done(Option<T>),
+}
+
+/// An epoch is done.
+pub(super) fn tell_epoch(parts: &mut Parts<'_>, report: &EpochReport) {
+    parts.metrics.training_epoch(report.epoch, report.training_loss, report.validation_loss);
+    (parts.progress)(report);
+}
+
+/// Training ended with a model that is stored.
+pub(super) fn tell_finished(parts: &Parts<'_>, model: &Model, took: Duration) {
+    let Provenance { epochs, training_loss, validation_loss, .. } = model.metadata.provenance;
+    parts.metrics.training_finished(&TrainingOutcome { epochs, training_loss, validation_loss, took });
 }
 
 /// Who hears of each epoch and says whether to go on.

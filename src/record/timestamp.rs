@@ -112,6 +112,11 @@ pub fn to_rfc3339(time_us: i64) -> String {
     }
 }
 
+/// Milliseconds since the epoch of a time as [`to_rfc3339`] writes it; `None` for anything else.
+pub fn milliseconds_of_rfc3339(text: &str) -> Option<i64> {
+    from_rfc3339(text, false).ok().map(|time_us| time_us.div_euclid(1000))
+}
+
 fn from_rfc3339(text: &str, zone_optional: bool) -> Result<i64, TimestampError> {
     let fail = || TimestampError::NotRfc3339(quoted(text));
     let Some(zone) = zone_of(text) else { return Err(fail()) };

@@ -127,12 +127,6 @@ impl Default for Metrics {
 impl Metrics {
     /// Registers all metrics in a registry of their own.
     pub fn new() -> Self {
-        let metrics = Self::registered();
-        metrics.connected.iter().for_each(|end| end.set(f64::NAN));
-        metrics
-    }
-
-    fn registered() -> Self {
         let registry = Registry::new();
         let add = &registry;
         register(add, ProcessCollector::for_self());
@@ -154,7 +148,7 @@ impl Metrics {
             stage_time: histograms(add, &describe::STAGE_TIME),
             event_delay: histogram(add, &describe::EVENT_DELAY),
             consumer_lag: gauge(add, &describe::CONSUMER_LAG, 0.0),
-            connected: gauges(add, &describe::CONNECTED),
+            connected: gauges(add, &describe::CONNECTED, f64::NAN),
             ready: gauge(add, &describe::READY, 0.0),
             cold_start_remaining: gauge(add, &describe::COLD_START_REMAINING, 0.0),
             training: TrainingMetrics::new(add),

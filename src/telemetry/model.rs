@@ -37,13 +37,19 @@ impl ModelMetrics {
     }
 }
 
+impl ModelMetrics {
+    fn runs_on(&self, device: &str) {
+        self.device_info.reset();
+        self.device_info.with_label_values(&[device]).set(1.0);
+    }
+}
+
 impl Metrics {
     /// Another model is in use from now on.
     pub fn model_loaded(&self, model: &ModelStatus) {
         self.model.info.reset();
         self.model.info.with_label_values(&[&model.version, &model.kind]).set(1.0);
-        self.model.device_info.reset();
-        self.model.device_info.with_label_values(&[&model.device]).set(1.0);
+        self.model.runs_on(&model.device);
         let created = model.created.parse::<jiff::Timestamp>();
         self.model.created.set(created.map_or(f64::NAN, |time| time.as_millisecond() as f64 / 1000.0));
         self.model.limit.set(model.limit);
@@ -68,8 +74,7 @@ impl Metrics {
 
     /// The device that models run on, and whether it is only the second choice of `auto`.
     pub fn device(&self, device: &str, fallback: bool) {
-        self.model.device_info.reset();
-        self.model.device_info.with_label_values(&[device]).set(1.0);
+        self.model.runs_on(device);
         self.model.device_fallback.set(f64::from(u8::from(fallback)));
         info!(device, fallback, "models run here");
     }

@@ -70,9 +70,12 @@ pub(super) fn gauge_vec(registry: &Registry, description: &Description) -> Gauge
     gauges
 }
 
-pub(super) fn gauges(registry: &Registry, description: &Description) -> Vec<Gauge> {
+pub(super) fn gauges(registry: &Registry, description: &Description, initially: f64) -> Vec<Gauge> {
     let all = gauge_vec(registry, description);
-    label_values(description, 0).into_iter().map(|value| all.with_label_values(&[value])).collect()
+    let gauges: Vec<Gauge> =
+        label_values(description, 0).into_iter().map(|value| all.with_label_values(&[value])).collect();
+    gauges.iter().for_each(|gauge| gauge.set(initially));
+    gauges
 }
 
 fn histogram_opts(description: &Description) -> HistogramOpts {

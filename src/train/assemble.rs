@@ -84,14 +84,11 @@ pub(super) fn columns(rows: &SampleRows, scales: &[ColumnScale]) -> Vec<Column> 
         .zip(scales)
         .zip(&rows.impute)
         .map(|(((name, feature), scale), impute)| Column {
-            name: name.clone(),
-            feature: *feature,
             impute: *impute,
             center: scale.center,
             scale: scale.scale,
             residual_cap: if scale.constant { 1.0 } else { f32::INFINITY },
-            residual_mean: 0.0,
-            residual_variance: 1.0,
+            ..Column::unscaled(name, *feature)
         })
         .collect()
 }

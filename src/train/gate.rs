@@ -15,7 +15,7 @@ pub use trial::TrialError;
 use super::{Candidate, held_back::CHUNK, sample::SampleRecord};
 use crate::{
     config::settings::{AlarmBudget, Settings},
-    detect::{LoadError, Scorers, judge::raw_score},
+    detect::{LoadError, Scorers, calibrate::SECONDS_PER_DAY, judge::raw_score},
     model::{
         Model,
         graph::{self, GraphError, GraphSpec},
@@ -33,7 +33,6 @@ const UNUSABLE: f64 = 0.01;
 const EXPORT_TOLERANCE: f64 = 1e-5;
 /// A difference counts from this many standard errors on: by chance alone one contest in 20 between equals is further off.
 const SURE: f64 = 1.645;
-const SECONDS_PER_DAY: f64 = 86_400.0;
 
 /// What is checked, named by what a failure means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -105,10 +104,14 @@ impl GateReport {
         self.checks.iter().filter(|check| !check.passed).map(|check| check.check).collect()
     }
 
+    /// Why not, in a sentence for each check that failed.
+    pub fn sentences(&self) -> Vec<String> {
+        self.checks.iter().filter(|check| !check.passed).map(|check| check.sentence.clone()).collect()
+    }
+
     /// Why not, in words.
     pub fn explanation(&self) -> String {
-        let failed = self.checks.iter().filter(|check| !check.passed);
-        failed.map(|check| check.sentence.as_str()).collect::<Vec<_>>().join("; ")
+        self.sentences().join("; ")
     }
 }
 

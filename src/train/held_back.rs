@@ -4,7 +4,7 @@ use super::{recipe::TrainError, sample::SampleRows, split::Split};
 use crate::{
     config::settings::Residuals,
     detect::{
-        Scorer,
+        ScoreError, Scorer,
         calibrate::{Calibration, Missing, quantile},
         judge::{EntityJudgement, Judge, raw_score},
     },
@@ -39,6 +39,23 @@ const FAR: f64 = 100.0;
 /// Smallest ordinary score to stand on, where every held-back row is rebuilt exactly.
 const LEAST_ORDINARY: f64 = 1e-9;
 
+/// Residuals of so many windows, a chunk at a time; `append` writes the values of one window behind the others.
+pub(super) fn score_windows(
+    scorer: &mut dyn Scorer,
+    count: usize,
+    append: &mut dyn FnMut(usize, &mut Vec<f32>),
+) -> Result<Vec<f32>, ScoreError> {
+    let (mut all, mut windows, mut residuals) = (Vec::new(), Vec::new(), Vec::new());
+    for first in (0..count).step_by(CHUNK) {
+        windows.clear();
+        let chunk = first..count.min(first + CHUNK);
+        chunk.clone().for_each(|window| append(window, &mut windows));
+        scorer.score(&windows, chunk.len(), &mut residuals)?;
+        all.extend_from_slice(&residuals);
+    }
+    Ok(all)
+}
+
 /// The held-back windows with the residuals that production's scorer gives for them.
 pub(super) struct HeldBack<'a> {
     rows: &'a SampleRows,
@@ -50,15 +67,9 @@ pub(super) struct HeldBack<'a> {
 impl<'a> HeldBack<'a> {
     /// Scores all held-back windows.
     pub(super) fn score(scorer: &mut dyn Scorer, rows: &'a SampleRows, split: &'a Split) -> Result<Self, TrainError> {
-        let mut all = Vec::with_capacity(split.held_back.len() * rows.width());
-        let (mut windows, mut residuals) = (Vec::new(), Vec::new());
-        for chunk in split.held_back.chunks(CHUNK) {
-            windows.clear();
-            chunk.iter().for_each(|index| split.append_window(rows, *index, &mut windows));
-            scorer.score(&windows, chunk.len(), &mut residuals)?;
-            all.extend_from_slice(&residuals);
-        }
-        Ok(Self { rows, split, residuals: all })
+        let append = &mut |at: usize, windows: &mut Vec<f32>| split.append_window(rows, split.held_back[at], windows);
+        let residuals = score_windows(scorer, split.held_back.len(), append)?;
+        Ok(Self { rows, split, residuals })
     }
 
     /// Writes into `metadata` what these rows tell: residual statistics, the smoothing's start and knee, calibration,

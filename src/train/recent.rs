@@ -228,11 +228,6 @@ impl RecentSample {
         SampleCopy::new(chunks.map(|chunk| (chunk.follows, Arc::clone(&chunk.rows))).collect())
     }
 
-    /// The records, as [`SampleCopy::in_time_order`] gives them.
-    pub fn snapshot(&self) -> Vec<SampleRecord> {
-        self.copy().in_time_order()
-    }
-
     /// What the models in use kept out of it, for the calibration of the next one.
     pub fn missing(&self) -> Missing {
         let (rows, anomalies, incidents) = self.judged;
@@ -430,7 +425,7 @@ mod tests {
         /// Offsets held of each entity, in order.
         fn held(&self) -> BTreeMap<i32, Vec<i64>> {
             let mut held: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
-            for record in self.sample.snapshot() {
+            for record in self.sample.copy().in_time_order() {
                 held.entry(record.position.partition).or_default().push(record.position.offset);
             }
             held
@@ -443,7 +438,7 @@ mod tests {
 
     /// Rows of one run follow each other, no run is met again after another one of its entity, and counts are true.
     fn assert_sound(sample: &RecentSample) {
-        let records = sample.snapshot();
+        let records = sample.copy().in_time_order();
         let counts = sample.counts();
         assert_eq!(counts.rows, records.len());
         assert_eq!(counts.bytes, records.iter().map(|record| record.payload.len()).sum::<usize>());
@@ -518,7 +513,7 @@ mod tests {
         (0..400).for_each(|minute| {
             (0..2).for_each(|entity| assert_eq!(stream.normal(entity, minute * MINUTE), Taken::Kept))
         });
-        let records = stream.sample.snapshot();
+        let records = stream.sample.copy().in_time_order();
         assert_eq!(records.len(), 800);
         let runs: std::collections::BTreeSet<u32> = records.iter().map(|record| record.run).collect();
         assert_eq!(runs.len(), 2);
@@ -550,7 +545,7 @@ mod tests {
         assert_eq!(stream.sample.offer(&row), Taken::Kept);
         assert_eq!(stream.sample.counts().kept_out, [1, 2, 1]);
         assert_eq!(stream.held()[&0], (0..20).chain([26]).collect::<Vec<_>>());
-        let runs: Vec<u32> = stream.sample.snapshot().iter().map(|record| record.run).collect();
+        let runs: Vec<u32> = stream.sample.copy().in_time_order().iter().map(|record| record.run).collect();
         assert!(runs[..20].iter().all(|run| *run == runs[0]) && runs[20] != runs[0]);
     }
 
@@ -568,7 +563,7 @@ mod tests {
         let name = Arc::clone(&stream.names[0]);
         stream.sample.interrupt(0, &name);
         stream.normal(0, 20 * MINUTE);
-        let records = stream.sample.snapshot();
+        let records = stream.sample.copy().in_time_order();
         assert_ne!(records[9].run, records[10].run);
     }
 
@@ -673,7 +668,7 @@ mod tests {
             let (each, kept) = again(&mut sample);
             println!("{entities} entities: {each:.1} ns a row that is not wanted ({kept} were)");
             let began = std::time::Instant::now();
-            println!("  snapshot of {} rows: {:?}", sample.snapshot().len(), began.elapsed());
+            println!("  snapshot of {} rows: {:?}", sample.copy().in_time_order().len(), began.elapsed());
         }
         let mut sample = RecentSample::new(bounds(200_000));
         let began = std::time::Instant::now();
@@ -711,7 +706,7 @@ mod tests {
                     }
                     assert_sound(&stream.sample);
                 }
-                stream.sample.snapshot()
+                stream.sample.copy().in_time_order()
             };
             let records = run();
             prop_assert_eq!(&records, &run());

@@ -211,6 +211,11 @@ impl SampleRows {
         &self.values[index * self.width()..(index + 1) * self.width()]
     }
 
+    /// Appends the values of these rows, one after the other.
+    pub(super) fn append(&self, rows: &[usize], values: &mut Vec<f32>) {
+        rows.iter().for_each(|row| values.extend_from_slice(self.row(*row)));
+    }
+
     /// Median distance between two rows of one run in seconds; `None` where time stands still or there is none.
     pub fn interval_seconds(&self) -> Option<f64> {
         let mut last: HashMap<u32, (u32, i64)> = HashMap::new();

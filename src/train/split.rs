@@ -85,9 +85,7 @@ impl Split {
     }
 
     pub(super) fn append_window(&self, rows: &SampleRows, index: usize, windows: &mut Vec<f32>) {
-        for row in &self.rows[index * self.window..(index + 1) * self.window] {
-            windows.extend_from_slice(rows.row(*row));
-        }
+        rows.append(&self.rows[index * self.window..(index + 1) * self.window], windows);
     }
 
     /// The windows as the network sees them: scaled and clipped; constant columns, which it is cut from, hold 0.

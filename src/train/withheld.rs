@@ -2,7 +2,6 @@
 
 use super::sample::SampleRecord;
 use crate::{
-    config::settings::TimestampFormat,
     model::metadata::Provenance,
     record::{Position, timestamp},
 };
@@ -44,9 +43,9 @@ enum Seen<'a> {
 impl<'a> Seen<'a> {
     fn new(provenance: &'a Provenance, source: &str) -> Self {
         if provenance.source == source {
-            return Self::Ranges(&provenance.ranges, milliseconds(&provenance.created));
+            return Self::Ranges(&provenance.ranges, timestamp::milliseconds_of_rfc3339(&provenance.created));
         }
-        Self::Until(provenance.span.as_ref().and_then(|(_, last)| milliseconds(last)))
+        Self::Until(provenance.span.as_ref().and_then(|(_, last)| timestamp::milliseconds_of_rfc3339(last)))
     }
 
     fn holds(&self, record: &SampleRecord) -> bool {
@@ -60,10 +59,6 @@ impl<'a> Seen<'a> {
             Self::Until(end) => matches!((end, record.timestamp_ms), (Some(end), Some(time)) if time <= *end),
         }
     }
-}
-
-fn milliseconds(rfc3339: &str) -> Option<i64> {
-    timestamp::from_text(rfc3339, TimestampFormat::Rfc3339).ok().map(|us| us.div_euclid(1000))
 }
 
 #[cfg(test)]

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use strayd::{
     config::{Settings, Sources},
-    detect::runtime::Runtime,
+    detect::{Scorers, runtime::Runtime},
     model::Model,
     record::{Position, RawRecord},
     train::{recipe::Recipe, sample::SampleRecord},
 };
 
 use super::records::{Record, stream};
+use super::tools::{leave_out, root};
 
 /// Settings for streams of sensor records.
 pub fn settings(sets: &[&str]) -> Settings {
@@ -29,7 +30,7 @@ pub fn models(sets: &[&str]) -> (Runtime, Settings, [Arc<Model>; 2]) {
         .collect();
     let make = |seed: &str| {
         let seed = format!("training.seed={seed}");
-        let recipe = recipe(&runtime, settings(&[sets, &[seed.as_str()]].concat()));
+        let recipe = recipe(runtime.clone(), settings(&[sets, &[seed.as_str()]].concat()));
         Arc::new(recipe.train(&sample, &mut |_| std::ops::ControlFlow::Continue(())).expect("a model can be made"))
     };
     let pair = [make("1"), make("2")];
@@ -37,17 +38,28 @@ pub fn models(sets: &[&str]) -> (Runtime, Settings, [Arc<Model>; 2]) {
     (runtime.clone(), settings(sets), pair)
 }
 
-/// How such a model is trained.
-pub fn recipe(runtime: &Runtime, settings: Settings) -> Recipe {
+/// How a test's model is trained, with these settings and these scorers for its drafts.
+pub fn recipe(scorers: impl Scorers + 'static, settings: Settings) -> Recipe {
     Recipe {
         settings: Arc::new(settings),
-        scorers: Arc::new(runtime.clone()),
+        scorers: Arc::new(scorers),
         foreign: None,
         source: "memory".to_owned(),
         config_sha256: String::new(),
         created: "2026-01-01T00:00:00Z".to_owned(),
         parent: None,
     }
+}
+
+/// ONNX Runtime from where `make test` says it is; where it isn't, `else_left_out` says what no test does.
+pub fn runtime(else_left_out: &str) -> Option<Runtime> {
+    let filled = root().join(".local/onnxruntime/lib/libonnxruntime.so");
+    let library = std::env::var_os("ORT_DYLIB_PATH").map_or(filled, Into::into);
+    if !library.is_file() {
+        leave_out(&format!("ONNX RUNTIME IS NOT HERE, SO {else_left_out}"));
+        return None;
+    }
+    Some(Runtime::load(Some(&library)).expect("the library can be loaded"))
 }
 
 /// A record as a source lends it.

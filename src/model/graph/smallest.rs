@@ -14,17 +14,7 @@ pub fn smallest() -> Vec<u8> {
     let layer = |activation| Dense::new(Array2::eye(1), Array1::zeros(1), activation);
     let layers = [Activation::Tanh, Activation::Identity].map(layer).into_iter().collect::<Result<_, _>>();
     let network = Network::new(layers.expect("a bias fits its weight"), 0).expect("a layer fits the next");
-    let column = Column {
-        name: String::new(),
-        feature: 0,
-        impute: 0.0,
-        center: 0.0,
-        scale: 1.0,
-        residual_cap: f32::INFINITY,
-        residual_mean: 0.0,
-        residual_variance: 1.0,
-    };
-    let (networks, columns) = ([network], [column]);
+    let (networks, columns) = ([network], [Column::unscaled("", 0)]);
     let spec = GraphSpec {
         networks: &networks,
         columns: &columns,

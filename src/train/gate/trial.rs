@@ -14,7 +14,7 @@ use crate::{
     model::Model,
     record::Position,
     train::{
-        held_back::{CHUNK, unsmoothed},
+        held_back::{score_windows, unsmoothed},
         sample::{SampleError, SampleRecord, SampleRows},
         split,
     },
@@ -98,28 +98,18 @@ impl<'a> Trial<'a> {
     /// Appends a window's values, oldest row first.
     pub(super) fn append(&self, window: usize, values: &mut Vec<f32>) {
         let rows = self.model.metadata.window;
-        for row in &self.windows[window * rows..(window + 1) * rows] {
-            values.extend_from_slice(self.rows.row(*row));
-        }
+        self.rows.append(&self.windows[window * rows..(window + 1) * rows], values);
     }
 
     /// Residuals of all windows after `change` had its way with the newest row of each.
     fn score(&mut self, change: &dyn Fn(usize, &mut [f32])) -> Result<Vec<f32>, ScoreError> {
-        let width = self.rows.width();
-        let (count, mut all) = (self.len(), Vec::with_capacity(self.len() * width));
-        let (mut values, mut residuals) = (Vec::new(), Vec::new());
-        for first in (0..count).step_by(CHUNK) {
-            values.clear();
-            let chunk = first..count.min(first + CHUNK);
-            for window in chunk.clone() {
-                self.append(window, &mut values);
-                let newest = values.len() - width;
-                change(window, &mut values[newest..]);
-            }
-            self.scorer.score(&values, chunk.len(), &mut residuals)?;
-            all.extend_from_slice(&residuals);
-        }
-        Ok(all)
+        let (width, window, count) = (self.rows.width(), self.model.metadata.window, self.len());
+        let Self { rows, windows, scorer, .. } = self;
+        score_windows(scorer.as_mut(), count, &mut |at, values| {
+            rows.append(&windows[at * window..(at + 1) * window], values);
+            let newest = values.len() - width;
+            change(at, &mut values[newest..]);
+        })
     }
 
     /// Scores of each planted row as it came and with its plant, before smoothing; `None` where the model has no window
