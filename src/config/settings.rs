@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 pub use super::{
     settings_runtime::{DeviceChoice, RuntimeSettings},
     settings_training::{
-        Activation, GateSettings, Loss, NetworkKind, NetworkSettings, Noise, Scaling, ScheduleSettings, Sparsity,
-        TrainingSettings, When,
+        Activation, Contraction, Convolution, GateSettings, Kinds, Loss, NetworkKind, NetworkSettings, Noise, Optimiser,
+        OptimiserRule, RateSchedule, Scaling, ScheduleSettings, Sparsity, TrainingSettings, Variational,
+        VariationalScore, When,
     },
 };
 use crate::record::{

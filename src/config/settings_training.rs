@@ -89,7 +89,7 @@ pub struct NetworkSettings {
 }
 
 /// The kind of autoencoder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NetworkKind {
     /// Principal components: the linear autoencoder, solved exactly.
@@ -100,6 +100,71 @@ pub enum NetworkKind {
     Denoising,
     /// Activations of the code are penalised; the code may be wider than the input.
     Sparse,
+    /// The code is penalised for following small changes of the input.
+    Contractive,
+    /// Convolutions over the rows of a window, or over the two sides of a grid.
+    Convolutional,
+    /// The code is a distribution, from which rows can be drawn.
+    Variational,
+    /// Predicts the newest rows of a window from those before them.
+    Sequence,
+}
+
+/// Kinds of autoencoder that hold at once: at least one, each at most once, in the order of [`NetworkKind`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kinds(Vec<NetworkKind>);
+
+impl Kinds {
+    /// `None` for no kind at all; a kind that is named twice counts once.
+    pub fn new(kinds: &[NetworkKind]) -> Option<Self> {
+        let mut kinds = kinds.to_vec();
+        kinds.sort();
+        kinds.dedup();
+        (!kinds.is_empty()).then_some(Self(kinds))
+    }
+
+    /// Whether this kind is one of them.
+    pub fn has(&self, kind: NetworkKind) -> bool {
+        self.0.contains(&kind)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = NetworkKind> {
+        self.0.iter().copied()
+    }
+}
+
+impl From<NetworkKind> for Kinds {
+    fn from(kind: NetworkKind) -> Self {
+        Self(vec![kind])
+    }
+}
+
+/// As in `denoising + convolutional`.
+impl std::fmt::Display for Kinds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, kind) in self.0.iter().enumerate() {
+            f.write_str(if index == 0 { "" } else { " + " })?;
+            f.write_str(kind.name())?;
+        }
+        Ok(())
+    }
+}
+
+impl NetworkKind {
+    /// As it is written in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pca => "pca",
+            Self::Undercomplete => "undercomplete",
+            Self::Denoising => "denoising",
+            Self::Sparse => "sparse",
+            Self::Contractive => "contractive",
+            Self::Convolutional => "convolutional",
+            Self::Variational => "variational",
+            Self::Sequence => "sequence",
+        }
+    }
 }
 
 /// Activation of the hidden layers.
@@ -114,6 +179,14 @@ pub enum Activation {
     Tanh,
     /// 1 / (1 + exp(-x))
     Sigmoid,
+    /// x, below 0 a hundredth of it (Maas et al. 2013).
+    LeakyRelu,
+    /// x, below 0 exp(x) - 1 (Clevert et al. 2016).
+    Elu,
+    /// x times the standard normal distribution function of x (Hendrycks and Gimpel 2016), exact, not the tanh form.
+    Gelu,
+    /// x times its sigmoid (Elfwing et al. 2018).
+    Silu,
 }
 
 /// What is minimised.
@@ -152,6 +225,88 @@ pub struct Sparsity {
     pub kl: f64,
     /// Target mean activity of a code unit, 0..1.
     pub target: f64,
+}
+
+/// Penalty of the contractive kind.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Contraction {
+    /// Weight of the squared Frobenius norm of the encoder's Jacobian, mean over rows, divided by the code size; >= 0.
+    pub weight: f64,
+    /// Random projections per row that estimate the norm where the encoder has several layers, >= 1.
+    pub projections: usize,
+}
+
+/// Layers of the convolutional kind, from input to code; the decoder mirrors them with transposed convolutions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Convolution {
+    /// Channels of each layer, at least one layer.
+    pub channels: Vec<usize>,
+    /// Rows of the window (or cells of the grid, on each side) that one output looks at, >= 1.
+    pub kernel: usize,
+    /// Step from one output to the next, >= 1.
+    pub stride: usize,
+    /// Distance between the rows (or cells) that one output looks at, >= 1.
+    pub dilation: usize,
+}
+
+/// The variational kind.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Variational {
+    /// Weight of the Kullback-Leibler divergence from the standard normal distribution, per output value; >= 0.
+    pub beta: f64,
+    /// Epochs in which the weight rises from 0.
+    pub warm_up: usize,
+    /// What a score stands on.
+    pub score: VariationalScore,
+    /// Codes drawn per row to estimate the reconstruction probability, >= 1.
+    pub draws: usize,
+}
+
+/// What the scores of the variational kind stand on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VariationalScore {
+    /// Reconstruction error from the mean of the code.
+    Error,
+    /// Reconstruction probability (An and Cho 2015).
+    Probability,
+}
+
+/// How the optimiser steps.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Optimiser {
+    /// The rule.
+    pub rule: OptimiserRule,
+    /// Largest step size, > 0.
+    pub learning_rate: f64,
+    /// How the step size changes.
+    pub schedule: RateSchedule,
+    /// Weight decay, >= 0: added to the gradients by Adam, decoupled from them in AdamW. Biases don't decay.
+    pub weight_decay: f64,
+    /// Gradients of a larger Euclidean norm over all parameters are shortened to it, > 0.
+    pub clip_norm: Option<f64>,
+}
+
+/// The rule by which gradients become steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimiserRule {
+    /// Kingma and Ba 2015.
+    Adam,
+    /// Loshchilov and Hutter 2019.
+    AdamW,
+}
+
+/// How the step size changes while fitting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RateSchedule {
+    /// Not at all.
+    Constant,
+    /// Half a cosine from the learning rate down to 0 at the last epoch (Loshchilov and Hutter 2017, without restarts).
+    Cosine,
+    /// Up to the learning rate over the first 30 % of the steps, then down to almost 0 (Smith and Topin 2018).
+    OneCycle,
 }
 
 /// How columns are scaled before the network.

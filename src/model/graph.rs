@@ -378,6 +378,7 @@ fn operator(activation: Activation) -> Option<&'static str> {
         Activation::Relu => Some("Relu"),
         Activation::Tanh => Some("Tanh"),
         Activation::Sigmoid => Some("Sigmoid"),
+        Activation::LeakyRelu | Activation::Elu | Activation::Gelu | Activation::Silu => todo!(),
     }
 }
 

@@ -35,6 +35,7 @@ mod loss;
 mod network;
 mod params;
 mod pca;
+mod product;
 pub mod recent;
 pub mod recipe;
 pub mod sample;

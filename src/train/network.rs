@@ -86,7 +86,7 @@ impl<F: Float> Dense<F> {
     pub(super) fn random<R: Rng>((inputs, outputs): (usize, usize), activation: Activation, rng: &mut R) -> Self {
         let variance = match activation {
             Activation::Relu => 2.0 / inputs as f64,
-            Activation::Identity | Activation::Tanh | Activation::Sigmoid => 2.0 / (inputs + outputs) as f64,
+            Activation::Identity | Activation::Tanh | Activation::Sigmoid | Activation::LeakyRelu | Activation::Elu | Activation::Gelu | Activation::Silu => 2.0 / (inputs + outputs) as f64,
         };
         let bound = (3.0 * variance).sqrt();
         let weight = Array2::from_shape_simple_fn((inputs, outputs), || F::cast(rng.gen_range(-bound..bound)));
@@ -265,6 +265,7 @@ pub(super) fn activate<F: Float>(activation: Activation, values: &mut [F]) {
         Activation::Relu => values.iter_mut().for_each(|x| *x = if *x < F::zero() { F::zero() } else { *x }),
         Activation::Tanh => values.iter_mut().for_each(|x| *x = x.tanh()),
         Activation::Sigmoid => values.iter_mut().for_each(|x| *x = sigmoid(*x)),
+        Activation::LeakyRelu | Activation::Elu | Activation::Gelu | Activation::Silu => todo!(),
     }
 }
 
@@ -276,6 +277,7 @@ pub(super) fn multiply_by_slope<F: Float>(activation: Activation, outputs: &[F],
         Activation::Relu => pairs.for_each(|(g, &y)| *g = if y > F::zero() { *g } else { F::zero() }),
         Activation::Tanh => pairs.for_each(|(g, &y)| *g *= F::one() - y * y),
         Activation::Sigmoid => pairs.for_each(|(g, &y)| *g *= y * (F::one() - y)),
+        Activation::LeakyRelu | Activation::Elu | Activation::Gelu | Activation::Silu => todo!(),
     }
 }
 
