@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 pub use super::{
     settings_runtime::{DeviceChoice, RuntimeSettings},
     settings_training::{
-        Activation, Contraction, Convolution, GateSettings, Kinds, Loss, NetworkKind, NetworkSettings, Noise, Optimiser,
-        OptimiserRule, RateSchedule, Scaling, ScheduleSettings, Sparsity, TrainingSettings, Variational,
+        Activation, Contraction, Convolution, GateSettings, Kinds, Loss, NetworkKind, NetworkSettings, Noise,
+        Optimiser, OptimiserRule, RateSchedule, Scaling, ScheduleSettings, Sparsity, TrainingSettings, Variational,
         VariationalScore, When,
     },
 };

@@ -6,11 +6,7 @@ use ndarray::{Array1, Array2, ArrayView2, Axis, concatenate, linalg::general_mat
 
 use crate::config::settings::Activation;
 
-use super::{
-    corruption::column_moments,
-    error::AutoencoderError,
-    network::{Dense, Network},
-};
+use super::{corruption::column_moments, error::AutoencoderError, layer::Layer, network::Network};
 
 /// Rows that are brought to double precision at a time.
 const BLOCK: usize = 1024;
@@ -41,8 +37,8 @@ pub fn principal_components<F: Float>(
     let basis = principal_axes(&covariance(rows, &mean), components)?;
     let code_bias = basis.dot(&mean).mapv(|value| -value);
     let cast = |matrix: ArrayView2<'_, f64>| matrix.mapv(|value| F::cast(value));
-    let encoder = Dense::new(cast(basis.t()), code_bias.mapv(F::cast), Activation::Identity)?;
-    let decoder = Dense::new(cast(basis.view()), mean.mapv(F::cast), Activation::Identity)?;
+    let encoder = Layer::dense(cast(basis.t()), code_bias.mapv(F::cast), Activation::Identity)?;
+    let decoder = Layer::dense(cast(basis.view()), mean.mapv(F::cast), Activation::Identity)?;
     Ok(Network::new(vec![encoder, decoder], 0)?)
 }
 

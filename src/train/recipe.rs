@@ -297,7 +297,7 @@ impl Recipe {
         let kind = network.kind.unwrap_or(NetworkKind::Denoising);
         AutoencoderParams::new(inputs, code_size)
             .hidden(&hidden)
-            .kind(kind)
+            .kinds(kind)
             .activation(network.activation)
             .loss(network.loss)
             .noise(if kind == NetworkKind::Denoising { network.noise } else { Noise::default() })
