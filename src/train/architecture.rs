@@ -1,7 +1,7 @@
 //! From parameters to the network before fitting.
 
 use linfa::Float;
-use ndarray::{Array2, ArrayView2};
+use ndarray::Array2;
 use rand::{Rng, SeedableRng};
 use rand_distr::{Distribution, StandardNormal};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -13,7 +13,8 @@ use super::{
     loss::output_activation,
     network::{Latent, Network, Output, Skip},
     params::AutoencoderValidParams,
-    pca::principal_components,
+    pca::components_of,
+    rows::Rows,
 };
 use crate::config::settings::{Activation, Convolution, NetworkKind, VariationalScore};
 
@@ -25,16 +26,16 @@ impl<F: Float> AutoencoderValidParams<F> {
     /// too, and the network's last layer then starts at 0, so that it begins as that skip alone.
     pub(super) fn initial_network(
         &self,
-        training: ArrayView2<'_, F>,
+        training: Rows<'_, F>,
         rng: &mut Xoshiro256PlusPlus,
     ) -> Result<Network<F>, AutoencoderError> {
         if self.kinds.has(NetworkKind::Pca) {
-            return principal_components(training, self.code_size);
+            return components_of(training, self.code_size);
         }
         let (mut layers, code) = self.random_layers(rng);
         let mut skip = None;
         if self.skip {
-            let components = principal_components(training, self.code_size)?;
+            let components = components_of(training, self.code_size)?;
             let [encoder, decoder] = <[Layer<F>; 2]>::try_from(components.layers)
                 .expect("principal components are an encoder and a decoder");
             skip = Some(Skip { encoder, decoder });

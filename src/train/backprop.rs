@@ -277,7 +277,7 @@ mod tests {
     use super::*;
     use crate::{
         config::settings::{Activation, Convolution, Kinds, NetworkKind, Variational, VariationalScore},
-        train::{AutoencoderParams, Shape, activation::ALL},
+        train::{AutoencoderParams, Rows, Shape, activation::ALL, rows::of_matrix},
     };
 
     const WIDTHS: [usize; 5] = [5, 4, 3, 4, 5];
@@ -382,8 +382,10 @@ mod tests {
     /// A network as the parameters make it, with biases that aren't 0.
     fn made(params: AutoencoderParams<f64>, rng: &mut Xoshiro256PlusPlus) -> (Network<f64>, Objective) {
         let params = params.check().unwrap();
-        let rows = random((20, params.row_width()), rng);
-        let mut network = params.initial_network(rows.view(), rng).unwrap();
+        let matrix = random((20, params.row_width()), rng);
+        let copy = of_matrix(matrix.view());
+        let rows = Rows { len: 20, width: params.row_width(), copy: &copy };
+        let mut network = params.initial_network(rows, rng).unwrap();
         for layer in &mut network.layers {
             layer.bias.mapv_inplace(|_| rng.gen_range(-0.3..0.3));
             layer.weight.mapv_inplace(|weight| if weight == 0.0 { rng.gen_range(-0.3..0.3) } else { weight });

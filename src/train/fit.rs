@@ -5,7 +5,13 @@ use std::ops::ControlFlow;
 use linfa::{DatasetBase, Float, traits::Fit};
 use ndarray::{Array2, ArrayView2, Axis};
 
-use super::{error::AutoencoderError, fitting::Fitting, network::Network, params::AutoencoderValidParams};
+use super::{
+    error::AutoencoderError,
+    fitting::Fitting,
+    network::Network,
+    params::AutoencoderValidParams,
+    rows::{Rows, Sets, of_matrix},
+};
 use crate::config::settings::{Loss, NetworkKind};
 
 /// What one epoch came to.
@@ -55,17 +61,11 @@ pub struct Fitted<F> {
     pub end: FitEnd,
 }
 
+/// Rows that are looked at together before fitting.
+const BLOCK: usize = 256;
+
 /// Called after each epoch; `Break` ends fitting with the best weights so far.
 type Progress<'a> = &'a mut dyn FnMut(&EpochReport) -> ControlFlow<()>;
-
-/// Rows to fit on and rows to stop by, both `[rows, width]`, scaled and row-major.
-#[derive(Debug, Clone, Copy)]
-pub struct Rows<'a, F> {
-    /// Fitted on.
-    pub training: ArrayView2<'a, F>,
-    /// Watched by early stopping.
-    pub validation: ArrayView2<'a, F>,
-}
 
 /// Fits several members on the same rows, at most `threads` of them at once; the number of threads changes no bit. All
 /// members finish an epoch before the next one begins, and `progress` hears of their means after each.
@@ -74,14 +74,12 @@ pub struct Rows<'a, F> {
 /// As for [`AutoencoderValidParams::fit_with_validation`], of the first member that fails; or there are no members.
 pub fn fit_members<F: Float>(
     members: &[AutoencoderValidParams<F>],
-    rows: Rows<'_, F>,
+    sets: Sets<'_, F>,
     threads: usize,
     progress: Progress<'_>,
 ) -> Result<Vec<Fitted<F>>, AutoencoderError> {
-    let (training, validation) = (rows.training.as_standard_layout(), rows.validation.as_standard_layout());
-    let rows = Rows { training: training.view(), validation: validation.view() };
-    members.iter().try_for_each(|member| member.check_all(rows))?;
-    let mut fittings = members.iter().map(|member| Fitting::new(member, rows)).collect::<Result<Vec<_>, _>>()?;
+    members.iter().try_for_each(|member| member.check_sets(sets))?;
+    let mut fittings = members.iter().map(|member| Fitting::new(member, sets)).collect::<Result<Vec<_>, _>>()?;
     let epochs = members.iter().map(AutoencoderValidParams::epochs_to_run).max().unwrap_or(0);
     for epoch in 1..=epochs {
         let reports = side_by_side(&mut fittings, threads, epoch)?;
@@ -145,30 +143,41 @@ impl<F: Float> AutoencoderValidParams<F> {
         validation: ArrayView2<'_, F>,
         progress: Progress<'_>,
     ) -> Result<Fitted<F>, AutoencoderError> {
-        let rows = Rows { training: training.reborrow(), validation: validation.reborrow() };
-        let members = fit_members(std::slice::from_ref(self), rows, 1, progress)?;
+        let (of_training, of_validation) = (of_matrix(training.reborrow()), of_matrix(validation.reborrow()));
+        let rows = |matrix: &ArrayView2<'_, F>| (matrix.nrows(), matrix.ncols());
+        let ((len, width), (others, other_width)) = (rows(&training), rows(&validation));
+        let sets = Sets {
+            training: Rows { len, width, copy: &of_training },
+            validation: Rows { len: others, width: other_width, copy: &of_validation },
+        };
+        let members = fit_members(std::slice::from_ref(self), sets, 1, progress)?;
         Ok(members.into_iter().next().expect("as many networks are fitted as there are parameters"))
     }
 
-    fn check_all(&self, rows: Rows<'_, F>) -> Result<(), AutoencoderError> {
-        self.check_rows("training", rows.training, 2)?;
-        self.check_rows("validation", rows.validation, 1)
+    fn check_sets(&self, sets: Sets<'_, F>) -> Result<(), AutoencoderError> {
+        self.check_rows("training", sets.training, 2)?;
+        self.check_rows("validation", sets.validation, 1)
     }
 
-    fn check_rows(&self, set: &'static str, rows: ArrayView2<'_, F>, needed: usize) -> Result<(), AutoencoderError> {
-        if rows.ncols() != self.row_width {
-            return Err(AutoencoderError::Columns { set, got: rows.ncols(), expected: self.row_width });
+    fn check_rows(&self, set: &'static str, rows: Rows<'_, F>, needed: usize) -> Result<(), AutoencoderError> {
+        if rows.width != self.row_width {
+            return Err(AutoencoderError::Columns { set, got: rows.width, expected: self.row_width });
         }
-        if rows.nrows() < needed {
-            return Err(AutoencoderError::TooFewRows { set, got: rows.nrows(), needed });
+        if rows.len < needed {
+            return Err(AutoencoderError::TooFewRows { set, got: rows.len, needed });
         }
         let unit = self.loss == Loss::BinaryCrossEntropy;
         let expected = if unit { "a value in 0..=1 for the binary cross-entropy" } else { "a finite value" };
         let good = |value: F| if unit { value >= F::zero() && value <= F::one() } else { value.is_finite() };
-        match rows.indexed_iter().find(|&(_, &value)| !good(value)) {
-            Some(((row, column), &value)) => {
-                Err(AutoencoderError::Value { set, row, column, value: to_f64(value), expected })
+        let mut found = None;
+        rows.blocks(BLOCK, |first, block| {
+            let bad = || block.indexed_iter().find(|&(_, &value)| !good(value));
+            if let (None, Some(((row, column), &value))) = (&found, bad()) {
+                found = Some((first + row, column, to_f64(value)));
             }
+        });
+        match found {
+            Some((row, column, value)) => Err(AutoencoderError::Value { set, row, column, value, expected }),
             None => Ok(()),
         }
     }
@@ -206,8 +215,11 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::settings::{Activation, Kinds, Noise, Sparsity},
-        train::AutoencoderParams,
+        config::settings::{
+            Activation, Contraction, Convolution, Kinds, Noise, Optimiser, OptimiserRule, RateSchedule, Sparsity,
+            Variational, VariationalScore,
+        },
+        train::{AutoencoderParams, Shape},
     };
 
     /// Rows of 6 columns in 0..=1 that depend on two hidden variables.
@@ -224,6 +236,14 @@ mod tests {
         }
         rows
     }
+
+    const CLIPPED: Optimiser = Optimiser {
+        rule: OptimiserRule::AdamW,
+        learning_rate: 1e-2,
+        schedule: RateSchedule::OneCycle,
+        weight_decay: 1e-3,
+        clip_norm: Some(1.0),
+    };
 
     fn params() -> AutoencoderParams<f32> {
         AutoencoderParams::new(6, 2).hidden(&[16]).batch_size(32).epochs(40).learning_rate(5e-3).seed(1)
@@ -246,8 +266,21 @@ mod tests {
         let wide = || AutoencoderParams::new(6, 12).epochs(40).batch_size(32).learning_rate(5e-3);
         let l1 = Sparsity { l1: 1e-3, ..Sparsity::default() };
         let kl = Sparsity { kl: 1e-3, target: 0.1, ..Sparsity::default() };
+        let contraction = Contraction { weight: 1e-3, projections: 1 };
+        let window = Shape { height: 3, width: 1, channels: 2 };
+        let layers = Convolution { channels: vec![8, 8], kernel: 2, stride: 1, dilation: 1 };
+        let by = |score| Variational { beta: 1e-3, warm_up: 3, score, draws: 4 };
+        let of = |kinds: &[NetworkKind]| params().kinds(Kinds::new(kinds).unwrap());
         vec![
             params(),
+            params().skip(true),
+            params().trim(0.05).optimiser(CLIPPED).epochs(80),
+            of(&[NetworkKind::Contractive]).contraction(contraction),
+            of(&[NetworkKind::Convolutional, NetworkKind::Denoising])
+                .noise(Noise { gaussian: 0.1, ..Noise::default() })
+                .convolution(window, layers),
+            of(&[NetworkKind::Variational]).variational(by(VariationalScore::Error)),
+            of(&[NetworkKind::Variational]).variational(by(VariationalScore::Probability)),
             params().activation(Activation::Tanh).loss(Loss::Huber { delta: 0.1 }),
             params().loss(Loss::BinaryCrossEntropy),
             params().kinds(NetworkKind::Denoising).noise(noise),
@@ -293,6 +326,108 @@ mod tests {
             assert_eq!(one, again);
         }
         assert_ne!(fit(params().epochs(3)).0.network, fit(params().epochs(3).seed(2)).0.network);
+    }
+
+    #[test]
+    fn a_linear_skip_is_never_worse_on_the_validation_rows_than_its_principal_components() {
+        let pca = fit(AutoencoderParams::new(6, 2).kinds(NetworkKind::Pca)).0;
+        let skip = fit(params().skip(true)).0;
+        assert!(skip.validation_loss < 0.9 * pca.validation_loss, "{} {}", skip.validation_loss, pca.validation_loss);
+        // A rate that ruins every step: what stays is the network that adds nothing.
+        let ruined = fit(params().skip(true).learning_rate(1.0).activation(Activation::Tanh).epochs(3)).0;
+        assert_eq!(ruined.best_epoch, 0);
+        assert!((ruined.validation_loss - pca.validation_loss).abs() < 1e-6 * pca.validation_loss);
+        assert_eq!(ruined.network.predict(&rows(5, 9)), pca.network.predict(&rows(5, 9)));
+    }
+
+    #[test]
+    fn trimmed_rows_are_not_learned_from() {
+        // Every twentieth row is an anomaly that always looks the same, so that there is something to learn.
+        let mut training = rows(600, 2);
+        for mut row in training.rows_mut().into_iter().step_by(20) {
+            row.assign(&ndarray::arr1(&[0.0, 1.0, 0.0, 1.0, 0.0, 1.0]));
+        }
+        let anomaly = training.slice(s![..1, ..]).to_owned();
+        let error = |trim: f64| {
+            let valid = params().trim(trim).epochs(80).patience(80).check().unwrap();
+            let validation = rows(200, 3);
+            let fitted =
+                valid.fit_with_validation(training.view(), validation.view(), &mut |_| ControlFlow::Continue(()));
+            let rebuilt = fitted.unwrap().network.predict(&anomaly);
+            (&rebuilt - &anomaly).mapv(|e| e * e).sum()
+        };
+        // A quarter of 32 rows: more than the anomalies that ever meet in a batch, so that none slips through.
+        let (learned, trimmed) = (error(0.0), error(0.25));
+        assert!(trimmed > 4.0 * learned, "{trimmed} {learned}");
+    }
+
+    #[test]
+    fn members_side_by_side_are_those_fitted_one_by_one_whatever_the_number_of_threads() {
+        let members: Vec<_> = (1..=5).map(|seed| params().seed(seed).epochs(8).patience(2).check().unwrap()).collect();
+        let (training, validation) = (rows(300, 2), rows(100, 3));
+        let (of_training, of_validation) = (of_matrix(training.view()), of_matrix(validation.view()));
+        let sets = Sets {
+            training: Rows { len: 300, width: 6, copy: &of_training },
+            validation: Rows { len: 100, width: 6, copy: &of_validation },
+        };
+        let mut go_on = |_: &EpochReport| ControlFlow::Continue(());
+        let alone: Vec<_> = members
+            .iter()
+            .map(|member| member.fit_with_validation(training.view(), validation.view(), &mut go_on).unwrap())
+            .collect();
+        for threads in [1, 2, 3, 8] {
+            assert_eq!(fit_members(&members, sets, threads, &mut go_on).unwrap(), alone, "{threads} threads");
+        }
+        assert!(fit_members(&members[..0], sets, 1, &mut go_on).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_sequence_is_predicted_from_what_went_before_and_nothing_else() {
+        let windows = |count: usize, seed: u64| {
+            let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+            let mut windows = Array2::<f32>::zeros((count, 8));
+            for mut window in windows.rows_mut() {
+                let (phase, size): (f32, f32) = (rng.gen_range(0.0..6.0), rng.gen_range(0.5..1.0));
+                for (at, value) in window.iter_mut().enumerate() {
+                    *value = size * (phase + 0.7 * (at / 2) as f32 + (at % 2) as f32).sin();
+                }
+            }
+            windows
+        };
+        let params = AutoencoderParams::new(8, 3).kinds(NetworkKind::Sequence).predicted(2).hidden(&[16]);
+        let valid = params.learning_rate(1e-2).epochs(60).check().unwrap();
+        let (training, validation) = (windows(600, 1), windows(200, 2));
+        let fitted =
+            valid.fit_with_validation(training.view(), validation.view(), &mut |_| ControlFlow::Continue(())).unwrap();
+        assert_eq!((fitted.network.input_width(), fitted.network.output_width()), (6, 2));
+        // The variance of a value is about .3.
+        assert!(fitted.validation_loss < 0.01, "{}", fitted.validation_loss);
+    }
+
+    #[test]
+    fn an_l1_penalty_switches_units_of_the_code_off() {
+        let active = |l1: f64| {
+            let sparsity = Sparsity { l1, ..Sparsity::default() };
+            let wide = AutoencoderParams::new(6, 12).epochs(60).batch_size(32).learning_rate(5e-3).seed(1);
+            fit(wide.kinds(NetworkKind::Sparse).sparsity(sparsity)).0.active_units
+        };
+        let (dense, sparse) = (active(1e-6), active(0.03));
+        assert!(dense > 0.6 && sparse < 0.75 * dense && sparse > 0.0, "{dense} {sparse}");
+    }
+
+    #[test]
+    fn the_divergence_warms_up_and_keeps_a_variational_code_near_the_standard_normal_distribution() {
+        let variational = |beta| Variational { beta, warm_up: 4, score: VariationalScore::Error, draws: 1 };
+        let of = |beta| params().kinds(NetworkKind::Variational).variational(variational(beta));
+        let valid = of(1.0).check().unwrap();
+        let weights: Vec<f64> = (1..=6).map(|epoch| valid.divergence_weight(epoch)).collect();
+        assert_eq!(weights, [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]);
+        let spread = |beta: f64| {
+            let codes = fit(of(beta)).0.network.encode(rows(200, 3).view());
+            codes.mapv(|code| code * code).mean().unwrap()
+        };
+        let (free, held) = (spread(0.0), spread(0.02));
+        assert!((0.3..1.6).contains(&held) && (free < 0.3 || free > 1.6), "{free} {held}");
     }
 
     #[test]

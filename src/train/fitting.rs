@@ -1,7 +1,7 @@
 //! One network being fitted: batches, steps, and the best weights so far.
 
 use linfa::Float;
-use ndarray::{Array2, ArrayView2, s};
+use ndarray::{Array2, s};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -9,10 +9,11 @@ use super::{
     backprop::{Backprop, Batch},
     corruption::Corruption,
     error::AutoencoderError,
-    fit::{EpochReport, FitEnd, Fitted, Rows, to_f64},
+    fit::{EpochReport, FitEnd, Fitted, to_f64},
     network::{Network, contiguous, contiguous_mut},
     optimiser::Steps,
     params::AutoencoderValidParams,
+    rows::{Rows, Sets},
 };
 use crate::config::settings::NetworkKind;
 
@@ -22,7 +23,7 @@ const ACTIVE: f64 = 0.1;
 /// Everything that one run of fitting owns; batches allocate nothing more.
 pub(super) struct Fitting<'a, F> {
     params: &'a AutoencoderValidParams<F>,
-    rows: Rows<'a, F>,
+    rows: Sets<'a, F>,
     rng: Xoshiro256PlusPlus,
     network: Network<F>,
     steps: Steps<F>,
@@ -48,21 +49,24 @@ struct BatchRows<F> {
     given: Array2<F>,
     /// What it is given with noise, where there is any, `[batch_size, input_width]`; else empty.
     noisy: Array2<F>,
+    /// A whole row, where beginning and end go different ways.
+    row: Vec<F>,
 }
 
 impl<F: Float> BatchRows<F> {
-    /// Copies the chosen rows of `[rows, width]`: their ends to the target, their beginnings to the input if there is one.
-    fn gather(&mut self, source: ArrayView2<'_, F>, rows: impl ExactSizeIterator<Item = usize>) {
-        let width = source.ncols();
-        let source = contiguous(source.to_slice());
+    /// Copies the chosen rows: their ends to the target, their beginnings to what is given if that is something else.
+    fn gather(&mut self, source: Rows<'_, F>, rows: impl Iterator<Item = usize>) {
         let (outputs, inputs) = (self.target.ncols(), self.given.ncols());
         let targets = contiguous_mut(self.target.as_slice_mut());
         let given = contiguous_mut(self.given.as_slice_mut());
         for (at, row) in rows.enumerate() {
-            let row = &source[row * width..][..width];
-            targets[at * outputs..][..outputs].copy_from_slice(&row[width - outputs..]);
-            if !given.is_empty() {
-                given[at * inputs..][..inputs].copy_from_slice(&row[..inputs]);
+            let target = &mut targets[at * outputs..][..outputs];
+            if given.is_empty() {
+                (source.copy)(row, target);
+            } else {
+                (source.copy)(row, &mut self.row);
+                target.copy_from_slice(&self.row[source.width - outputs..]);
+                given[at * inputs..][..inputs].copy_from_slice(&self.row[..inputs]);
             }
         }
     }
@@ -96,25 +100,25 @@ impl<F: Float> BatchRows<F> {
 }
 
 impl<'a, F: Float> Fitting<'a, F> {
-    pub(super) fn new(params: &'a AutoencoderValidParams<F>, rows: Rows<'a, F>) -> Result<Self, AutoencoderError> {
+    pub(super) fn new(params: &'a AutoencoderValidParams<F>, rows: Sets<'a, F>) -> Result<Self, AutoencoderError> {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(params.seed);
         let network = params.initial_network(rows.training, &mut rng)?;
-        let inputs = rows.training.slice(s![.., ..network.input_width()]);
-        let corruption = Corruption::new(params.noise, inputs);
+        let corruption = Corruption::new(params.noise, rows.training, network.input_width());
         // More rows than there are would only be memory.
-        let batch_size = params.batch_size.min(rows.training.nrows());
-        let predicts = network.input_width() != rows.training.ncols();
+        let batch_size = params.batch_size.min(rows.training.len);
+        let predicts = network.input_width() != rows.training.width;
         let buffer = |needed: bool, width: usize| Array2::zeros((if needed { batch_size } else { 0 }, width));
         let batch = BatchRows {
             target: buffer(true, network.output_width()),
             given: buffer(predicts, network.input_width()),
             noisy: buffer(corruption.is_some(), network.input_width()),
+            row: vec![F::zero(); if predicts { rows.training.width } else { 0 }],
         };
-        let steps = params.epochs.saturating_mul(rows.training.nrows().div_ceil(batch_size));
+        let steps = params.epochs.saturating_mul(rows.training.len.div_ceil(batch_size));
         let mut fitting = Self {
             steps: Steps::new(&network, params.optimiser, steps),
             backprop: Backprop::new(&network, params.objective(), batch_size),
-            order: (0..rows.training.nrows()).collect(),
+            order: (0..rows.training.len).collect(),
             batch,
             losses: Vec::with_capacity(batch_size),
             ranks: Vec::with_capacity(batch_size),
@@ -190,7 +194,7 @@ impl<'a, F: Float> Fitting<'a, F> {
     }
 
     fn report(&self, epoch: usize, training_loss: f64, validation_loss: f64) -> EpochReport {
-        let (epochs, rows) = (self.params.epochs, self.rows.training.nrows());
+        let (epochs, rows) = (self.params.epochs, self.rows.training.len);
         EpochReport { epoch, epochs, rows, training_loss, validation_loss, best_epoch: epoch }
     }
 
@@ -257,23 +261,25 @@ impl<'a, F: Float> Fitting<'a, F> {
         kept
     }
 
-    /// Mean reconstruction loss over all values that the network shall give for rows `[rows, width]`, without noise.
-    fn mean_loss(&mut self, rows: ArrayView2<'_, F>) -> f64 {
+    /// Mean reconstruction loss over all values that the network shall give, without noise.
+    fn mean_loss(&mut self, rows: Rows<'_, F>) -> f64 {
         let mut total = 0.0;
-        for first in (0..rows.nrows()).step_by(self.batch.target.nrows()) {
-            let end = rows.nrows().min(first + self.batch.target.nrows());
+        for first in (0..rows.len).step_by(self.batch.target.nrows()) {
+            let end = rows.len.min(first + self.batch.target.nrows());
             self.batch.gather(rows, first..end);
             total += to_f64(self.backprop.loss_sum(&self.network, self.batch.clean(end - first)));
         }
-        total / (rows.nrows() * self.network.output_width()) as f64
+        total / (rows.len * self.network.output_width()) as f64
     }
 
     /// Share of active values of the validation rows' codes.
-    fn active_units(&mut self) -> f64 {
-        let rows = self.rows.validation;
-        let codes = self.network.encode(rows.slice(s![.., ..self.network.input_width()]));
-        let largest = codes.iter().fold(0.0, |largest: f64, &code| largest.max(to_f64(code).abs()));
-        let active = codes.iter().filter(|code| to_f64(**code).abs() > ACTIVE * largest).count();
-        active as f64 / codes.len() as f64
+    fn active_units(&self) -> f64 {
+        let mut sizes = Vec::with_capacity(self.rows.validation.len * self.network.code_size());
+        self.rows.validation.blocks(self.batch.target.nrows(), |_, block| {
+            let codes = self.network.encode(block.slice(s![.., ..self.network.input_width()]));
+            sizes.extend(codes.iter().map(|&code| to_f64(code).abs()));
+        });
+        let largest = sizes.iter().fold(0.0, |largest: f64, &size| largest.max(size));
+        sizes.iter().filter(|size| **size > ACTIVE * largest).count() as f64 / sizes.len() as f64
     }
 }

@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(share(RateSchedule::Cosine, 0), 1.0);
         assert!((share_of_rate(RateSchedule::Cosine, 50, 100) - 0.5).abs() < 1e-12);
         assert!(share(RateSchedule::Cosine, 100) < 0.001);
-        assert_eq!(share(RateSchedule::OneCycle, 0), 0.04);
+        assert!((share(RateSchedule::OneCycle, 0) - 0.04).abs() < 1e-12);
         assert!((share(RateSchedule::OneCycle, 30) - 1.0).abs() < 1e-12);
         assert!(share(RateSchedule::OneCycle, 29) < 1.0 && share(RateSchedule::OneCycle, 31) < 1.0);
         assert!((share(RateSchedule::OneCycle, 100) - 0.04 / 1e4).abs() < 1e-12);
