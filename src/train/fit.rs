@@ -280,7 +280,7 @@ mod tests {
                 .noise(Noise { gaussian: 0.1, ..Noise::default() })
                 .convolution(window, layers),
             of(&[NetworkKind::Variational]).variational(by(VariationalScore::Error)),
-            of(&[NetworkKind::Variational]).variational(by(VariationalScore::Probability)),
+            of(&[NetworkKind::Variational]).variational(by(VariationalScore::Probability)).epochs(150).patience(40),
             params().activation(Activation::Tanh).loss(Loss::Huber { delta: 0.1 }),
             params().loss(Loss::BinaryCrossEntropy),
             params().kinds(NetworkKind::Denoising).noise(noise),
