@@ -40,6 +40,7 @@ mod held_back;
 mod latent;
 mod layer;
 mod loss;
+mod members;
 mod network;
 mod optimiser;
 mod params;
