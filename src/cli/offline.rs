@@ -3,7 +3,7 @@
 use std::{
     io::IsTerminal,
     ops::ControlFlow,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
 };
 
@@ -20,9 +20,10 @@ use crate::{
     detect::runtime::Runtime,
     file::{
         self,
+        plot::ScorePlot,
         scores::{ScoreRow, ScoresWriter},
     },
-    model::Model,
+    model::{Model, metadata::GraphOrigin},
     pipeline::{
         Discard, Observer, Polled, Source, Unscored,
         observed::Observed,
@@ -66,6 +67,9 @@ pub struct ScoreArgs {
     /// Where the scores go, one row per input row
     #[arg(long, value_name = "FILE.csv")]
     pub out: PathBuf,
+    /// A picture of the scores, beside the limit
+    #[arg(long, value_name = "FILE.svg")]
+    pub plot: Option<PathBuf>,
 }
 
 /// Trains on files.
@@ -217,7 +221,8 @@ pub fn score(args: &ScoreArgs) -> Result<(), Failure> {
     let names = names_in(&model.metadata.features, &loaded.settings.record);
     let mut source = file::FileSource::open(args.data.clone())?.keep_text(names);
     let writer = ScoresWriter::create(&args.out)?;
-    let mut scores = Scores { writer, timed, failed: None };
+    let plot = args.plot.as_ref().map(|path| plot(path, &model, &loaded.settings)).transpose()?;
+    let mut scores = Scores { writer, plot, timed, failed: None };
     let mut sink = Discard::default();
     let ends = Ends { source: &mut source, sink: &mut sink, observer: &mut scores, progress: &mut |_| {} };
     let summary = app.run(Start::Model(Arc::new(model)), ends, &AtomicBool::new(false))?;
@@ -225,6 +230,7 @@ pub fn score(args: &ScoreArgs) -> Result<(), Failure> {
         return Err(error);
     }
     scores.writer.finish(summary.records)?;
+    scores.plot.map_or(Ok(()), ScorePlot::finish)?;
     eprintln!(
         "{}: {} rows, {} anomalous, {} could not be used",
         args.out.display(),
@@ -235,9 +241,20 @@ pub fn score(args: &ScoreArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The picture to be drawn of a model's scores.
+fn plot(path: &Path, model: &Model, settings: &Settings) -> Result<ScorePlot, Failure> {
+    let limit = model.metadata.calibration.limit(&settings.judging.budget).map_err(|error| Failure::other(&error))?;
+    let title = match &model.metadata.graph {
+        GraphOrigin::Strayd { architecture } => architecture.clone(),
+        GraphOrigin::Foreign { .. } => "a graph of another tool".to_owned(),
+    };
+    Ok(ScorePlot::new(path, format!("{title}, budget {}", words(settings)), limit))
+}
+
 /// Writes each record's end as one row.
 struct Scores {
     writer: ScoresWriter,
+    plot: Option<ScorePlot>,
     timed: bool,
     failed: Option<Failure>,
 }
@@ -246,6 +263,12 @@ impl Scores {
     fn write(&mut self, row: ScoreRow) {
         if self.failed.is_none() {
             self.failed = self.writer.write(row).err().map(Failure::from);
+        }
+    }
+
+    fn draw(&mut self, score: Option<(f64, bool)>) {
+        if let Some(plot) = &mut self.plot {
+            plot.push(score);
         }
     }
 
@@ -267,6 +290,7 @@ impl Observer for Scores {
             verdict: if record.judged.anomalous { "anomalous" } else { "normal" }.to_owned(),
             top,
         };
+        self.draw(Some((record.judged.score, record.judged.anomalous)));
         self.write(row);
     }
 
@@ -281,6 +305,7 @@ impl Observer for Scores {
             verdict: record.why.to_owned(),
             top: None,
         };
+        self.draw(None);
         self.write(row);
     }
 }
