@@ -28,7 +28,13 @@ pub struct Sets<'a, F> {
 
 /// Copies rows of a matrix of any memory order.
 pub(super) fn of_matrix<F: Float>(matrix: ArrayView2<'_, F>) -> impl Fn(usize, &mut [F]) + Sync {
-    move |row, values| values.iter_mut().zip(matrix.row(row)).for_each(|(to, &from)| *to = from)
+    move |row, values| {
+        let row = matrix.row(row);
+        match row.as_slice() {
+            Some(row) => values.copy_from_slice(row),
+            None => values.iter_mut().zip(row).for_each(|(to, &from)| *to = from),
+        }
+    }
 }
 
 impl<F: Float> Rows<'_, F> {
