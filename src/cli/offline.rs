@@ -14,7 +14,7 @@ use crate::{
     app::{self, App, Ends},
     config::{
         Loaded, Problems, Settings,
-        settings::{AlarmBudget, EntityFrom, FeatureSelection, Preset, RecordSettings},
+        settings::{AlarmBudget, EntityFrom, FeatureSelection, Preset, RawGrid, RecordFormat, RecordSettings},
     },
     demo::display::TrainingProgress,
     detect::runtime::Runtime,
@@ -31,6 +31,7 @@ use crate::{
     },
     record::{
         features::{FeatureKind, FeatureSetting},
+        grid::Shape,
         path::FieldPath,
         timestamp,
     },
@@ -76,6 +77,7 @@ pub struct ScoreArgs {
 pub fn train(args: &TrainArgs) -> Result<(), Failure> {
     let loaded = args.config.load_for_files(&args.data)?;
     log::init(&loaded.settings.log)?;
+    require_json(&loaded.settings)?;
     if let FeatureSelection::Listed(features) = &loaded.settings.record.features {
         require_time(features, &loaded.settings)?;
     }
@@ -118,6 +120,20 @@ pub fn train(args: &TrainArgs) -> Result<(), Failure> {
 
 fn names(files: &[PathBuf]) -> String {
     files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// Rows of files are passed on as JSON objects, whatever the file's format.
+fn require_json(settings: &Settings) -> Result<(), Failure> {
+    let RecordFormat::Raw(RawGrid { shape: Shape { height, width }, .. }) = settings.record.format else {
+        return Ok(());
+    };
+    let mut problems = Problems::default();
+    let expected = format!(
+        "json, and in record.features {{path: grid, kind: grid, shape: [{height}, {width}]}} for rows such as \
+         {{\"grid\": [[...], ...]}}"
+    );
+    problems.push("record.format", "raw bytes come from Kafka only, not from files", expected);
+    Err(Failure::config(&problems))
 }
 
 /// Rows of files have no time but what a field says. Without one time would stand still: hours would be the same for
@@ -208,6 +224,7 @@ pub fn score(args: &ScoreArgs) -> Result<(), Failure> {
     let mut loaded = args.config.load_for_files(&args.data)?;
     loaded.settings.http.listen = None;
     log::init(&loaded.settings.log)?;
+    require_json(&loaded.settings)?;
     let model = Model::read(&args.model).map_err(app::AppError::from)?;
     require_time(&model.metadata.features, &loaded.settings)?;
     let by_day = matches!(loaded.settings.judging.budget, AlarmBudget::PerEntityAndDay(_));

@@ -129,9 +129,7 @@ fn columns(features: &FeatureSelection) -> Option<usize> {
         .iter()
         .map(|feature| match &feature.kind {
             FeatureKind::Categorical { vocabulary } if vocabulary.is_empty() => None,
-            FeatureKind::Categorical { vocabulary } => Some(vocabulary.len()),
-            FeatureKind::HourOfDay | FeatureKind::DayOfWeek => Some(2),
-            FeatureKind::Numeric { .. } | FeatureKind::Boolean | FeatureKind::Counter => Some(1),
+            kind => Some(kind.width()),
         })
         .sum()
 }

@@ -12,6 +12,7 @@
 
 mod check;
 mod check_network;
+mod check_record;
 mod check_schedule;
 mod coerce;
 mod error;
@@ -20,6 +21,7 @@ mod load;
 mod presets;
 pub mod raw;
 pub mod raw_features;
+pub mod raw_format;
 mod schema;
 pub mod settings;
 mod settings_runtime;
