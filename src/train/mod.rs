@@ -55,11 +55,13 @@ mod sparsity;
 mod split;
 pub mod withheld;
 
+pub(crate) use activation::LEAK;
 pub use candidate::Candidate;
 pub use error::AutoencoderError;
 pub use fit::{EpochReport, FitEnd, Fitted, fit_members};
 pub use geometry::{Geometry, Shape, Steps};
 pub use layer::{Layer, Map};
+pub(crate) use network::LEAST_LOG_VARIANCE;
 pub use network::{Latent, Network, NetworkError, Output, Skip, log_variance};
 pub use params::{AutoencoderParams, AutoencoderValidParams};
 pub use pca::principal_components;
