@@ -7,10 +7,10 @@ use super::{
     check_network,
     error::Problems,
     raw::{
-        Raw, RawBudget, RawEntity, RawForeign, RawHttp, RawJudging, RawKafka, RawLog, RawModel, RawPipeline,
-        RawRecordSection, RawRuntime,
+        Raw, RawBudget, RawEntity, RawHttp, RawJudging, RawKafka, RawLog, RawPipeline, RawRecordSection, RawRuntime,
     },
     raw_features::{RawFeature, RawFeatureKind, RawFeatureObject, RawFeatures},
+    raw_model::{RawForeign, RawModel},
     settings::{
         AlarmBudget, DeviceChoice, EntityFrom, FeatureSelection, ForeignSettings, HttpSettings, JudgingSettings,
         KafkaSettings, LogSettings, ModelSettings, PipelineSettings, RecordSettings, RuntimeSettings, Settings,
@@ -27,7 +27,7 @@ use crate::{
 pub(super) fn settings(raw: Raw, problems: &mut Problems) -> Settings {
     let kafka = kafka_settings(raw.kafka, problems);
     let record = record(raw.record, problems);
-    let training = check_network::training(raw.training, (raw.preset, &record.features), problems);
+    let training = check_network::training(raw.training, &raw.model, (raw.preset, &record.features), problems);
     Settings {
         preset: raw.preset,
         role: raw.role,

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 pub use super::{
     settings_runtime::{DeviceChoice, RuntimeSettings},
     settings_training::{
-        Activation, Contraction, Convolution, GateSettings, Kinds, Loss, NetworkKind, NetworkSettings, Noise, Optimiser,
-        OptimiserRule, RateSchedule, Scaling, ScheduleSettings, Sparsity, TrainingSettings, Variational,
+        Activation, Contraction, Convolution, GateSettings, Kinds, Loss, NetworkKind, NetworkSettings, Noise,
+        Optimiser, OptimiserRule, RateSchedule, Scaling, ScheduleSettings, Sparsity, TrainingSettings, Variational,
         VariationalScore, When,
     },
 };
@@ -217,7 +217,7 @@ pub struct JudgingSettings {
     /// `judging.smoothing_span`: span in rows of the exponential smoothing per entity; 1 is none.
     pub smoothing_span: u32,
     /// `judging.residuals`: how residuals are put on one scale; `None` is running with a half-life of 5,000 rows, or raw where
-    /// [`kind`](NetworkSettings::kind) turns out to be pca by itself.
+    /// [`kinds`](NetworkSettings::kinds) turn out to be pca by itself.
     pub residuals: Option<Residuals>,
     /// `judging.incident_quiet_rows`: an incident ends after this many rows of its entity without anomaly.
     pub incident_quiet_rows: u32,

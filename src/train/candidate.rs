@@ -87,7 +87,7 @@ impl Recipe {
         let Some(network) = draft.networks.first() else { return Ok(None) };
         let constant = constant_columns(&draft.columns);
         let inputs = (draft.columns.len() - constant.len()) * self.settings.training.window;
-        if self.settings.training.network.kind == Some(NetworkKind::Pca) || inputs < 2 {
+        if self.settings.training.network.has(NetworkKind::Pca) || inputs < 2 {
             return Ok(None);
         }
         // A linear code as wide as the input would rebuild every row, so that none could stand out.
@@ -96,7 +96,7 @@ impl Recipe {
         let mut components = principal_components(fitted.view(), code)?;
         disconnect(&mut components, &constant, draft.columns.len());
         let mut settings = Settings::clone(&self.settings);
-        (settings.training.network.kind, settings.training.network.members) = (Some(NetworkKind::Pca), 1);
+        (settings.training.network.kinds, settings.training.network.members) = (Some(NetworkKind::Pca.into()), 1);
         let networks = vec![components];
         let origin = GraphOrigin::Strayd { architecture: architecture(&settings.training.network, &networks) };
         let pca = Draft { columns: draft.columns.clone(), networks, origin, epochs: 0, losses: (0.0, 0.0) };

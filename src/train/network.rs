@@ -86,7 +86,13 @@ impl<F: Float> Dense<F> {
     pub(super) fn random<R: Rng>((inputs, outputs): (usize, usize), activation: Activation, rng: &mut R) -> Self {
         let variance = match activation {
             Activation::Relu => 2.0 / inputs as f64,
-            Activation::Identity | Activation::Tanh | Activation::Sigmoid | Activation::LeakyRelu | Activation::Elu | Activation::Gelu | Activation::Silu => 2.0 / (inputs + outputs) as f64,
+            Activation::Identity
+            | Activation::Tanh
+            | Activation::Sigmoid
+            | Activation::LeakyRelu
+            | Activation::Elu
+            | Activation::Gelu
+            | Activation::Silu => 2.0 / (inputs + outputs) as f64,
         };
         let bound = (3.0 * variance).sqrt();
         let weight = Array2::from_shape_simple_fn((inputs, outputs), || F::cast(rng.gen_range(-bound..bound)));

@@ -18,7 +18,7 @@ use super::{
     split::Split,
 };
 use crate::{
-    config::settings::{Loss, NetworkKind, Noise, Preset, Residuals, Scaling, Settings, Sparsity},
+    config::settings::{Kinds, Loss, NetworkKind, Noise, Preset, Residuals, Scaling, Settings, Sparsity},
     detect::{
         LoadError, ScoreError, Scorers,
         calibrate::{CalibrationError, Missing},
@@ -193,14 +193,14 @@ impl Recipe {
         let varying = scaling::varying(rows, &newest);
         let inputs = varying * settings.training.window;
         // Principal components know no other loss, and a single value has none but itself.
-        if network.kind.is_none() && few && network.loss == Loss::MeanSquaredError && inputs > 1 {
-            network.kind = Some(NetworkKind::Pca);
+        if network.kinds.is_none() && few && network.loss == Loss::MeanSquaredError && inputs > 1 && !network.skip {
+            network.kinds = Some(NetworkKind::Pca.into());
             network.scaling.get_or_insert(Scaling::Standard);
             settings.judging.residuals.get_or_insert(Residuals::Raw);
             network.code_size.get_or_insert(varying.min(inputs / 2));
-            tracing::info!(windows, "few windows to fit, and no training.kind: taking pca");
+            tracing::info!(windows, "few windows to fit, and no model.kind: taking pca");
         }
-        network.kind.get_or_insert(NetworkKind::Denoising);
+        network.kinds.get_or_insert_with(|| Kinds::from(NetworkKind::Denoising));
         Self { settings: Arc::new(settings), ..self.clone() }
     }
 
@@ -266,7 +266,7 @@ impl Recipe {
         let constant = constant_columns(&draft.columns);
         for member in 0..network.members {
             let mut cancelled = false;
-            let mut made = if network.kind == Some(NetworkKind::Pca) {
+            let mut made = if network.has(NetworkKind::Pca) {
                 principal_components(fitted, code_size)?
             } else {
                 let params = self.params(fitted.ncols(), code_size, member).check()?;
@@ -294,17 +294,17 @@ impl Recipe {
         let hidden =
             network.hidden.clone().unwrap_or_else(|| vec![(inputs / 4).clamp(16, 128), (inputs / 8).clamp(8, 32)]);
         // The settings carry noise and penalties for the kinds that know them; the others must not be given any.
-        let kind = network.kind.unwrap_or(NetworkKind::Denoising);
+        let kind = network.kinds.as_ref().and_then(|kinds| kinds.iter().next()).unwrap_or(NetworkKind::Denoising);
         AutoencoderParams::new(inputs, code_size)
             .hidden(&hidden)
             .kind(kind)
             .activation(network.activation)
             .loss(network.loss)
-            .noise(if kind == NetworkKind::Denoising { network.noise } else { Noise::default() })
-            .sparsity(if kind == NetworkKind::Sparse { network.sparsity } else { Sparsity::default() })
+            .noise(if network.has(NetworkKind::Denoising) { network.noise } else { Noise::default() })
+            .sparsity(if network.has(NetworkKind::Sparse) { network.sparsity } else { Sparsity::default() })
             .epochs(network.epochs)
             .batch_size(network.batch_size)
-            .learning_rate(network.learning_rate)
+            .learning_rate(network.optimiser.learning_rate)
             .patience(network.patience)
             .seed(self.settings.training.seed.wrapping_add(member as u64))
     }
@@ -337,18 +337,15 @@ impl Recipe {
         let inputs = varying * self.settings.training.window;
         let derived = (columns.len() / 8).clamp(2, 4).min(inputs.saturating_sub(1)).max(1);
         let code = network.code_size.unwrap_or(derived);
-        let kind = match network.kind {
-            Some(NetworkKind::Pca) => "pca",
-            Some(NetworkKind::Undercomplete) => "undercomplete",
-            Some(_) | None => return Ok(code),
-        };
+        let narrow = [NetworkKind::Pca, NetworkKind::Undercomplete].into_iter().find(|kind| network.has(*kind));
+        let Some(kind) = narrow.map(NetworkKind::name) else { return Ok(code) };
         // Where nothing varied there is nothing to rebuild: any change will be one of a constant column.
         if code < inputs || varying == 0 {
             return Ok(code);
         }
         let cure = match inputs {
-            1 => "raise training.window, or set training.kind to denoising".to_owned(),
-            _ => format!("set training.code_size below {inputs}, or raise training.window"),
+            1 => "raise training.window, or set model.kind to denoising".to_owned(),
+            _ => format!("set model.code_size below {inputs}, or raise training.window"),
         };
         Err(TrainError::WideCode { kind, code, inputs, cure })
     }
