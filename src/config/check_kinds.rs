@@ -100,7 +100,7 @@ fn sparse(written: &Written<'_>, problems: &mut Problems) {
 
 fn contractive(written: &Written<'_>, problems: &mut Problems) {
     let weight = written.training.contraction.weight;
-    if !(weight > 0.0) {
+    if weight <= 0.0 {
         let problem = format!("kind contractive has no penalty with {weight}");
         problems.push("training.contraction.weight", problem, "above 0, or another kind");
     }
