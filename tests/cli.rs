@@ -200,7 +200,7 @@ fn without_a_time_rows_are_independent_and_labels_are_no_features() {
         text += &format!("{a},{b},{},{}\n", i64::from(row == 399), row);
     }
     fs::write(folder.path().join("rows.csv"), text).unwrap();
-    let scores = train_and_score(folder.path(), "rows.csv", &["training.members=1"]);
+    let scores = train_and_score(folder.path(), "rows.csv", &["model.members=1"]);
     let lines: Vec<&str> = scores.lines().collect();
     assert!(lines[400].starts_with("399,,,") && lines[400].contains(",anomalous,b,5,"), "{}", lines[400]);
     assert!(lines[1].contains(",normal,"), "a row alone is scored: {}", lines[1]);
@@ -270,7 +270,7 @@ fn a_budget_that_the_user_wrote_is_never_replaced() {
     let text = (0..400).fold("a,b\n".to_owned(), |text, row| text + &format!("{},{}\n", row % 7, row % 5));
     fs::write(folder.path().join("rows.csv"), text).unwrap();
     // A time series without a time: by default it is judged by a share of rows, as its model knows no day.
-    let preset = ["training.members=1", "preset=timeseries", "training.window=1"];
+    let preset = ["model.members=1", "preset=timeseries", "training.window=1"];
     train_and_score(folder.path(), "rows.csv", &preset);
     let score = ["score", "--model", "model.onnx", "--data", "rows.csv", "--out", "scores.csv"];
     let output =

@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 use strayd::{
     config::{
         ConfigError, Loaded, Problems, Settings, Sources, schema,
-        settings::{AlarmBudget, EntityFrom, FeatureSelection, Loss, Preset, Residuals, TimestampFormat},
+        settings::{
+            AlarmBudget, EntityFrom, FeatureSelection, Loss, Optimiser, OptimiserRule, Preset, RateSchedule, Residuals,
+            TimestampFormat,
+        },
         settings_table,
     },
     record::features::{FeatureKind, Transform},
@@ -170,7 +173,7 @@ fn the_table_of_settings_has_every_key_with_default_and_meaning() {
 
 #[test]
 fn the_preset_chooses_defaults_and_what_is_written_wins() {
-    let settings = Case::yaml("preset: tabular\ntraining:\n  members: 5\n").load().settings;
+    let settings = Case::yaml("preset: tabular\nmodel:\n  members: 5\n").load().settings;
     assert_eq!(settings.preset, Preset::Tabular);
     assert_eq!(settings.training.window, 1);
     assert_eq!(settings.training.network.hidden, Some(vec![256]));
@@ -180,9 +183,9 @@ fn the_preset_chooses_defaults_and_what_is_written_wins() {
 
 #[test]
 fn null_takes_back_a_default_of_the_preset() {
-    let settings = Case::yaml("preset: tabular\ntraining:\n  hidden: null\n").load().settings;
+    let settings = Case::yaml("preset: tabular\nmodel:\n  hidden: null\n").load().settings;
     assert_eq!(settings.training.network.hidden, None);
-    let settings = Case::yaml("preset: tabular").set("training.hidden=null").load().settings;
+    let settings = Case::yaml("preset: tabular").set("model.hidden=null").load().settings;
     assert_eq!(settings.training.network.hidden, None);
 }
 
@@ -197,13 +200,13 @@ fn a_key_without_a_value_is_told_and_not_filled_in() {
 
 #[test]
 fn command_line_wins_over_environment_over_file_over_defaults() {
-    let text = "training: {epochs: 1, patience: 1, members: 1}\n";
+    let text = "training: {epochs: 1, patience: 1, batch_size: 64}\n";
     let case = Case::yaml(text)
         .env("STRAYD__TRAINING__EPOCHS", "2")
         .env("STRAYD__TRAINING__PATIENCE", "2")
         .set("training.epochs=3");
     let network = case.load().settings.training.network;
-    assert_eq!((network.epochs, network.patience, network.members, network.batch_size), (3, 2, 1, 128));
+    assert_eq!((network.epochs, network.patience, network.batch_size, network.members), (3, 2, 64, 1));
 }
 
 #[test]
@@ -216,7 +219,7 @@ fn the_environment_can_set_values_of_every_kind() {
         .env("STRAYD__RECORD__FEATURES", "a, b.c")
         .env("STRAYD__RECORD__ENTITY__FIELD", "host")
         .env("STRAYD__RECORD__MAX_BYTES", "2048")
-        .env("STRAYD__TRAINING__HIDDEN", "64,32")
+        .env("STRAYD__MODEL__HIDDEN", "64,32")
         .env("STRAYD__TRAINING__LOSS", r#"{"huber": {"delta": 0.5}}"#)
         .env("STRAYD__JUDGING__BUDGET__QUANTILE", "0.02")
         .env("STRAYD__JUDGING__RESIDUALS", "held_back")
@@ -238,6 +241,55 @@ fn the_environment_can_set_values_of_every_kind() {
     assert_eq!(settings.judging.residuals, Some(Residuals::HeldBack));
     assert_eq!(settings.pipeline.batch_wait, Duration::from_millis(7));
     assert_eq!(settings.http.listen, None);
+}
+
+#[test]
+fn a_network_is_described_under_model_and_its_fitting_under_training() {
+    let text = "
+model:
+  kind: [sequence, denoising, convolutional]
+  layers: 2
+  convolution: {channels: [8], kernel: 5}
+  sequence: {rows: 2}
+training:
+  window: 8
+  optimiser: adamw
+  learning_rate_schedule: one_cycle
+  weight_decay: 0.01
+  clip_norm: 1
+  trim: 0.05
+  threads: 2
+";
+    let network = Case::yaml(text).load().settings.training.network;
+    assert_eq!(network.kinds.as_ref().unwrap().to_string(), "denoising + convolutional + sequence");
+    assert_eq!((network.layers, network.hidden, network.predicted_rows), (Some(2), None, 2));
+    assert_eq!((network.convolution.channels.as_slice(), network.convolution.kernel), (&[8][..], 5));
+    assert_eq!((network.convolution.stride, network.skip), (2, false), "the rest keeps its defaults");
+    let Optimiser { rule, schedule, weight_decay, clip_norm, .. } = network.optimiser;
+    assert_eq!((rule, schedule), (OptimiserRule::AdamW, RateSchedule::OneCycle));
+    assert_eq!((weight_decay, clip_norm), (0.01, Some(1.0)));
+    assert_eq!((network.trim, network.threads), (0.05, 2));
+}
+
+#[test]
+fn a_key_at_its_old_place_is_told_with_its_new_one() {
+    for name in ["kind: sparse", "hidden: [8]", "code_size: 2", "activation: relu", "members: 2"] {
+        let key = name.split(':').next().unwrap();
+        let line = Case::yaml(&format!("training: {{{name}}}")).line();
+        assert_eq!(line, format!("training.{key}: is now model.{key}, expected the value there"));
+    }
+    let line = Case::yaml("").env("STRAYD__TRAINING__KIND", "sparse").line();
+    assert_eq!(line, "training.kind: is now model.kind (from STRAYD__TRAINING__KIND), expected the value there");
+    let line = Case::yaml("").set("training.members=2").line();
+    assert_eq!(line, "training.members: is now model.members (from --set training.members), expected the value there");
+}
+
+#[test]
+fn layers_written_later_replace_widths_written_earlier() {
+    let network = Case::yaml("model: {hidden: [64, 32]}").set("model.layers=3").load().settings.training.network;
+    assert_eq!((network.layers, network.hidden), (Some(3), None));
+    let network = Case::yaml("model: {layers: 3}").set("model.hidden=8").load().settings.training.network;
+    assert_eq!((network.layers, network.hidden), (None, Some(vec![8])));
 }
 
 #[test]
@@ -274,13 +326,16 @@ kafka:
 record:
   features: [ok, {path: x, kind: integer}, {pth: y}, ok, {kind: boolean}]
   timestamp: {format: auto}
+model:
+  hidden: [0, 8]
+  kind: sparse
 training:
   held_back: 1.5
   epochs: many
   batch_size: -1
-  hidden: [0, 8]
-  kind: sparse
   sparsity: {l1: 0}
+  trim: 0.6
+  members: 2
   loss: {huber: {delta: 0}}
 judging:
   budget: {alarms_per_entity_and_day: 1, quantile: 0.1}
@@ -312,8 +367,10 @@ fn all_problems_are_told_at_once_each_with_its_key() {
         "training.held_back",
         "training.epochs",
         "training.batch_size",
-        "training.hidden[0]",
+        "model.hidden[0]",
         "training.sparsity",
+        "training.trim",
+        "training.members",
         "training.loss.huber.delta",
         "judging.budget",
         "judging.residuals.running",
@@ -329,6 +386,7 @@ fn all_problems_are_told_at_once_each_with_its_key() {
     for line in [
         "record.features[3]: the name `ok` is taken, expected a name of its own",
         "training.held_back: 1.5 is out of range, expected a number in 0..0.9",
+        "training.members: is now model.members, expected the value there",
         "training.epochs: string \"many\" has the wrong type, expected an integer in 1..100000",
         "kafka.start: `middle` is not known, expected earliest or latest",
         "pipeline.commit_interval: 1ms is out of range, expected a duration in 10ms..10m",
@@ -371,11 +429,17 @@ fn values_that_clash_are_told() {
     for (text, key) in [
         ("training: {loss: binary_cross_entropy, scaling: standard}", "training.loss"),
         ("training: {noise: {gaussian: 0}}", "training.noise"),
-        ("training: {kind: sparse, sparsity: {l1: 0}}", "training.sparsity"),
-        ("training: {kind: sparse, sparsity: {kl: 1}}", "training.sparsity.kl"),
+        ("{model: {kind: sparse}, training: {sparsity: {l1: 0}}}", "training.sparsity"),
+        ("{model: {kind: sparse}, training: {sparsity: {kl: 1}}}", "training.sparsity.kl"),
+        ("{model: {kind: [pca, denoising]}}", "model.kind"),
+        ("{model: {kind: [variational, contractive]}}", "model.kind"),
+        ("{model: {kind: [denoising, sequence], sequence: {rows: 4}}}", "training.window"),
+        ("{model: {kind: [denoising, convolutional]}, training: {window: 1}}", "training.window"),
+        ("{model: {layers: 2, hidden: [8, 4]}}", "model.layers"),
+        ("{model: {skip: pca}, training: {loss: binary_cross_entropy}}", "model.skip"),
         ("training: {held_back: 0}", "training.held_back"),
         ("training: {rows: 100, window: 100}", "training.rows"),
-        ("{record: {features: [a, b]}, training: {kind: undercomplete, code_size: 8}}", "training.code_size"),
+        ("{record: {features: [a, b]}, model: {kind: undercomplete, code_size: 8}}", "model.code_size"),
         ("{record: {features: [a], exclude: [b]}}", "record.exclude"),
         ("{record: {features: [a], transform: log1p}}", "record.transform"),
         ("{record: {features: [a, a]}}", "record.features[1]"),

@@ -14,7 +14,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use strayd::{
     config::{
         Settings, Sources,
-        settings::{AlarmBudget, NetworkKind, TimestampFormat},
+        settings::{AlarmBudget, Kinds, NetworkKind, TimestampFormat},
     },
     detect::{Scorers, calibrate::Missing, incident::IncidentState, onnx::Ports, runtime::Runtime},
     model::{
@@ -126,7 +126,7 @@ const COLD: usize = 3_000;
 const ENTITIES: usize = 3;
 const COLUMNS: usize = 6;
 /// What makes models here small and quick.
-const QUICK: [&str; 3] = ["training.epochs=20", "training.window=2", "training.kind=undercomplete"];
+const QUICK: [&str; 3] = ["training.epochs=20", "training.window=2", "model.kind=undercomplete"];
 
 /// A stream of three machines, a row a minute each: columns hang on two waves, in ways that `turn` changes.
 fn stream(count: usize, turn: f64) -> Vec<SampleRecord> {
@@ -213,9 +213,7 @@ fn sentences(report: &GateReport) -> String {
 
 #[test]
 fn a_sound_retraining_passes_every_check() {
-    for sets in
-        [&[][..], &["training.kind=denoising"], &["training.members=2"], &["judging.budget={\"quantile\":0.01}"]]
-    {
+    for sets in [&[][..], &["model.kind=denoising"], &["model.members=2"], &["judging.budget={\"quantile\":0.01}"]] {
         let Some(retrained) = Retrained::new(sets) else { return };
         let report = retrained.report().unwrap();
         assert!(report.passed() && report.reasons().is_empty(), "{sets:?}: {}", sentences(&report));
@@ -230,7 +228,7 @@ fn a_sound_retraining_passes_every_check() {
 
 #[test]
 fn principal_components_and_first_models_have_nothing_to_be_compared_with() {
-    let Some(retrained) = Retrained::new(&["training.kind=pca"]) else { return };
+    let Some(retrained) = Retrained::new(&["model.kind=pca"]) else { return };
     assert!(retrained.candidate.yardstick.is_none());
     let report = retrained.report_of(&retrained.candidate, None).unwrap();
     assert!(report.passed(), "{}", sentences(&report));
@@ -271,11 +269,11 @@ fn a_network_that_was_hardly_fitted_is_worse_than_principal_components() {
     let other = candidate(&retrained.runtime, &settings, &stream(STREAM, 0.0));
     let report = retrained.report_of(&other, None).unwrap();
     assert_eq!(report.reasons(), [Check::WorseThanPca], "{}", sentences(&report));
-    assert!(report.explanation().contains("training.kind to pca"), "{}", report.explanation());
+    assert!(report.explanation().contains("model.kind to pca"), "{}", report.explanation());
     // They take its place where the kind is left open.
     for (kind, chosen, passed) in [(None, "pca", true), (Some(NetworkKind::Undercomplete), "undercomplete", false)] {
         let mut settings = retrained.settings.clone();
-        settings.training.network.kind = kind;
+        settings.training.network.kinds = kind.map(Kinds::from);
         let (withheld, scorers) = (&retrained.withheld[..], &retrained.runtime as &dyn Scorers);
         let current = Some(&retrained.current);
         let contest = Contest { candidate: &other, current, withheld, settings: &settings, scorers };
@@ -421,7 +419,7 @@ fn read(path: &Path, first: usize) -> Vec<SampleRecord> {
 fn how_the_alarm_rate_fares_over_many_retrainings() {
     let Some(runtime) = runtime() else { return };
     let settings =
-        settings(&["training.kind=pca", "training.window=2", "judging.budget={\"alarms_per_entity_and_day\":3}"]);
+        settings(&["model.kind=pca", "training.window=2", "judging.budget={\"alarms_per_entity_and_day\":3}"]);
     const ROUND: usize = 20_000;
     let records = stream(ROUND * 9, 0.0);
     for told in [false, true] {

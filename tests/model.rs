@@ -37,7 +37,7 @@ const CHANGES: u32 = 4;
 
 /// A model of 300 rows of two waves; each seed makes another one.
 fn model(seed: u64, parent: Option<&str>) -> Model {
-    let set = ["training.window=2", "training.kind=pca", "record.entity=nothing", &format!("training.seed={seed}")];
+    let set = ["training.window=2", "model.kind=pca", "record.entity=nothing", &format!("training.seed={seed}")];
     let sources = Sources { set: set.map(str::to_owned).to_vec(), ..Sources::default() };
     let loaded = Settings::load(&sources).expect("the settings are sound");
     let record = |row: usize| SampleRecord {

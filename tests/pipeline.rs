@@ -29,7 +29,7 @@ use strayd::{
 const SAMPLE: usize = 400;
 
 fn settings(sets: &[&str]) -> Settings {
-    let fixed = ["training.window=2", "training.kind=pca", "record.entity=nothing", "judging.budget.quantile=0.001"];
+    let fixed = ["training.window=2", "model.kind=pca", "record.entity=nothing", "judging.budget.quantile=0.001"];
     let set = fixed.iter().chain(sets).map(|set| (*set).to_owned()).collect();
     let sources = Sources { set, ..Sources::default() };
     Settings::load(&sources).expect("the settings are sound").settings

@@ -146,7 +146,7 @@ fn a_model_that_the_gate_refuses_is_kept_with_its_reasons_and_the_one_in_use_sta
     let (token, mut sets) = admin(&stage);
     // A network that saw each row once can't win against principal components, and no allowance is made.
     for set in
-        ["training.kind=denoising", "training.epochs=1", "training.learning_rate=0.00001", "training.gate.tolerance=0"]
+        ["model.kind=denoising", "training.epochs=1", "training.learning_rate=0.00001", "training.gate.tolerance=0"]
     {
         sets.extend(["--set".to_owned(), set.to_owned()]);
     }

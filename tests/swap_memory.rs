@@ -35,7 +35,7 @@ fn score(scoring: &mut Scoring, records: &[support::records::Record]) {
 
 #[test]
 fn a_hundred_swaps_leave_the_memory_as_it_was() {
-    let (runtime, settings, pair) = models(&["training.hidden=[512,256]", "training.epochs=1"]);
+    let (runtime, settings, pair) = models(&["model.hidden=[512,256]", "training.epochs=1"]);
     let records = stream(23, 1_000, 4, &[]);
     let scorers: &dyn Scorers = &runtime;
     let prepare = |at: usize| Prepared::new(Arc::clone(&pair[at % 2]), &settings, scorers).expect("the model loads");

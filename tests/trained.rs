@@ -79,8 +79,7 @@ fn alarms(judged: &[Judged], from: usize) -> usize {
 #[test]
 fn scores_do_not_depend_on_the_batch_to_the_bit() {
     let Some(runtime) = runtime() else { return };
-    for (columns, sets) in [(5, &["training.kind=pca"][..]), (38, &["training.window=4"]), (9, &["training.members=3"])]
-    {
+    for (columns, sets) in [(5, &["model.kind=pca"][..]), (38, &["training.window=4"]), (9, &["model.members=3"])] {
         let model = train(&runtime, &rows(SAMPLE, columns), sets).unwrap();
         let windows: Vec<f32> = rows(512 + model.metadata.window, columns)
             .windows(model.metadata.window)
@@ -144,7 +143,7 @@ fn an_outlier_among_the_held_back_rows_does_not_blind_its_feature() {
 #[test]
 fn a_row_of_huge_values_stops_neither_training_nor_scoring() {
     let Some(runtime) = runtime() else { return };
-    for sets in [&[][..], &["training.kind=pca", "training.scaling=standard", "judging.residuals=raw"]] {
+    for sets in [&[][..], &["model.kind=pca", "training.scaling=standard", "judging.residuals=raw"]] {
         for at in [SAMPLE / 2, SAMPLE - 100] {
             let mut sample = rows(SAMPLE, 6);
             sample[at][1] = 1e25;
@@ -175,11 +174,11 @@ fn a_network_of_binary_cross_entropy_is_trained_and_finds_what_strays() {
 fn a_code_that_would_let_everything_through_is_refused_before_anything_is_fitted() {
     let Some(runtime) = runtime() else { return };
     let refusal = |columns, sets: &[&str]| train(&runtime, &rows(SAMPLE, columns), sets).unwrap_err().to_string();
-    let lone = refusal(1, &["training.kind=pca", "training.window=1"]);
+    let lone = refusal(1, &["model.kind=pca", "training.window=1"]);
     assert!(lone.contains("training.window") && lone.contains("1 values"), "{lone}");
-    let both = refusal(2, &["training.kind=undercomplete", "training.window=1", "training.code_size=2"]);
-    assert!(both.contains("training.code_size below 2"), "{both}");
-    let derived = train(&runtime, &rows(SAMPLE, 2), &["training.kind=pca", "training.window=1"]).unwrap();
+    let both = refusal(2, &["model.kind=undercomplete", "training.window=1", "model.code_size=2"]);
+    assert!(both.contains("model.code_size below 2"), "{both}");
+    let derived = train(&runtime, &rows(SAMPLE, 2), &["model.kind=pca", "training.window=1"]).unwrap();
     let mut later = rows(SAMPLE + 200, 2).split_off(SAMPLE);
     later[100..].iter_mut().for_each(|row| row[1] -= 6.0);
     assert!(alarms(&judge(&runtime, &derived, &later), 99) > 0);

@@ -6,7 +6,8 @@ use std::{net::SocketAddr, path::PathBuf};
 use super::{
     check_network, check_record,
     error::Problems,
-    raw::{Raw, RawBudget, RawForeign, RawHttp, RawJudging, RawKafka, RawLog, RawModel, RawPipeline, RawRuntime},
+    raw::{Raw, RawBudget, RawHttp, RawJudging, RawKafka, RawLog, RawPipeline, RawRuntime},
+    raw_model::{RawForeign, RawModel},
     settings::{
         AlarmBudget, DeviceChoice, ForeignSettings, HttpSettings, JudgingSettings, KafkaSettings, LogSettings,
         ModelSettings, PipelineSettings, RuntimeSettings, Settings,
@@ -18,7 +19,7 @@ use crate::{kafka, telemetry::log};
 pub(super) fn settings(raw: Raw, problems: &mut Problems) -> Settings {
     let kafka = kafka_settings(raw.kafka, problems);
     let record = check_record::record(raw.record, problems);
-    let training = check_network::training(raw.training, (raw.preset, &record.features), problems);
+    let training = check_network::training(raw.training, &raw.model, (raw.preset, &record.features), problems);
     Settings {
         preset: raw.preset,
         role: raw.role,

@@ -1,25 +1,26 @@
 //! What hangs on several settings of the network.
 
 use super::{
+    check_kinds::{self, Written},
     check_schedule,
     error::Problems,
-    raw::{RawNoise, RawSparsity, RawTraining},
+    raw_model::{RawConvolution, RawModel, RawSkip, RawVariational},
+    raw_training::{RawContraction, RawNoise, RawSparsity, RawTraining},
     settings::{
-        Activation, FeatureSelection, GateSettings, Loss, NetworkKind, NetworkSettings, Noise, Preset, Scaling,
-        Sparsity, TrainingSettings,
+        Contraction, Convolution, FeatureSelection, GateSettings, Kinds, NetworkSettings, Noise, Optimiser, Preset,
+        Sparsity, TrainingSettings, Variational,
     },
 };
-use crate::record::features::FeatureKind;
 
 pub(super) fn training(
     raw: RawTraining,
+    model: &RawModel,
     (preset, features): (Preset, &FeatureSelection),
     problems: &mut Problems,
 ) -> TrainingSettings {
     rows(&raw, preset, problems);
-    network(&raw, problems);
     shares_of_noise(&raw.noise, problems);
-    code_fits(&raw, features, problems);
+    check_kinds::kinds(Written { model, training: &raw, features }, problems);
     TrainingSettings {
         rows: raw.rows,
         max_rows: raw.max_rows,
@@ -27,23 +28,57 @@ pub(super) fn training(
         schedule: check_schedule::schedule(&raw.schedule, problems),
         window: raw.window,
         held_back: raw.held_back,
-        network: NetworkSettings {
-            kind: raw.kind,
-            hidden: raw.hidden,
-            code_size: raw.code_size,
-            activation: raw.activation,
-            loss: raw.loss,
-            noise: noise(&raw.noise),
-            sparsity: sparsity(&raw.sparsity),
-            scaling: raw.scaling,
-            members: raw.members,
-            epochs: raw.epochs,
-            batch_size: raw.batch_size,
-            learning_rate: raw.learning_rate,
-            patience: raw.patience,
-        },
+        network: network(&raw, model),
         seed: raw.seed,
         gate: GateSettings { withheld: raw.gate.withheld, tolerance: raw.gate.tolerance },
+    }
+}
+
+fn network(raw: &RawTraining, model: &RawModel) -> NetworkSettings {
+    NetworkSettings {
+        kinds: model.kind.as_ref().and_then(|kinds| Kinds::new(kinds.as_slice())),
+        layers: model.layers,
+        hidden: model.hidden.clone(),
+        code_size: model.code_size,
+        activation: model.activation,
+        members: model.members,
+        skip: model.skip == RawSkip::Pca,
+        convolution: convolution(&model.convolution),
+        variational: variational(&model.variational),
+        predicted_rows: model.sequence.rows,
+        loss: raw.loss,
+        noise: noise(&raw.noise),
+        sparsity: sparsity(&raw.sparsity),
+        contraction: contraction(&raw.contraction),
+        scaling: raw.scaling,
+        epochs: raw.epochs,
+        batch_size: raw.batch_size,
+        optimiser: optimiser(raw),
+        patience: raw.patience,
+        trim: raw.trim,
+        threads: raw.threads,
+    }
+}
+
+fn convolution(raw: &RawConvolution) -> Convolution {
+    Convolution { channels: raw.channels.clone(), kernel: raw.kernel, stride: raw.stride, dilation: raw.dilation }
+}
+
+fn variational(raw: &RawVariational) -> Variational {
+    Variational { beta: raw.beta, warm_up: raw.warm_up, score: raw.score, draws: raw.draws }
+}
+
+fn contraction(raw: &RawContraction) -> Contraction {
+    Contraction { weight: raw.weight, projections: raw.projections }
+}
+
+fn optimiser(raw: &RawTraining) -> Optimiser {
+    Optimiser {
+        rule: raw.optimiser,
+        learning_rate: raw.learning_rate,
+        schedule: raw.learning_rate_schedule,
+        weight_decay: raw.weight_decay,
+        clip_norm: raw.clip_norm,
     }
 }
 
@@ -71,67 +106,11 @@ fn rows(raw: &RawTraining, preset: Preset, problems: &mut Problems) {
     }
 }
 
-fn network(raw: &RawTraining, problems: &mut Problems) {
-    if raw.loss == Loss::BinaryCrossEntropy && raw.scaling == Some(Scaling::Standard) {
-        let problem = "binary_cross_entropy needs values scaled to 0..1";
-        problems.push("training.loss", problem, "training.scaling: robust_min_max, or another loss");
-    }
-    if raw.kind == Some(NetworkKind::Pca) && raw.loss != Loss::MeanSquaredError {
-        let problem = "principal components minimise the mean squared error";
-        problems.push("training.loss", problem, "mean_squared_error, or another training.kind");
-    }
-    if matches!(raw.kind, None | Some(NetworkKind::Denoising)) {
-        let noise = &raw.noise;
-        if !(noise.gaussian > 0.0 || noise.masking > 0.0 || noise.swap > 0.0) {
-            let expected = "gaussian, masking or swap above 0, or another kind";
-            problems.push("training.noise", "kind denoising has nothing to remove", expected);
-        }
-    }
-    if raw.kind == Some(NetworkKind::Sparse) {
-        if !(raw.sparsity.l1 > 0.0 || raw.sparsity.kl > 0.0) {
-            problems.push("training.sparsity", "kind sparse has no penalty", "l1 or kl above 0, or another kind");
-        }
-        if raw.sparsity.kl > 0.0 && raw.activation != Activation::Sigmoid {
-            let problem = "the divergence is defined for activities in 0..1 only";
-            problems.push("training.sparsity.kl", problem, "training.activation: sigmoid, or kl: 0");
-        }
-    }
-}
-
 fn shares_of_noise(noise: &RawNoise, problems: &mut Problems) {
     let sum = noise.masking + noise.swap;
     if sum > 1.0 {
         problems.push("training.noise", format!("masking and swap take {sum} of the values"), "at most 1 together");
     }
-}
-
-/// An undercomplete or linear network needs a code smaller than its input. The input is known beforehand only if the
-/// features are listed and no vocabulary is still to be learned; otherwise the trainer finds out.
-fn code_fits(raw: &RawTraining, features: &FeatureSelection, problems: &mut Problems) {
-    let (Some(columns), Some(NetworkKind::Undercomplete | NetworkKind::Pca)) = (columns(features), raw.kind) else {
-        return;
-    };
-    let input = columns * raw.window;
-    if input == 1 {
-        let problem = "one column in windows of 1 row leaves nothing to squeeze, and every row would be rebuilt";
-        problems.push("training.window", problem, "at least 2, or training.kind: denoising");
-        return;
-    }
-    if let Some(code) = raw.code_size.filter(|code| *code >= input) {
-        let problem = format!("{code} is not smaller than the input of {columns} columns * {} rows", raw.window);
-        problems.push("training.code_size", problem, format!("less than {input}, or another kind"));
-    }
-}
-
-fn columns(features: &FeatureSelection) -> Option<usize> {
-    let FeatureSelection::Listed(listed) = features else { return None };
-    listed
-        .iter()
-        .map(|feature| match &feature.kind {
-            FeatureKind::Categorical { vocabulary } if vocabulary.is_empty() => None,
-            kind => Some(kind.width()),
-        })
-        .sum()
 }
 
 #[cfg(test)]
@@ -147,14 +126,6 @@ mod tests {
     fn refuses(sets: &[&str], key: &str, words: &str) {
         let told = told(sets);
         assert!(told.contains(key) && told.contains(words), "{sets:?}: {told}");
-    }
-
-    #[test]
-    fn cross_entropy_goes_with_scaling_to_0_to_1_only() {
-        assert_eq!(told(&["training.loss=binary_cross_entropy"]), "");
-        let standard = ["training.loss=binary_cross_entropy", "training.scaling=standard"];
-        refuses(&standard, "training.loss", "training.scaling: robust_min_max");
-        refuses(&["preset=tabular", "training.loss=binary_cross_entropy"], "training.loss", "robust_min_max");
     }
 
     #[test]
@@ -176,23 +147,5 @@ mod tests {
             let taken = crate::train::AutoencoderParams::<f32>::new(4, 2).learning_rate(rate).check().is_ok();
             assert_eq!((accepted, taken), (good, good), "{rate}");
         }
-    }
-
-    #[test]
-    fn one_column_in_windows_of_one_row_can_not_be_squeezed() {
-        let lone = ["record.features=[\"x\"]", "training.window=1", "training.kind=pca"];
-        refuses(&lone, "training.window", "at least 2, or training.kind: denoising");
-        assert_eq!(told(&["record.features=[\"x\"]", "training.window=2", "training.kind=pca"]), "");
-        let wide = ["record.features=[\"x\",\"y\"]", "training.window=1", "training.kind=pca", "training.code_size=2"];
-        refuses(&wide, "training.code_size", "less than 2");
-    }
-
-    #[test]
-    fn principal_components_know_no_other_loss() {
-        refuses(
-            &["training.kind=pca", "training.loss={\"huber\":{\"delta\":1}}"],
-            "training.loss",
-            "mean_squared_error",
-        );
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     error::Problems,
-    raw::RawSchedule,
+    raw_training::RawSchedule,
     settings::{ScheduleSettings, When},
     units::parse_duration,
 };

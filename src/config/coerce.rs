@@ -77,12 +77,15 @@ mod tests {
         assert_eq!(read("training.epochs", "12"), json!(12));
         assert_eq!(read("training.held_back", "0.25"), json!(0.25));
         assert_eq!(read("kafka.group", "12"), json!("12"), "a group of digits stays text");
-        assert_eq!(read("training.hidden", "64, 32"), json!([64, 32]));
+        assert_eq!(read("model.hidden", "64, 32"), json!([64, 32]));
         assert_eq!(read("record.features", "all_numeric"), json!("all_numeric"));
         assert_eq!(read("record.features", "a,b.c"), json!(["a", "b.c"]));
         assert_eq!(read("record.exclude", ""), json!([]));
         assert_eq!(read("record.entity", r#"{"field": "host"}"#), json!({"field": "host"}));
-        assert_eq!(read("training.hidden", "null"), Value::Null);
+        assert_eq!(read("model.hidden", "null"), Value::Null);
+        assert_eq!(read("model.kind", "sparse"), json!("sparse"));
+        assert_eq!(read("model.kind", "denoising, sparse"), json!(["denoising", "sparse"]));
+        assert_eq!(read("model.kind", "null"), Value::Null);
         assert_eq!(read("pipeline.batch_wait", "5ms"), json!("5ms"));
         assert_eq!(read("kafka.properties.linger.ms", "5"), json!("5"));
     }

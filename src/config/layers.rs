@@ -20,6 +20,9 @@ const PREFIX: &str = "STRAYD__";
 const REPLACED_WHOLE: [&str; 6] =
     ["/record/entity", "/record/format", "/record/features", "/training/loss", "/judging/budget", "/judging/residuals"];
 
+/// Keys that say the same in two ways: a layer that sets one takes back what lower layers say of the other.
+const EITHER_OR: [(&str, &str); 2] = [("/model/layers", "/model/hidden"), ("/model/hidden", "/model/layers")];
+
 /// Reads a file; its extension says the format.
 pub(super) fn file(path: &Path, problems: &mut Problems) -> Result<Value, ConfigError> {
     let format = match path.extension().and_then(|extension| extension.to_str()) {
@@ -161,12 +164,25 @@ pub(super) fn preset(layers: &[Value]) -> Preset {
     written.and_then(|name| serde_json::from_value(name.clone()).ok()).unwrap_or(Preset::Timeseries)
 }
 
+/// Takes the hidden layers of a preset's network out of its defaults where principal components are written, which have
+/// none.
+pub(super) fn fit_defaults(defaults: &mut Value, written: &[Value]) {
+    let kind = written.iter().rev().find_map(|layer| layer.pointer("/model/kind"));
+    if kind.is_some_and(|kind| kind == "pca" || kind == &Value::from(vec!["pca"])) {
+        remove(defaults, "/model/hidden");
+    }
+}
+
 /// Lays the layers over the defaults, the last on top.
 pub(super) fn merge(defaults: Value, layers: Vec<Value>, problems: &mut Problems) -> Result<Value, ConfigError> {
     let mut all = vec![defaults];
     for layer in layers {
         for pointer in REPLACED_WHOLE.into_iter().filter(|pointer| layer.pointer(pointer).is_some()) {
             all.iter_mut().for_each(|lower| remove(lower, pointer));
+        }
+        let sets = |pointer: &str| layer.pointer(pointer).is_some_and(|value| !value.is_null());
+        for (_, other) in EITHER_OR.into_iter().filter(|(set, _)| sets(set)) {
+            all.iter_mut().for_each(|lower| remove(lower, other));
         }
         all.push(layer);
     }

@@ -46,7 +46,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// All layers merged, as it would be written in one file; secrets are shown as `***`.
     pub merged: Value,
-    /// SHA-256 (hexadecimal) of all that shapes a model: `record`, `training` and `judging`.
+    /// SHA-256 (hexadecimal) of all that shapes a model: `record`, `training`, `judging`, and of `model` what describes the
+    /// network.
     pub training_sha256: String,
     /// Whether somebody wrote `judging.budget`, so that nothing else may take its place.
     pub budget_is_written: bool,
@@ -151,7 +152,8 @@ fn read(sources: &Sources, problems: &mut Problems) -> Result<(Option<Settings>,
     written.push(layers::command_line(&sources.set, problems));
     let budget_is_written = layers::any_names(&written, "/judging/budget");
     written.splice(..0, layers::derived(sources.derived.as_ref(), &written));
-    let defaults = presets::defaults(layers::preset(&written));
+    let mut defaults = presets::defaults(layers::preset(&written));
+    layers::fit_defaults(&mut defaults, &written);
     let value = layers::merge(defaults.clone(), written, problems)?;
     shape::check_ranges(&value, problems);
     let raw = shape::typed(value.clone(), &defaults, problems);
@@ -172,11 +174,12 @@ fn finish(settings: Option<Settings>, merged: Merged, problems: Problems) -> Res
 
 fn training_sha256(merged: &Value) -> String {
     let mut text = String::new();
-    for section in ["record", "training", "judging"] {
+    for section in ["record", "model", "training", "judging"] {
         let mut value = merged[section].clone();
-        // When a model is trained, and what decides about a finished one, says nothing of what it becomes.
+        // When a model is trained, what decides about a finished one and where it is kept say nothing of what it becomes.
         if let Some(table) = value.as_object_mut() {
-            table.retain(|key, _| !matches!(key.as_str(), "schedule" | "gate"));
+            let elsewhere = ["schedule", "gate", "registry", "keep", "file", "poll_interval", "foreign"];
+            table.retain(|key, _| !elsewhere.contains(&key.as_str()));
         }
         text.push_str(section);
         canonical(&value, &mut text);
@@ -266,12 +269,17 @@ mod tests {
     #[test]
     fn the_fingerprint_hangs_on_meaning_and_not_on_writing() {
         let one =
-            json!({"training": {"epochs": 5, "noise": {"swap": 0, "gaussian": 1.0}, "hidden": null}, "record": {}});
+            json!({"training": {"epochs": 5, "noise": {"swap": 0, "gaussian": 1.0}, "clip_norm": null}, "record": {}});
         let same = json!({"record": {}, "training": {"noise": {"gaussian": 1, "swap": 0.0}, "epochs": 5}});
         let other = json!({"record": {}, "training": {"noise": {"gaussian": 1, "swap": 0.5}, "epochs": 5}});
         assert_eq!(training_sha256(&one), training_sha256(&same));
         assert_ne!(training_sha256(&one), training_sha256(&other));
         assert_eq!(training_sha256(&one).len(), 64);
+        let deeper = json!({"training": {"epochs": 5}, "model": {"layers": 3, "registry": "a"}});
+        let elsewhere = json!({"training": {"epochs": 5}, "model": {"layers": 3, "registry": "b", "keep": 2}});
+        let shallower = json!({"training": {"epochs": 5}, "model": {"layers": 1, "registry": "a"}});
+        assert_eq!(training_sha256(&deeper), training_sha256(&elsewhere));
+        assert_ne!(training_sha256(&deeper), training_sha256(&shallower));
         let rarely = json!({"training": {"epochs": 5, "schedule": {"every": "30d"}}});
         assert_eq!(training_sha256(&rarely), training_sha256(&json!({"training": {"epochs": 5}})));
     }

@@ -11,6 +11,7 @@
 //! values alike.
 
 mod check;
+mod check_kinds;
 mod check_network;
 mod check_record;
 mod check_schedule;
@@ -22,6 +23,8 @@ mod presets;
 pub mod raw;
 pub mod raw_features;
 pub mod raw_format;
+pub mod raw_model;
+pub mod raw_training;
 mod schema;
 pub mod settings;
 mod settings_runtime;

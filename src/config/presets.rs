@@ -6,9 +6,9 @@ use super::settings::Preset;
 
 /// The lowest layer of the configuration: what holds where nothing is written.
 pub(super) fn defaults(preset: Preset) -> Value {
-    let (training, judging) = match preset {
-        Preset::Timeseries => (timeseries_training(), timeseries_judging()),
-        Preset::Tabular => (tabular_training(), tabular_judging()),
+    let (model, training, judging) = match preset {
+        Preset::Timeseries => (timeseries_model(), timeseries_training(), timeseries_judging()),
+        Preset::Tabular => (tabular_model(), tabular_training(), tabular_judging()),
     };
     json!({
         "preset": preset,
@@ -30,7 +30,7 @@ pub(super) fn defaults(preset: Preset) -> Value {
             "max_bytes": "1MiB",
             "max_missing": 0.5,
         },
-        "model": { "registry": "./models", "poll_interval": "2s", "keep": 20 },
+        "model": model,
         "training": training,
         "judging": judging,
         "pipeline": {
@@ -46,6 +46,20 @@ pub(super) fn defaults(preset: Preset) -> Value {
     })
 }
 
+fn timeseries_model() -> Value {
+    json!({
+        "registry": "./models",
+        "poll_interval": "2s",
+        "keep": 20,
+        "activation": "tanh",
+        "members": 1,
+        "skip": "none",
+        "convolution": { "channels": [16, 32], "kernel": 3, "stride": 2, "dilation": 1 },
+        "variational": { "beta": 0.1, "warm_up": 5, "score": "error", "draws": 8 },
+        "sequence": { "rows": 1 },
+    })
+}
+
 fn timeseries_training() -> Value {
     json!({
         "rows": 10_000,
@@ -54,15 +68,19 @@ fn timeseries_training() -> Value {
         "schedule": { "jitter": "10m" },
         "window": 4,
         "held_back": 0.2,
-        "activation": "tanh",
         "loss": "mean_squared_error",
         "noise": { "gaussian": 0.3, "masking": 0.0, "swap": 0.0 },
         "sparsity": { "l1": 0.001, "kl": 0.0, "target": 0.05 },
-        "members": 1,
+        "contraction": { "weight": 0.1, "projections": 1 },
         "epochs": 60,
         "batch_size": 128,
+        "optimiser": "adam",
         "learning_rate": 0.002,
+        "learning_rate_schedule": "constant",
+        "weight_decay": 0.0,
+        "trim": 0.0,
         "patience": 8,
+        "threads": 1,
         "seed": 42,
         "gate": { "withheld": 0.2, "tolerance": 0.03 },
     })
@@ -77,6 +95,23 @@ fn timeseries_judging() -> Value {
     })
 }
 
+fn tabular_model() -> Value {
+    json!({
+        "registry": "./models",
+        "poll_interval": "2s",
+        "keep": 20,
+        "kind": "denoising",
+        "hidden": [256],
+        "code_size": 64,
+        "activation": "relu",
+        "members": 3,
+        "skip": "none",
+        "convolution": { "channels": [16, 32], "kernel": 3, "stride": 2, "dilation": 1 },
+        "variational": { "beta": 0.1, "warm_up": 5, "score": "error", "draws": 8 },
+        "sequence": { "rows": 1 },
+    })
+}
+
 fn tabular_training() -> Value {
     json!({
         "rows": 10_000,
@@ -85,19 +120,20 @@ fn tabular_training() -> Value {
         "schedule": { "jitter": "10m" },
         "window": 1,
         "held_back": 0.2,
-        "kind": "denoising",
-        "hidden": [256],
-        "code_size": 64,
-        "activation": "relu",
         "loss": "mean_squared_error",
         "noise": { "gaussian": 0.3, "masking": 0.0, "swap": 0.0 },
         "sparsity": { "l1": 0.001, "kl": 0.0, "target": 0.05 },
+        "contraction": { "weight": 0.1, "projections": 1 },
         "scaling": "standard",
-        "members": 3,
         "epochs": 100,
         "batch_size": 128,
+        "optimiser": "adam",
         "learning_rate": 0.002,
+        "learning_rate_schedule": "constant",
+        "weight_decay": 0.0,
+        "trim": 0.0,
         "patience": 8,
+        "threads": 1,
         "seed": 42,
         "gate": { "withheld": 0.2, "tolerance": 0.03 },
     })

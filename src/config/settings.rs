@@ -240,7 +240,7 @@ pub struct JudgingSettings {
     /// `judging.smoothing_span`: span in rows of the exponential smoothing per entity; 1 is none.
     pub smoothing_span: u32,
     /// `judging.residuals`: how residuals are put on one scale; `None` is running with a half-life of 5,000 rows, or raw where
-    /// [`kind`](NetworkSettings::kind) turns out to be pca by itself.
+    /// [`kinds`](NetworkSettings::kinds) turn out to be pca by itself.
     pub residuals: Option<Residuals>,
     /// `judging.incident_quiet_rows`: an incident ends after this many rows of its entity without anomaly.
     pub incident_quiet_rows: u32,

@@ -56,36 +56,61 @@ pub enum When {
     Cron(Box<croner::Cron>),
 }
 
-/// Network and optimiser.
+/// The network and how it is fitted: `model.*` and `training.*`.
 #[derive(Debug, Clone)]
 pub struct NetworkSettings {
-    /// `training.kind`; `None` is denoising, or, where a time series gives fewer than 1,000 windows to fit, pca on standard
+    /// `model.kind`; `None` is denoising, or, where a time series gives fewer than 1,000 windows to fit, pca on standard
     /// scaling with raw residuals: with few rows the linear model measured better.
-    pub kind: Option<NetworkKind>,
-    /// `training.hidden`: widths of the encoder's hidden layers from input to code; `None` derives them.
+    pub kinds: Option<Kinds>,
+    /// `model.layers`: number of the encoder's hidden layers, whose widths are derived; `None` where [`hidden`](Self::hidden)
+    /// is given, or to derive the number too.
+    pub layers: Option<usize>,
+    /// `model.hidden`: widths of the encoder's hidden layers from input to code; `None` derives them.
     pub hidden: Option<Vec<usize>>,
-    /// `training.code_size`: `None` derives it.
+    /// `model.code_size`: `None` derives it.
     pub code_size: Option<usize>,
-    /// `training.activation`
+    /// `model.activation`
     pub activation: Activation,
+    /// `model.members`: networks with different seeds whose reconstructions are averaged, >= 1.
+    pub members: usize,
+    /// `model.skip`: whether the network only corrects principal components.
+    pub skip: bool,
+    /// `model.convolution`: layers of the convolutional kind.
+    pub convolution: Convolution,
+    /// `model.variational`
+    pub variational: Variational,
+    /// `model.sequence.rows`: newest rows of the window that the sequence kind predicts, >= 1 and, with that kind, fewer than
+    /// the window has.
+    pub predicted_rows: usize,
     /// `training.loss`
     pub loss: Loss,
     /// `training.noise`: corruption of the denoising kind.
     pub noise: Noise,
     /// `training.sparsity`: penalty of the sparse kind.
     pub sparsity: Sparsity,
-    /// `training.scaling`; `None` is robust min-max, or standard where [`kind`](Self::kind) turns out to be pca by itself.
+    /// `training.contraction`: penalty of the contractive kind.
+    pub contraction: Contraction,
+    /// `training.scaling`; `None` is robust min-max, or standard where [`kinds`](Self::kinds) turns out to be pca by itself.
     pub scaling: Option<Scaling>,
-    /// `training.members`: networks with different seeds whose reconstructions are averaged, >= 1.
-    pub members: usize,
     /// `training.epochs`: upper bound.
     pub epochs: usize,
     /// `training.batch_size`
     pub batch_size: usize,
-    /// `training.learning_rate`
-    pub learning_rate: f64,
+    /// `training.optimiser`, `learning_rate`, `learning_rate_schedule`, `weight_decay` and `clip_norm`.
+    pub optimiser: Optimiser,
     /// `training.patience`: epochs without improvement on held-out rows before fitting stops.
     pub patience: usize,
+    /// `training.trim`: share of each batch's rows, those with the largest losses, that is not learned from, 0..=0.5.
+    pub trim: f64,
+    /// `training.threads`: threads that a training may use, 1..=256.
+    pub threads: usize,
+}
+
+impl NetworkSettings {
+    /// Whether `model.kind` names this kind; of one left open nothing is known yet.
+    pub fn has(&self, kind: NetworkKind) -> bool {
+        self.kinds.as_ref().is_some_and(|kinds| kinds.has(kind))
+    }
 }
 
 /// The kind of autoencoder.

@@ -10,6 +10,15 @@ use super::{
     units::{parse_duration, parse_size},
 };
 
+/// Keys that stood elsewhere once, and where they stand now.
+const MOVED: [(&str, &str); 5] = [
+    ("training.kind", "model.kind"),
+    ("training.hidden", "model.hidden"),
+    ("training.code_size", "model.code_size"),
+    ("training.activation", "model.activation"),
+    ("training.members", "model.members"),
+];
+
 /// Reports and removes the keys that no section knows. What stands inside one-of values is left to the type check.
 pub(super) fn remove_unknown_keys(layer: &mut Value, problems: &mut Problems) {
     remove_unknown(layer, schema::root(), "", problems);
@@ -33,8 +42,12 @@ fn remove_unknown(value: &mut Value, node: &Value, path: &str, problems: &mut Pr
     });
 }
 
-/// Problem and expectation for a key that is not known, with the nearest known one where a slip is likely.
+/// Problem and expectation for a key that is not known: where it stands now, or the nearest known one where a slip is
+/// likely.
 pub(super) fn unknown(key: &str) -> (String, String) {
+    if let Some((_, now)) = MOVED.into_iter().find(|(old, _)| *old == key) {
+        return (format!("is now {now}"), "the value there".to_owned());
+    }
     let known = known_keys();
     let nearest = known.iter().map(|known| (strsim::normalized_damerau_levenshtein(known, key), known));
     let nearest = nearest.filter(|(likeness, _)| *likeness >= 0.75).max_by(|a, b| a.0.total_cmp(&b.0));
@@ -96,6 +109,10 @@ fn check_range(value: &Value, node: &Value, key: &str, problems: &mut Problems) 
             let most = node.get("maxItems").and_then(Value::as_u64);
             if let Some(most) = most.filter(|most| list.len() as u64 > *most) {
                 problems.push(key, format!("{} entries are too many", list.len()), format!("at most {most}"));
+            }
+            let least = node.get("minItems").and_then(Value::as_u64);
+            if let Some(least) = least.filter(|least| (list.len() as u64) < *least) {
+                problems.push(key, format!("{} entries are too few", list.len()), format!("at least {least}"));
             }
             let Some(entries) = schema::items(node) else { return };
             for (index, entry) in list.iter().enumerate() {

@@ -103,10 +103,13 @@ pub enum GraphOrigin {
 }
 
 impl GraphOrigin {
-    /// The network's kind as `training.kind` writes it, or `foreign`.
+    /// The network's kinds as `model.kind` writes them, such as `denoising + sparse`, or `foreign`.
     pub fn kind(&self) -> &str {
         match self {
-            Self::Strayd { architecture } => architecture.split(' ').next().unwrap_or_default(),
+            Self::Strayd { architecture } => {
+                let widths = architecture.find(|c: char| c.is_ascii_digit()).unwrap_or(architecture.len());
+                architecture[..widths].trim_end()
+            }
             Self::Foreign { .. } => "foreign",
         }
     }

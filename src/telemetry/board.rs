@@ -47,7 +47,7 @@ pub enum Phase {
 pub struct ModelStatus {
     /// Its version in the registry, or its file's name.
     pub version: String,
-    /// Kind of network, as `training.kind` writes it, or `foreign`.
+    /// Kind of network, as `model.kind` writes it, or `foreign`.
     pub kind: String,
     /// When it was made, RFC 3339.
     pub created: String,

@@ -93,14 +93,13 @@ pub(super) fn columns(rows: &SampleRows, scales: &[ColumnScale]) -> Vec<Column> 
         .collect()
 }
 
-/// Kind and widths, such as `denoising 152-76-25-4-25-76-152 x 3`.
+/// Kinds and widths, such as `denoising + sparse 152-76-25-4-25-76-152 x 3`.
 pub(super) fn architecture(settings: &NetworkSettings, networks: &[Network<f32>]) -> String {
     let layers = &networks[0].layers;
     let mut widths = vec![layers[0].inputs().to_string()];
     widths.extend(layers.iter().map(|layer| layer.outputs().to_string()));
-    let kind = serde_json::to_value(settings.kind).ok();
-    let kind = kind.as_ref().and_then(|kind| kind.as_str()).unwrap_or_default();
-    format!("{kind} {} x {}", widths.join("-"), networks.len())
+    let kinds = settings.kinds.as_ref().map(ToString::to_string).unwrap_or_default();
+    format!("{kinds} {} x {}", widths.join("-"), networks.len())
 }
 
 fn ranges(sample: &[SampleRecord]) -> Vec<(i32, i64, i64)> {

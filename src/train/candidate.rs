@@ -91,7 +91,7 @@ impl Recipe {
         let Some(network) = draft.networks.first() else { return Ok(None) };
         let constant = constant_columns(&draft.columns);
         let inputs = (draft.columns.len() - constant.len()) * self.settings.training.window;
-        if self.settings.training.network.kind == Some(NetworkKind::Pca) || !(2..=MOST_INPUTS).contains(&inputs) {
+        if self.settings.training.network.has(NetworkKind::Pca) || !(2..=MOST_INPUTS).contains(&inputs) {
             return Ok(None);
         }
         // A linear code as wide as the input would rebuild every row, so that none could stand out.
@@ -101,10 +101,10 @@ impl Recipe {
         let mut components = components_of(Rows { len: split.fitted.len(), width, copy: &copy }, code)?;
         disconnect(&mut components, &constant, draft.columns.len());
         let mut settings = Settings::clone(&self.settings);
-        (settings.training.network.kind, settings.training.network.members) = (Some(NetworkKind::Pca), 1);
+        (settings.training.network.kinds, settings.training.network.members) = (Some(NetworkKind::Pca.into()), 1);
         let networks = vec![components];
         let origin = GraphOrigin::Strayd { architecture: architecture(&settings.training.network, &networks) };
-        let pca = Draft { columns: draft.columns.clone(), networks, origin, epochs: 0, losses: (0.0, 0.0) };
+        let pca = Draft { networks, ..Draft::unfitted(draft.columns.clone(), origin) };
         let recipe = Self { settings: settings.into(), ..self.clone() };
         let model = recipe.finish(&pca, (sample, missing), (rows, split))?;
         let input_clip = self.input_clip();

@@ -160,24 +160,21 @@ struct Compared {
 }
 
 impl<'a> Contest<'a> {
-    /// Judges the candidate. Where principal components do better, would pass, and the settings leave `training.kind` open,
+    /// Judges the candidate. Where principal components do better, would pass, and the settings leave `model.kind` open,
     /// they take its place. Gives the report with the candidate that it is about.
     ///
     /// # Errors
     /// As [`Contest::judge`].
     pub fn choose(&self) -> Result<(&'a Candidate, GateReport), GateError> {
         let report = self.judge()?;
-        let open = self.settings.training.network.kind.is_none();
+        let open = self.settings.training.network.kinds.is_none();
         match &self.candidate.yardstick {
             Some(components) if open && report.reasons().contains(&Check::WorseThanPca) => {
                 let instead = Contest { candidate: components, ..*self }.judge()?;
                 if !instead.passed() {
                     return Ok((self.candidate, report));
                 }
-                tracing::info!(
-                    "{}; training.kind is left open, so they take the network's place",
-                    report.explanation()
-                );
+                tracing::info!("{}; model.kind is left open, so they take the network's place", report.explanation());
                 Ok((components, instead))
             }
             _ => Ok((self.candidate, report)),
@@ -256,7 +253,7 @@ impl<'a> Contest<'a> {
         let mut other = self.trial(&yardstick.model)?;
         let compared = self.compare(trial, &mut other)?;
         let Some(compared) = compared else { return Ok(not_made(check, "no withheld feature varies")) };
-        let cure = "set training.kind to pca, or give the network more rows (training.sample_rows)";
+        let cure = "set model.kind to pca, or give the network more rows (training.sample_rows)";
         Ok(self.compared(check, &compared, ("principal components with the same treatment", cure)))
     }
 

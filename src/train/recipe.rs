@@ -14,7 +14,7 @@ use super::{
     split::Split,
 };
 use crate::{
-    config::settings::{Activation, Loss, NetworkKind, Preset, Residuals, Scaling, Settings},
+    config::settings::{Activation, Kinds, Loss, NetworkKind, Preset, Residuals, Scaling, Settings},
     detect::{
         LoadError, ScoreError, Scorers,
         calibrate::{CalibrationError, Missing},
@@ -166,6 +166,14 @@ pub(super) struct Draft {
     pub(super) origin: GraphOrigin,
     pub(super) epochs: usize,
     pub(super) losses: (f64, f64),
+    /// Share of active values of the members' codes on held-back rows.
+    pub(super) active_units: Option<f64>,
+}
+
+impl Draft {
+    pub(super) fn unfitted(columns: Vec<Column>, origin: GraphOrigin) -> Self {
+        Self { columns, networks: Vec::new(), origin, epochs: 0, losses: (0.0, 0.0), active_units: None }
+    }
 }
 
 impl Recipe {
@@ -191,14 +199,14 @@ impl Recipe {
         let varying = scaling::varying(rows, &newest);
         let inputs = varying * settings.training.window;
         // Principal components know no other loss, and a single value has none but itself.
-        if network.kind.is_none() && few && network.loss == Loss::MeanSquaredError && inputs > 1 {
-            network.kind = Some(NetworkKind::Pca);
+        if network.kinds.is_none() && few && network.loss == Loss::MeanSquaredError && inputs > 1 && !network.skip {
+            network.kinds = Some(NetworkKind::Pca.into());
             network.scaling.get_or_insert(Scaling::Standard);
             settings.judging.residuals.get_or_insert(Residuals::Raw);
             network.code_size.get_or_insert(varying.min(inputs / 2));
-            tracing::info!(windows, "few windows to fit, and no training.kind: taking pca");
+            tracing::info!(windows, "few windows to fit, and no model.kind: taking pca");
         }
-        network.kind.get_or_insert(NetworkKind::Denoising);
+        network.kinds.get_or_insert_with(|| Kinds::from(NetworkKind::Denoising));
         Self { settings: Arc::new(settings), ..self.clone() }
     }
 
@@ -217,17 +225,12 @@ impl Recipe {
         if let Some(foreign) = &self.foreign {
             let Ports { input, output, .. } = foreign.ports.clone();
             let origin = GraphOrigin::Foreign { input, output };
-            return Ok(Draft { columns, networks: Vec::new(), origin, epochs: 0, losses: (0.0, 0.0) });
+            return Ok(Draft::unfitted(columns, origin));
         }
-        let code_size = self.code_size(&columns)?;
-        let mut draft = Draft {
-            columns,
-            networks: Vec::new(),
-            origin: GraphOrigin::Strayd { architecture: String::new() },
-            epochs: 0,
-            losses: (0.0, 0.0),
-        };
-        self.fit_members(&mut draft, code_size, (rows, split), progress)?;
+        let members = self.members(rows, &columns)?;
+        let origin = GraphOrigin::Strayd { architecture: String::new() };
+        let mut draft = Draft::unfitted(columns, origin);
+        self.fit_members(&mut draft, &members, (rows, split), progress)?;
         Ok(draft)
     }
 
