@@ -37,6 +37,7 @@ mod fitting;
 pub mod gate;
 mod geometry;
 mod held_back;
+mod lanes;
 mod latent;
 mod layer;
 mod loss;
@@ -53,6 +54,7 @@ pub mod sample;
 pub mod scaling;
 mod sparsity;
 mod split;
+mod vector;
 pub mod withheld;
 
 pub(crate) use activation::LEAK;
