@@ -25,11 +25,9 @@ const STEP: usize = 4;
 const SHARED: usize = 1 << 20;
 
 /// A pool of threads in which large products are shared; the number of threads changes no bit.
-#[allow(dead_code)]
 #[derive(Debug)]
 pub(super) struct Threads(Option<rayon::ThreadPool>);
 
-#[allow(dead_code)]
 impl Threads {
     /// `count` threads; with fewer than 2, or where the system gives no more, the caller's own.
     pub(super) fn new(count: usize) -> Self {

@@ -32,7 +32,6 @@ pub(super) fn silu<F: Float>(values: &mut [F]) {
 }
 
 /// Numbers of one step of Adam that hold for many parameters.
-#[allow(dead_code)]
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AdamStep<F> {
     /// Step size, with both moments' start from 0 corrected.
@@ -52,7 +51,6 @@ pub(super) struct AdamStep<F> {
 }
 
 /// Parameters, their gradients and both moments, all of the same length.
-#[allow(dead_code)]
 pub(super) struct AdamState<'a, F> {
     pub(super) parameters: &'a mut [F],
     pub(super) gradients: &'a [F],
@@ -61,7 +59,6 @@ pub(super) struct AdamState<'a, F> {
 }
 
 /// One step of Adam (Kingma and Ba 2015) or AdamW.
-#[allow(dead_code)]
 pub(super) fn adam<F: Float>(state: AdamState<'_, F>, step: AdamStep<F>) {
     let AdamState { parameters, gradients, first, second } = state;
     assert!([gradients.len(), first.len(), second.len()] == [parameters.len(); 3], "the lengths are equal");
