@@ -248,7 +248,7 @@ impl Lane for f32 {
     const EXPONENT: u32 = 23;
     const BIAS: u32 = 127 << 23;
     const LOG2_E: Self = std::f32::consts::LOG2_E;
-    const LN_2: [Self; 2] = [0.693_359_375, -2.121_944_4e-4];
+    const LN_2: [Self; 2] = [0.693_359_4, -2.121_944_4e-4];
     const LARGEST: Self = 120.0;
     const SERIES: &'static [Self] = &[1.0 / 5_040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5];
 }
