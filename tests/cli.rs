@@ -325,6 +325,51 @@ fn names_that_look_like_numbers_are_kept_as_they_are() {
     assert!(scores.lines().nth(602).unwrap().starts_with("601,7,"), "and so does what follows it");
 }
 
+/// Frames of 2 rows of 3 cells: one warm spot that wanders; the rows in `hot` have a second one.
+fn frames(rows: usize, hot: &[usize]) -> String {
+    let frame = |row: usize| {
+        let wave = (row as f64 * 0.2).sin();
+        let cell = |cell: usize| {
+            let hot = if cell == 5 && hot.contains(&row) { 30.0 } else { 0.0 };
+            format!("{:.3}", 20.0 + wave * (cell as f64 - 2.0) + ((row * 7 + cell * 3) % 11) as f64 * 0.02 + hot)
+        };
+        let line = |first: usize| (first..first + 3).map(cell).collect::<Vec<_>>().join(",");
+        format!("{{\"ts\":{},\"frame\":[[{}],[{}]]}}\n", 1_700_000_000 + row * 60, line(0), line(3))
+    };
+    (0..rows).map(frame).collect()
+}
+
+#[test]
+fn records_whose_value_is_a_grid_are_trained_on_and_scored() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = frames(1_200, &[700, 900]);
+    let cut = whole.lines().take(1_000).chain([r#"{"ts":1700060000,"frame":[[1,2,3],[4,5]]}"#]);
+    let ragged = cut.map(|line| format!("{line}\n")).collect::<String>();
+    fs::write(folder.path().join("rows.jsonl"), frames(1_200, &[])).unwrap();
+    fs::write(folder.path().join("new.jsonl"), ragged).unwrap();
+    let features = r#"record.features=[{"path":"frame","kind":"grid","shape":[2,3]}]"#;
+    let sets = ["--set", features, "--set", "training.window=1", "--set", "training.epochs=4"];
+    let train = [&["train", "--data", "rows.jsonl", "--out", "model.onnx"], &sets[..]].concat();
+    let output = strayd(folder.path(), &train);
+    assert!(output.status.success() && told(&output).contains("6 columns"), "{}", told(&output));
+    succeed(folder.path(), &["score", "--model", "model.onnx", "--data", "new.jsonl", "--out", "scores.csv"]);
+    let scores = fs::read_to_string(folder.path().join("scores.csv")).unwrap();
+    let rows: Vec<&str> = scores.lines().skip(1).collect();
+    assert_eq!(rows.len(), 1_001);
+    for hot in [700, 900] {
+        assert!(rows[hot].contains("anomalous") && rows[hot].contains("frame[1][2]"), "{}", rows[hot]);
+    }
+    assert!(rows[1_000].contains("undecodable"), "{}", rows[1_000]);
+    // Raw bytes come from Kafka.
+    let raw = r#"record.format={"raw":{"shape":[2,3],"type":"uint8"}}"#;
+    let output = strayd(
+        folder.path(),
+        &["score", "--model", "model.onnx", "--data", "new.jsonl", "--out", "no.csv", "--set", raw],
+    );
+    assert_eq!(output.status.code(), Some(64), "{}", told(&output));
+    assert!(told(&output).contains("record.format") && told(&output).contains("from Kafka only"), "{}", told(&output));
+}
+
 #[test]
 fn the_same_seed_gives_the_same_model_and_another_seed_another() {
     let folder = tempfile::tempdir().unwrap();

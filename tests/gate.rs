@@ -24,7 +24,7 @@ use strayd::{
     pipeline::{Observer, Unscored, observed::Observed, prepared::Prepared, scoring::Scoring},
     record::{Position, timestamp},
     train::{
-        Candidate, Dense, Network,
+        Candidate, Layer, Network,
         gate::{Check, Contest, GateError, GateReport},
         recent::{Bounds, Offered, RecentSample, Standing},
         recipe::{Foreign, Recipe},
@@ -198,7 +198,7 @@ fn altered(network: &Network<f32>, by: f32) -> Network<f32> {
     let columns = weight.ncols();
     // Of the newest row, which alone is scored.
     weight[[0, columns - 1]] += by;
-    layers.push(Dense::new(weight, last.bias().clone(), last.activation()).expect("the shape is the same"));
+    layers.push(Layer::dense(weight, last.bias().clone(), last.activation()).expect("the shape is the same"));
     Network::new(layers, network.code_layer()).expect("the shape is the same")
 }
 

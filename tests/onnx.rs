@@ -88,18 +88,18 @@ fn cases() -> Vec<Case> {
         });
     };
     let noise = |gaussian, masking, swap| Noise { gaussian, masking, swap };
-    let denoising = |params: AutoencoderParams<f32>, noise| params.kind(NetworkKind::Denoising).noise(noise);
-    add("undercomplete", 6, 1, &|params| params.kind(NetworkKind::Undercomplete), 1);
+    let denoising = |params: AutoencoderParams<f32>, noise| params.kinds(NetworkKind::Denoising).noise(noise);
+    add("undercomplete", 6, 1, &|params| params.kinds(NetworkKind::Undercomplete), 1);
     add("gaussian", 5, 4, &|params| denoising(params, noise(0.3, 0.0, 0.0)), 1);
     add("masking", 3, 2, &|params| denoising(params, noise(0.0, 0.2, 0.0)), 3);
     add("swap", 7, 1, &|params| denoising(params, noise(0.0, 0.0, 0.2)), 1);
     let sparse = |l1, kl| Sparsity { l1, kl, target: 0.1 };
-    add("sparse-l1", 4, 3, &|params| params.kind(NetworkKind::Sparse).sparsity(sparse(0.01, 0.0)), 2);
+    add("sparse-l1", 4, 3, &|params| params.kinds(NetworkKind::Sparse).sparsity(sparse(0.01, 0.0)), 2);
     add(
         "sparse-kl",
         4,
         1,
-        &|params| params.kind(NetworkKind::Sparse).activation(Activation::Sigmoid).sparsity(sparse(0.0, 0.01)),
+        &|params| params.kinds(NetworkKind::Sparse).activation(Activation::Sigmoid).sparsity(sparse(0.0, 0.01)),
         1,
     );
     add("huber", 1, 8, &|params| params.loss(Loss::Huber { delta: 0.1 }), 1);

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use proptest::prelude::*;
 use strayd::{
-    config::{Settings, Sources},
+    config::{Settings, Sources, settings::RecordSettings},
     detect::{LoadError, ScoreError, Scorer, Scorers},
     model::{Model, registry::Registry},
     pipeline::{
@@ -19,7 +19,7 @@ use strayd::{
         run::{self, Parts, RunError, RunSummary, Start},
         scoring::Scoring,
     },
-    record::{DeadLetterReason, Position, RawRecord},
+    record::{DeadLetterReason, Position, RawRecord, features::grid_of},
     telemetry::{Board, Metrics},
     testing::{CentreScorers, MemorySink, OwnedRecord, SinkBehaviour, VecSource},
     train::{recipe::Recipe, sample::SampleRecord},
@@ -224,6 +224,42 @@ fn a_cold_start_collects_trains_and_scores_and_is_remembered() {
     let warm = run_on(stream(), MemorySink::default(), Start::Model(Arc::new(model)), &settings, &CentreScorers);
     assert_eq!(warm.seen.scores.len(), 399);
     assert!(warm.sink.outputs.iter().any(|(position, _)| position.offset == 350));
+}
+
+#[test]
+fn grids_in_raw_bytes_are_learned_from_and_scored() {
+    let folder = tempfile::tempdir().unwrap();
+    let raw = "record.format={\"raw\":{\"shape\":[2,3],\"type\":\"int16\"}}";
+    let settings = settings(&["training.rows=300", raw]);
+    let registry = Registry::new(folder.path());
+    let start = Start::ColdStart { recipe: Box::new(recipe(&settings)), registry: registry.clone() };
+    let frame = |row: usize| {
+        let cell = |at: usize| ((row as f64 * 0.1).sin() * 500.0) as i16 + 20 * ((row * 7 + at * 3) % 11) as i16;
+        let hot = |at: usize| if at == 4 && row == 350 { 30_000 } else { cell(at) };
+        (0..6).flat_map(|at| hot(at).to_le_bytes()).collect::<Vec<u8>>()
+    };
+    let record = |row: usize| OwnedRecord {
+        position: Position { partition: 0, offset: row as i64 },
+        timestamp_ms: Some(row as i64 * 1000),
+        key: None,
+        payload: Some(if row == 380 { b"{}".to_vec() } else { frame(row) }),
+    };
+    let source = VecSource::of_records((0..400).map(record).collect::<Vec<_>>());
+    let run = run_on(source, MemorySink::default(), start, &settings, &CentreScorers);
+    assert!(run.result.is_ok(), "{:?}", run.result);
+    assert_eq!((run.seen.scores.len(), run.seen.unscored[&380].as_str()), (99, "undecodable"));
+    let model: Model = registry.current().unwrap().expect("the model is kept");
+    assert_eq!(grid_of(&model.metadata.features), Some([2, 3]));
+    let published: Vec<i64> = run.sink.outputs.iter().map(|(position, _)| position.offset).collect();
+    assert!(published.contains(&350) && published.contains(&380), "{published:?}");
+    // A model of other grids than the configured ones is refused before the first record.
+    let other = Settings { record: settings_of_shape([3, 2]), ..settings };
+    let refused = Prepared::new(Arc::new(model), &other, &CentreScorers).err().expect("other grids").to_string();
+    assert!(refused.contains("3 rows of 2 cells each") && refused.contains("2 rows of 3 cells each"), "{refused}");
+}
+
+fn settings_of_shape(shape: [usize; 2]) -> RecordSettings {
+    settings(&[&format!("record.format={{\"raw\":{{\"shape\":{shape:?},\"type\":\"int16\"}}}}")]).record
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{
     io::IsTerminal,
     ops::ControlFlow,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
 };
 
@@ -14,15 +14,16 @@ use crate::{
     app::{self, App, Ends},
     config::{
         Loaded, Problems, Settings,
-        settings::{AlarmBudget, EntityFrom, FeatureSelection, Preset, RecordSettings},
+        settings::{AlarmBudget, EntityFrom, FeatureSelection, Preset, RawGrid, RecordFormat, RecordSettings},
     },
     demo::display::TrainingProgress,
     detect::runtime::Runtime,
     file::{
         self,
+        plot::ScorePlot,
         scores::{ScoreRow, ScoresWriter},
     },
-    model::Model,
+    model::{Model, metadata::GraphOrigin},
     pipeline::{
         Discard, Observer, Polled, Source, Unscored,
         observed::Observed,
@@ -30,6 +31,7 @@ use crate::{
     },
     record::{
         features::{FeatureKind, FeatureSetting},
+        grid::Shape,
         path::FieldPath,
         timestamp,
     },
@@ -66,12 +68,16 @@ pub struct ScoreArgs {
     /// Where the scores go, one row per input row
     #[arg(long, value_name = "FILE.csv")]
     pub out: PathBuf,
+    /// A picture of the scores, beside the limit
+    #[arg(long, value_name = "FILE.svg")]
+    pub plot: Option<PathBuf>,
 }
 
 /// Trains on files.
 pub fn train(args: &TrainArgs) -> Result<(), Failure> {
     let loaded = args.config.load_for_files(&args.data)?;
     log::init(&loaded.settings.log)?;
+    require_json(&loaded.settings)?;
     if let FeatureSelection::Listed(features) = &loaded.settings.record.features {
         require_time(features, &loaded.settings)?;
     }
@@ -114,6 +120,20 @@ pub fn train(args: &TrainArgs) -> Result<(), Failure> {
 
 fn names(files: &[PathBuf]) -> String {
     files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// Rows of files are passed on as JSON objects, whatever the file's format.
+fn require_json(settings: &Settings) -> Result<(), Failure> {
+    let RecordFormat::Raw(RawGrid { shape: Shape { height, width }, .. }) = settings.record.format else {
+        return Ok(());
+    };
+    let mut problems = Problems::default();
+    let expected = format!(
+        "json, and in record.features {{path: grid, kind: grid, shape: [{height}, {width}]}} for rows such as \
+         {{\"grid\": [[...], ...]}}"
+    );
+    problems.push("record.format", "raw bytes come from Kafka only, not from files", expected);
+    Err(Failure::config(&problems))
 }
 
 /// Rows of files have no time but what a field says. Without one time would stand still: hours would be the same for
@@ -204,6 +224,7 @@ pub fn score(args: &ScoreArgs) -> Result<(), Failure> {
     let mut loaded = args.config.load_for_files(&args.data)?;
     loaded.settings.http.listen = None;
     log::init(&loaded.settings.log)?;
+    require_json(&loaded.settings)?;
     let model = Model::read(&args.model).map_err(app::AppError::from)?;
     require_time(&model.metadata.features, &loaded.settings)?;
     let by_day = matches!(loaded.settings.judging.budget, AlarmBudget::PerEntityAndDay(_));
@@ -217,7 +238,8 @@ pub fn score(args: &ScoreArgs) -> Result<(), Failure> {
     let names = names_in(&model.metadata.features, &loaded.settings.record);
     let mut source = file::FileSource::open(args.data.clone())?.keep_text(names);
     let writer = ScoresWriter::create(&args.out)?;
-    let mut scores = Scores { writer, timed, failed: None };
+    let plot = args.plot.as_ref().map(|path| plot(path, &model, &loaded.settings)).transpose()?;
+    let mut scores = Scores { writer, plot, timed, failed: None };
     let mut sink = Discard::default();
     let ends = Ends { source: &mut source, sink: &mut sink, observer: &mut scores, progress: &mut |_| {} };
     let summary = app.run(Start::Model(Arc::new(model)), ends, &AtomicBool::new(false))?;
@@ -225,6 +247,7 @@ pub fn score(args: &ScoreArgs) -> Result<(), Failure> {
         return Err(error);
     }
     scores.writer.finish(summary.records)?;
+    scores.plot.map_or(Ok(()), ScorePlot::finish)?;
     eprintln!(
         "{}: {} rows, {} anomalous, {} could not be used",
         args.out.display(),
@@ -235,9 +258,20 @@ pub fn score(args: &ScoreArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The picture to be drawn of a model's scores.
+fn plot(path: &Path, model: &Model, settings: &Settings) -> Result<ScorePlot, Failure> {
+    let limit = model.metadata.calibration.limit(&settings.judging.budget).map_err(|error| Failure::other(&error))?;
+    let title = match &model.metadata.graph {
+        GraphOrigin::Strayd { architecture } => architecture.clone(),
+        GraphOrigin::Foreign { .. } => "a graph of another tool".to_owned(),
+    };
+    Ok(ScorePlot::new(path, format!("{title}, budget {}", words(settings)), limit))
+}
+
 /// Writes each record's end as one row.
 struct Scores {
     writer: ScoresWriter,
+    plot: Option<ScorePlot>,
     timed: bool,
     failed: Option<Failure>,
 }
@@ -246,6 +280,12 @@ impl Scores {
     fn write(&mut self, row: ScoreRow) {
         if self.failed.is_none() {
             self.failed = self.writer.write(row).err().map(Failure::from);
+        }
+    }
+
+    fn draw(&mut self, score: Option<(f64, bool)>) {
+        if let Some(plot) = &mut self.plot {
+            plot.push(score);
         }
     }
 
@@ -267,6 +307,7 @@ impl Observer for Scores {
             verdict: if record.judged.anomalous { "anomalous" } else { "normal" }.to_owned(),
             top,
         };
+        self.draw(Some((record.judged.score, record.judged.anomalous)));
         self.write(row);
     }
 
@@ -281,6 +322,7 @@ impl Observer for Scores {
             verdict: record.why.to_owned(),
             top: None,
         };
+        self.draw(None);
         self.write(row);
     }
 }

@@ -1,32 +1,24 @@
 //! From what is written to what is meant. Types and ranges of single values were checked by [`super::shape`]; here is
 //! what needs a parser of its own or hangs on several values.
 
-use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf};
 
 use super::{
-    check_network,
+    check_network, check_record,
     error::Problems,
-    raw::{
-        Raw, RawBudget, RawEntity, RawHttp, RawJudging, RawKafka, RawLog, RawPipeline, RawRecordSection, RawRuntime,
-    },
-    raw_features::{RawFeature, RawFeatureKind, RawFeatureObject, RawFeatures},
+    raw::{Raw, RawBudget, RawHttp, RawJudging, RawKafka, RawLog, RawPipeline, RawRuntime},
     raw_model::{RawForeign, RawModel},
     settings::{
-        AlarmBudget, DeviceChoice, EntityFrom, FeatureSelection, ForeignSettings, HttpSettings, JudgingSettings,
-        KafkaSettings, LogSettings, ModelSettings, PipelineSettings, RecordSettings, RuntimeSettings, Settings,
-        TimestampField,
+        AlarmBudget, DeviceChoice, ForeignSettings, HttpSettings, JudgingSettings, KafkaSettings, LogSettings,
+        ModelSettings, PipelineSettings, RuntimeSettings, Settings,
     },
 };
-use crate::{
-    kafka,
-    record::features::{FeatureKind, FeatureSetting, Transform},
-    telemetry::log,
-};
+use crate::{kafka, telemetry::log};
 
 /// Checks everything and adds to `problems`; the settings may only be used if there are none.
 pub(super) fn settings(raw: Raw, problems: &mut Problems) -> Settings {
     let kafka = kafka_settings(raw.kafka, problems);
-    let record = record(raw.record, problems);
+    let record = check_record::record(raw.record, problems);
     let training = check_network::training(raw.training, &raw.model, (raw.preset, &record.features), problems);
     Settings {
         preset: raw.preset,
@@ -126,121 +118,6 @@ fn group_protocol(raw: &RawKafka, problems: &mut Problems) {
         let problem = "can't be set with group.protocol=consumer, where the broker decides";
         problems.push(format!("kafka.properties.{key}"), problem, "no such key, or group.protocol=classic");
     }
-}
-
-fn record(raw: RawRecordSection, problems: &mut Problems) -> RecordSettings {
-    let features = match raw.features {
-        RawFeatures::Word(_) => FeatureSelection::AllNumeric { exclude: raw.exclude, transform: raw.transform },
-        RawFeatures::Listed(listed) => {
-            if !raw.exclude.is_empty() {
-                problems.push("record.exclude", "has no effect on a list of features", "features: all_numeric");
-            }
-            if raw.transform != Transform::None {
-                let expected = "features: all_numeric, or a transform in each entry of the list";
-                problems.push("record.transform", "has no effect on a list of features", expected);
-            }
-            FeatureSelection::Listed(listed_features(listed, problems))
-        }
-    };
-    RecordSettings {
-        entity: match raw.entity {
-            RawEntity::Key => EntityFrom::Key,
-            RawEntity::Nothing => EntityFrom::Nothing,
-            RawEntity::Field(path) => EntityFrom::Field(path),
-        },
-        timestamp: raw.timestamp.map(|written| TimestampField { path: written.field, format: written.format }),
-        features,
-        max_bytes: usize::try_from(raw.max_bytes.0).unwrap_or(usize::MAX),
-        max_missing: raw.max_missing,
-    }
-}
-
-fn listed_features(listed: Vec<RawFeature>, problems: &mut Problems) -> Vec<FeatureSetting> {
-    if listed.is_empty() {
-        problems.push("record.features", "the list is empty", "at least one feature, or all_numeric");
-    }
-    let nested: BTreeSet<String> = listed.iter().filter_map(nested_path).collect();
-    let mut names = BTreeSet::new();
-    let mut features = Vec::new();
-    for (index, entry) in listed.into_iter().enumerate() {
-        let key = format!("record.features[{index}]");
-        let named = matches!(&entry, RawFeature::Full(RawFeatureObject { name: Some(_), .. }));
-        let Some(mut feature) = feature(entry, &key, problems) else { continue };
-        if !named {
-            feature.name = feature.path.label(|name| nested.contains(name));
-        }
-        if !names.insert(feature.name.clone()) {
-            problems.push(&key, format!("the name `{}` is taken", feature.name), "a name of its own");
-        }
-        features.push(feature);
-    }
-    features
-}
-
-/// The text of a path of several segments, which no shorter path may take for its name.
-fn nested_path(entry: &RawFeature) -> Option<String> {
-    let path = match entry {
-        RawFeature::Path(path) => path,
-        RawFeature::Full(written) => written.path.as_ref()?,
-    };
-    path.name().is_none().then(|| path.to_string())
-}
-
-fn feature(entry: RawFeature, key: &str, problems: &mut Problems) -> Option<FeatureSetting> {
-    let written = match entry {
-        RawFeature::Path(path) => RawFeatureObject {
-            path: Some(path),
-            name: None,
-            kind: RawFeatureKind::Numeric,
-            transform: None,
-            vocabulary: None,
-        },
-        RawFeature::Full(written) => written,
-    };
-    if written.transform.is_some() && written.kind != RawFeatureKind::Numeric {
-        problems.push(format!("{key}.transform"), "only numbers can be transformed", "kind: numeric, or no transform");
-    }
-    if written.vocabulary.is_some() && written.kind != RawFeatureKind::Categorical {
-        let expected = "kind: categorical, or no vocabulary";
-        problems.push(format!("{key}.vocabulary"), "only categories have a vocabulary", expected);
-    }
-    if written.name.as_deref().is_some_and(|name| name.trim().is_empty()) {
-        problems.push(format!("{key}.name"), "is empty", "a name, or no such key");
-    }
-    // The event time has no path in the record; its word stands for both path and name.
-    let clock = match written.kind {
-        RawFeatureKind::HourOfDay => Some("hour_of_day"),
-        RawFeatureKind::DayOfWeek => Some("day_of_week"),
-        _ => None,
-    };
-    let path = match (written.path, clock) {
-        (Some(path), None) => path,
-        (None, Some(word)) => word.parse().expect("a plain word is a path"),
-        (None, None) => {
-            problems.push(format!("{key}.path"), "is not set", "the path of a field");
-            return None;
-        }
-        (Some(path), Some(word)) => {
-            problems.push(format!("{key}.path"), format!("`{path}` has no effect with kind {word}"), "no path");
-            return None;
-        }
-    };
-    let kind = match written.kind {
-        RawFeatureKind::Numeric => FeatureKind::Numeric { transform: written.transform.unwrap_or_default() },
-        RawFeatureKind::Boolean => FeatureKind::Boolean,
-        RawFeatureKind::Categorical => {
-            let vocabulary = written.vocabulary.unwrap_or_default();
-            let distinct: BTreeSet<_> = vocabulary.iter().collect();
-            if distinct.len() < vocabulary.len() {
-                problems.push(format!("{key}.vocabulary"), "names a category twice", "each category once");
-            }
-            FeatureKind::Categorical { vocabulary }
-        }
-        RawFeatureKind::Counter => FeatureKind::Counter,
-        RawFeatureKind::HourOfDay => FeatureKind::HourOfDay,
-        RawFeatureKind::DayOfWeek => FeatureKind::DayOfWeek,
-    };
-    Some(FeatureSetting { name: written.name.unwrap_or_else(|| path.to_string()), path, kind })
 }
 
 fn model(raw: RawModel, problems: &mut Problems) -> ModelSettings {

@@ -6,7 +6,7 @@ use super::{
     raw_training::RawTraining,
     settings::{Activation, FeatureSelection, Kinds, Loss, NetworkKind, Scaling, VariationalScore},
 };
-use crate::record::features::{FeatureKind, FeatureSetting};
+use crate::record::features::{FeatureKind, grid_of};
 
 /// What is written of a network, and of the rows that it is to learn.
 #[derive(Clone, Copy)]
@@ -168,18 +168,7 @@ fn convolutional(written: &Written<'_>, kinds: &Kinds, problems: &mut Problems) 
 fn lone_grid(features: &FeatureSelection) -> bool {
     match features {
         FeatureSelection::AllNumeric { .. } => false,
-        FeatureSelection::Listed(listed) => matches!(listed.as_slice(), [only] if is_grid(only)),
-    }
-}
-
-fn is_grid(feature: &FeatureSetting) -> bool {
-    match &feature.kind {
-        FeatureKind::Numeric { .. }
-        | FeatureKind::Boolean
-        | FeatureKind::Categorical { .. }
-        | FeatureKind::Counter
-        | FeatureKind::HourOfDay
-        | FeatureKind::DayOfWeek => false,
+        FeatureSelection::Listed(listed) => grid_of(listed).is_some(),
     }
 }
 
@@ -208,9 +197,7 @@ fn columns(features: &FeatureSelection) -> Option<usize> {
         .iter()
         .map(|feature| match &feature.kind {
             FeatureKind::Categorical { vocabulary } if vocabulary.is_empty() => None,
-            FeatureKind::Categorical { vocabulary } => Some(vocabulary.len()),
-            FeatureKind::HourOfDay | FeatureKind::DayOfWeek => Some(2),
-            FeatureKind::Numeric { .. } | FeatureKind::Boolean | FeatureKind::Counter => Some(1),
+            kind => Some(kind.width()),
         })
         .sum()
 }
@@ -351,6 +338,9 @@ mod tests {
         );
         let apart = ["model.kind=convolutional", "model.convolution.dilation=2", "model.convolution.stride=1"];
         assert_eq!(told(&apart), "");
+        let grid = r#"record.features=[{"path":"frame","kind":"grid","shape":[8,8]}]"#;
+        assert_eq!(told(&["model.kind=convolutional", "training.window=1", grid]), "");
+        refuses(&["model.kind=convolutional,sequence", "training.window=1", grid], "training.window", "predicted rows");
         refuses(&["model.convolution.channels=[]"], "model.convolution.channels", "0 entries are too few");
     }
 

@@ -17,8 +17,8 @@ use super::{
 const PREFIX: &str = "STRAYD__";
 
 /// Keys whose value is one of several forms: a layer that names one replaces it whole, and never mixes two forms.
-const REPLACED_WHOLE: [&str; 5] =
-    ["/record/entity", "/record/features", "/training/loss", "/judging/budget", "/judging/residuals"];
+const REPLACED_WHOLE: [&str; 6] =
+    ["/record/entity", "/record/format", "/record/features", "/training/loss", "/judging/budget", "/judging/residuals"];
 
 /// Keys that say the same in two ways: a layer that sets one takes back what lower layers say of the other.
 const EITHER_OR: [(&str, &str); 2] = [("/model/layers", "/model/hidden"), ("/model/hidden", "/model/layers")];
@@ -97,12 +97,15 @@ pub(super) fn command_line(pairs: &[String], problems: &mut Problems) -> Value {
 }
 
 /// The layer of what follows from the data, without what the `written` ones make pointless: paths to leave out say
-/// nothing beside a list of features.
+/// nothing beside a list of features, and raw bytes have no fields at all.
 pub(super) fn derived(derived: Option<&Value>, written: &[Value]) -> Option<Value> {
     let mut layer = derived?.clone();
     let features = written.iter().rev().find_map(|layer| layer.pointer("/record/features"));
     if features.is_some_and(Value::is_array) {
         remove(&mut layer, "/record/exclude");
+    }
+    if written.iter().rev().find_map(|layer| layer.pointer("/record/format")).is_some_and(Value::is_object) {
+        remove(&mut layer, "/record");
     }
     Some(layer)
 }

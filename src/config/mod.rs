@@ -13,6 +13,7 @@
 mod check;
 mod check_kinds;
 mod check_network;
+mod check_record;
 mod check_schedule;
 mod coerce;
 mod error;
@@ -21,6 +22,7 @@ mod load;
 mod presets;
 pub mod raw;
 pub mod raw_features;
+pub mod raw_format;
 pub mod raw_model;
 pub mod raw_training;
 mod schema;

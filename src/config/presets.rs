@@ -23,6 +23,7 @@ pub(super) fn defaults(preset: Preset) -> Value {
         },
         "record": {
             "entity": "key",
+            "format": "json",
             "features": "all_numeric",
             "exclude": [],
             "transform": "none",

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::{
     raw_features::RawFeatures,
+    raw_format::RawFormat,
     raw_model::RawModel,
     raw_training::RawTraining,
     settings::{DeviceChoice, LogFormat, Preset, Residuals, Role, StartAt, TimestampFormat},
@@ -77,13 +78,19 @@ pub struct RawRecordSection {
     pub entity: RawEntity,
     /// Field with the event time; without it, the message's own timestamp counts.
     pub timestamp: Option<RawTimestamp>,
+    /// What a message's value is: json (an object), or {raw: {shape, type, big_endian}}: the bytes of one grid, row by row,
+    /// its cells of type uint8, uint16, int16, float32 or float64 in little-endian order unless big_endian is true. Raw
+    /// bytes have no fields; their grid is the only feature.
+    pub format: RawFormat,
     /// Fields to watch: every numeric field of the training rows, or a list of paths and of objects with `path`,
-    /// `name`, `kind`, `transform` (numeric) and `vocabulary` (categorical; learned at training if empty).
+    /// `name`, `kind`, `transform` (numeric, grid), `vocabulary` (categorical; learned at training if empty) and `shape`
+    /// (grid).
     pub features: RawFeatures,
     /// Paths that `features: all_numeric` leaves out.
     #[schemars(extend("x-expected" = "a list of paths"))]
     pub exclude: Vec<FieldPath>,
-    /// Transform of every field that `features: all_numeric` finds; log1p is for counts and sizes.
+    /// Transform of every field that `features: all_numeric` finds, or of each cell of raw bytes; log1p is for counts and
+    /// sizes.
     pub transform: Transform,
     /// Larger payloads are dead letters.
     #[schemars(extend("x-minimum" = "64", "x-maximum" = "1GiB"))]

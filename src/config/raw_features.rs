@@ -33,7 +33,7 @@ pub enum AllNumeric {
 /// One entry of `record.features`.
 #[derive(Debug, Clone, JsonSchema)]
 #[schemars(untagged)]
-#[schemars(extend("x-expected" = "a path or an object with path, name, kind, transform, vocabulary"))]
+#[schemars(extend("x-expected" = "a path or an object with path, name, kind, transform, vocabulary, shape"))]
 pub enum RawFeature {
     /// A numeric field.
     Path(FieldPath),
@@ -52,10 +52,14 @@ pub struct RawFeatureObject {
     /// What the field holds; numeric by default.
     #[serde(default)]
     pub kind: RawFeatureKind,
-    /// Applied to a numeric field before scaling; none by default.
+    /// Applied to a numeric field, or to each cell of a grid, before scaling; none by default.
     pub transform: Option<Transform>,
     /// Known categories; learned at training if left out.
     pub vocabulary: Option<Vec<String>>,
+    /// Rows and columns of a grid.
+    #[schemars(inner(range(min = 1, max = 1024)))]
+    #[schemars(extend("x-expected" = "[ROWS, COLUMNS], each in 1..1024"))]
+    pub shape: Option<[usize; 2]>,
 }
 
 /// `kind` of an entry of `record.features`.
@@ -71,6 +75,8 @@ pub enum RawFeatureKind {
     Categorical,
     /// A number that only grows; its increase per second counts.
     Counter,
+    /// A list of rows that are lists of numbers, all rows of one length.
+    Grid,
     /// Hour of the event time's day (UTC).
     HourOfDay,
     /// Weekday of the event time (UTC).
@@ -114,7 +120,7 @@ impl<'de> Deserialize<'de> for RawFeature {
             type Value = RawFeature;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a path or an object with path, name, kind, transform, vocabulary")
+                f.write_str("a path or an object with path, name, kind, transform, vocabulary, shape")
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<RawFeature, E> {

@@ -14,6 +14,7 @@ pub use super::{
 };
 use crate::record::{
     features::{FeatureSetting, Transform},
+    grid::{CellType, Shape},
     path::FieldPath,
 };
 
@@ -126,12 +127,34 @@ pub struct RecordSettings {
     pub entity: EntityFrom,
     /// `record.timestamp`: event time; `None` takes the message's own.
     pub timestamp: Option<TimestampField>,
-    /// `record.features`: the list, or all numeric fields found at training time.
+    /// `record.format`: what a payload is.
+    pub format: RecordFormat,
+    /// `record.features`: the list, or all numeric fields found at training time. Of raw bytes it is their grid alone.
     pub features: FeatureSelection,
     /// `record.max_bytes`: larger payloads are dead letters.
     pub max_bytes: usize,
     /// `record.max_missing`: share (0..=1) of features that may be missing before a record is a dead letter.
     pub max_missing: f64,
+}
+
+/// What the payload of a record is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordFormat {
+    /// A JSON object.
+    Json,
+    /// The bytes of one grid.
+    Raw(RawGrid),
+}
+
+/// A payload that is one grid: its cells row by row, without anything before, between or behind them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RawGrid {
+    /// Rows and columns.
+    pub shape: Shape,
+    /// How a cell is written.
+    pub cell: CellType,
+    /// Whether a cell's most significant byte comes first.
+    pub big_endian: bool,
 }
 
 /// Where the entity's name stands.

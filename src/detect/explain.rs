@@ -44,7 +44,8 @@ impl Explainer {
             .columns
             .iter()
             .map(|column| match metadata.features[column.feature].kind {
-                FeatureKind::Numeric { transform: Transform::Log1p } => signed_expm1 as fn(f64) -> f64,
+                FeatureKind::Numeric { transform: Transform::Log1p }
+                | FeatureKind::Grid { transform: Transform::Log1p, .. } => signed_expm1 as fn(f64) -> f64,
                 _ => |value| value,
             })
             .collect();
@@ -55,8 +56,13 @@ impl Explainer {
     pub fn top(&self, judged: &JudgedRow<'_>, judge: &Judge, entity: &EntityJudgement, count: usize) -> Vec<Blame> {
         let shares = judge.shares(judged.residuals, judged.imputed, entity);
         let mut order: Vec<usize> = (0..shares.len()).filter(|&c| shares[c] > 0.0).collect();
-        order.sort_by(|&a, &b| shares[b].total_cmp(&shares[a]).then(a.cmp(&b)));
-        order.truncate(count);
+        let larger_first = |a: &usize, b: &usize| shares[*b].total_cmp(&shares[*a]).then(a.cmp(b));
+        if count < order.len() {
+            // There may be as many as a grid has cells.
+            order.select_nth_unstable_by(count, larger_first);
+            order.truncate(count);
+        }
+        order.sort_by(larger_first);
         order
             .into_iter()
             .map(|c| Blame {

@@ -17,6 +17,7 @@ pub mod csv;
 pub mod json_lines;
 pub mod layout;
 pub mod parquet;
+pub mod plot;
 pub mod scores;
 pub mod source;
 

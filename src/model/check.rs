@@ -3,7 +3,7 @@
 use super::metadata::{Column, FORMAT, Metadata};
 use crate::{
     detect::calibrate::{SHAPE_BOUNDS, Tail},
-    record::features::columns_of,
+    record::features::{check_grids, columns_of},
 };
 
 /// Most values per window: 1,024 rows of 65,536 columns.
@@ -19,6 +19,8 @@ pub(super) fn metadata(metadata: &Metadata) -> Result<(), String> {
     if metadata.format != FORMAT {
         return Err(format!("format {} is unknown to this program, expected {FORMAT}", metadata.format));
     }
+    // Before anything is made of its features: a grid without bounds has columns without end.
+    check_grids(&metadata.features).map_err(|error| error.to_string())?;
     let width = width(metadata)?;
     metadata.columns.iter().try_for_each(|column| check_column(column, metadata.features.len()))?;
     let named = metadata.columns.iter().map(|column| (&column.name, column.feature));

@@ -403,7 +403,7 @@ mod tests {
     use rand_xoshiro::Xoshiro256PlusPlus;
 
     use super::*;
-    use crate::train::{AutoencoderParams, Dense};
+    use crate::train::{AutoencoderParams, Layer};
 
     const ACTIVATIONS: [Activation; 4] =
         [Activation::Identity, Activation::Relu, Activation::Tanh, Activation::Sigmoid];
@@ -412,7 +412,7 @@ mod tests {
         let layer = |pair: &[usize]| {
             let weight = Array2::from_shape_simple_fn((pair[0], pair[1]), || rng.gen_range(-0.7..0.7));
             let bias = Array1::from_shape_simple_fn(pair[1], || rng.gen_range(-0.7..0.7));
-            Dense::new(weight, bias, ACTIVATIONS[rng.gen_range(0..4)]).unwrap()
+            Layer::dense(weight, bias, ACTIVATIONS[rng.gen_range(0..4)]).unwrap()
         };
         Network::new(widths.windows(2).map(layer).collect(), code).unwrap()
     }
@@ -488,8 +488,9 @@ mod tests {
 
     #[test]
     fn reference_outputs_equal_values_worked_out_by_hand() {
-        let encoder = Dense::new(Array2::from_elem((4, 1), 0.5), Array1::zeros(1), Activation::Identity).unwrap();
-        let decoder = Dense::new(Array2::ones((1, 4)), Array1::from(vec![9.0, 9.0, 0.25, -1.0]), Activation::Identity);
+        let encoder = Layer::dense(Array2::from_elem((4, 1), 0.5), Array1::zeros(1), Activation::Identity).unwrap();
+        let decoder =
+            Layer::dense(Array2::ones((1, 4)), Array1::from(vec![9.0, 9.0, 0.25, -1.0]), Activation::Identity);
         let networks = [Network::new(vec![encoder, decoder.unwrap()], 0).unwrap()];
         let mut columns = random_columns(2, &mut Xoshiro256PlusPlus::seed_from_u64(0));
         let numbers = [(10.0, 2.0, f32::INFINITY, 0.5), (0.0, 4.0, 0.75, 0.25)];

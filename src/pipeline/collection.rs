@@ -6,7 +6,7 @@ use crate::{
     config::settings::{FeatureSelection, RecordSettings},
     record::{
         DecodedRecord, Position, RawRecord, RecordError,
-        decode::{JsonDecoder, Schema},
+        decode::{Decoder, Schema},
     },
     train::sample::SampleRecord,
 };
@@ -29,7 +29,7 @@ pub struct Collection {
     /// `training.rows`.
     rows: usize,
     failures: u32,
-    decoder: JsonDecoder,
+    decoder: Decoder,
     decoded: DecodedRecord,
 }
 
@@ -49,7 +49,7 @@ impl Collection {
             need: rows,
             rows,
             failures: 0,
-            decoder: JsonDecoder::new(Schema::new(features, settings)),
+            decoder: Decoder::new(Schema::new(features, settings)),
             decoded: DecodedRecord::default(),
         }
     }

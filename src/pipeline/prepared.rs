@@ -9,7 +9,7 @@ use crate::{
     detect::{Scorer, Scorers, explain::Explainer, judge::Judge},
     model::Model,
     record::{
-        decode::{JsonDecoder, Schema},
+        decode::{Decoder, Schema, check_format},
         features::FeatureEncoder,
     },
 };
@@ -18,7 +18,7 @@ use crate::{
 pub struct Prepared {
     pub(super) context: Context,
     pub(super) scorer: Box<dyn Scorer>,
-    pub(super) decoder: JsonDecoder,
+    pub(super) decoder: Decoder,
     pub(super) encoder: FeatureEncoder,
 }
 
@@ -29,8 +29,9 @@ impl Prepared {
         let scorer = scorers.scorer(&model)?;
         let limit = metadata.calibration.limit(&settings.judging.budget)?;
         let impute = metadata.columns.iter().map(|column| column.impute).collect();
+        check_format(&metadata.features, &settings.record.format)?;
         let encoder = FeatureEncoder::new(&metadata.features, impute, settings.record.max_missing)?;
-        let decoder = JsonDecoder::new(Schema::new(&metadata.features, &settings.record));
+        let decoder = Decoder::new(Schema::new(&metadata.features, &settings.record));
         let context = Context {
             judge: Judge::new(metadata, limit),
             explainer: Explainer::new(metadata),

@@ -61,8 +61,8 @@ pub struct Discovery {
     /// Scalar fields in order of first appearance.
     fields: Vec<Field>,
     by_path: HashMap<FieldPath, usize>,
-    /// Fields whose categories are counted.
-    categorical: HashSet<FieldPath>,
+    /// The only fields that are looked at, for their categories; `None` looks at all, for which are numbers.
+    categorical: Option<Vec<FieldPath>>,
     overflowed: bool,
 }
 
@@ -86,10 +86,12 @@ struct Leaf {
 }
 
 impl Discovery {
-    /// A discovery that counts the categories of those of `features` whose vocabulary is empty.
+    /// A discovery that counts the categories of those of `features` whose vocabulary is empty, and looks at nothing else:
+    /// if there is none, payloads are not even read. `default()` is one that finds numeric fields.
     pub fn new(features: &[FeatureSetting]) -> Self {
         let categorical = features.iter().filter(|feature| lacks_vocabulary(&feature.kind));
-        Self { categorical: categorical.map(|feature| feature.path.clone()).collect(), ..Self::default() }
+        let categorical = categorical.map(|feature| feature.path.clone()).collect();
+        Self { categorical: Some(categorical), ..Self::default() }
     }
 
     /// Looks at a whole sample; unreadable payloads are counted, see [`Discovery::unreadable`].
@@ -105,11 +107,15 @@ impl Discovery {
     /// # Errors
     /// [`RecordError::Undecodable`] if it is no JSON object; nothing of it is counted then.
     pub fn observe(&mut self, payload: &[u8]) -> Result<(), RecordError> {
+        let wanted = self.categorical.as_deref();
+        if wanted.is_some_and(<[_]>::is_empty) {
+            return Ok(());
+        }
         let mut leaves = Vec::new();
         let read = utf8(payload).and_then(|text| {
             // What is not finite says as little about its field as null.
             let masked = mask_not_a_number(text, |masked, _| masked.push_str("null"));
-            walk(masked.as_deref().unwrap_or(text), &mut leaves)
+            walk(masked.as_deref().unwrap_or(text), wanted, &mut leaves)
         });
         if let Err(fault) = read {
             self.unreadable += 1;
@@ -153,7 +159,7 @@ impl Discovery {
         field.counted = self.records;
         field.present += 1;
         field.numeric += usize::from(leaf.numeric);
-        if self.categorical.contains(&field.path) {
+        if self.categorical.is_some() {
             let room = field.categories.len() <= MAX_CATEGORIES;
             match field.categories.get_mut(&leaf.text) {
                 Some(count) => *count += 1,
@@ -240,22 +246,26 @@ fn lacks_vocabulary(kind: &FeatureKind) -> bool {
     matches!(kind, FeatureKind::Categorical { vocabulary } if vocabulary.is_empty())
 }
 
-/// Reads an object and gives its scalars, but for null, with their paths, in their order.
-fn walk(text: &str, leaves: &mut Vec<(FieldPath, Leaf)>) -> Result<(), RecordError> {
+/// Reads an object and gives its scalars, but for null, with their paths, in their order; only those at `wanted` paths
+/// where such are given.
+fn walk(text: &str, wanted: Option<&[FieldPath]>, leaves: &mut Vec<(FieldPath, Leaf)>) -> Result<(), RecordError> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let top = Walk { leaves, path: None };
+    let top = Walk { leaves, wanted, path: None };
     deserializer.deserialize_map(top).and_then(|()| deserializer.end()).map_err(|cause| syntax_fault(text, &cause))
 }
 
 struct Walk<'w> {
     leaves: &'w mut Vec<(FieldPath, Leaf)>,
+    wanted: Option<&'w [FieldPath]>,
     /// `None` is the top of the record.
     path: Option<&'w FieldPath>,
 }
 
 impl Walk<'_> {
     fn leaf(self, text: String, numeric: bool) {
-        if let Some(path) = self.path {
+        if let Some(path) = self.path
+            && self.wanted.is_none_or(|wanted| wanted.contains(path))
+        {
             self.leaves.push((path.clone(), Leaf { text, numeric }));
         }
     }
@@ -268,6 +278,11 @@ impl Walk<'_> {
 
     fn below(&self, key: &str) -> FieldPath {
         self.path.map_or_else(|| FieldPath::key(key), |path| path.join(key))
+    }
+
+    /// Whether nothing at and beneath the path is wanted.
+    fn skips(&self, path: &FieldPath) -> bool {
+        self.wanted.is_some_and(|wanted| !wanted.iter().any(|wanted| path.contains(wanted)))
     }
 }
 
@@ -318,7 +333,11 @@ impl<'de> Visitor<'de> for Walk<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key::<String>()? {
             let path = self.below(&key);
-            map.next_value_seed(Walk { leaves: &mut *self.leaves, path: Some(&path) })?;
+            if self.skips(&path) {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            map.next_value_seed(Walk { leaves: &mut *self.leaves, path: Some(&path), ..self })?;
         }
         Ok(())
     }
@@ -326,8 +345,13 @@ impl<'de> Visitor<'de> for Walk<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
         for index in 0..MAX_ELEMENTS {
             let path = self.below(&index.to_string());
-            let element = Walk { leaves: &mut *self.leaves, path: Some(&path) };
-            if elements.next_element_seed(element)?.is_none() {
+            let there = if self.skips(&path) {
+                elements.next_element::<IgnoredAny>()?.is_some()
+            } else {
+                let element = Walk { leaves: &mut *self.leaves, path: Some(&path), ..self };
+                elements.next_element_seed(element)?.is_some()
+            };
+            if !there {
                 return Ok(());
             }
         }
@@ -341,7 +365,7 @@ mod tests {
     use super::*;
 
     fn discover(features: &[FeatureSetting], payloads: &[&str]) -> Discovery {
-        let mut discovery = Discovery::new(features);
+        let mut discovery = if features.is_empty() { Discovery::default() } else { Discovery::new(features) };
         discovery.observe_all(payloads.iter().map(|payload| payload.as_bytes()));
         discovery
     }
@@ -416,6 +440,17 @@ mod tests {
         }
         assert_eq!(discovery.numeric_features(&[]), Err(DiscoveryError::TooManyFields));
         assert_eq!(discovery.fields.len(), MAX_FIELDS);
+    }
+
+    #[test]
+    fn beside_categories_to_be_learned_nothing_is_looked_at() {
+        let payload = r#"{"x":1,"c":"a","v":{"d":[0,"b","c"],"e":2}}"#;
+        let found = discover(&[categorical("c"), categorical("v.d.1")], &[payload]);
+        let paths: Vec<String> = found.fields.iter().map(|field| field.path.to_string()).collect();
+        assert_eq!(paths, ["c", "v.d.1"]);
+        let numeric = FeatureKind::Numeric { transform: Transform::None };
+        let none = discover(&[FeatureSetting { kind: numeric, ..categorical("x") }], &[payload, "{"]);
+        assert_eq!((none.fields.len(), none.records(), none.unreadable()), (0, 0, 0));
     }
 
     #[test]

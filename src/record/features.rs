@@ -1,10 +1,14 @@
 //! Fields to row + mask.
 
-use std::{collections::HashSet, f64::consts::TAU};
+mod cells;
+mod encode;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DecodedRecord, RecordError, SlotState, path::FieldPath};
+pub(crate) use cells::check as check_grids;
+pub use encode::{CounterState, EncoderError, FeatureEncoder};
+
+use super::{grid::Shape, path::FieldPath};
 
 /// How a field is turned into columns.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +29,15 @@ pub enum FeatureKind {
     },
     /// A counter that only grows: its increase per second since the entity's last row. A fall is a restart from zero.
     Counter,
+    /// A grid of numbers, given as a list of rows that are lists of cells: one column per cell, row by row. A cell
+    /// without a number is a missing value of its column.
+    Grid {
+        /// Rows and columns.
+        shape: Shape,
+        /// Applied to each cell first.
+        #[serde(default)]
+        transform: Transform,
+    },
     /// Hour of the event time's day (UTC) as sine and cosine: two columns. Needs no field.
     HourOfDay,
     /// Weekday of the event time (UTC) as sine and cosine: two columns. Needs no field.
@@ -70,20 +83,46 @@ impl FeatureKind {
         match self {
             Self::Numeric { .. } | Self::Boolean | Self::Counter => 1,
             Self::Categorical { vocabulary } => vocabulary.len(),
+            Self::Grid { shape, .. } => shape.cells(),
             Self::HourOfDay | Self::DayOfWeek => 2,
+        }
+    }
+
+    /// Number of slots in a [`DecodedRecord`]: values that a record holds for it.
+    pub fn slots(&self) -> usize {
+        match self {
+            Self::Grid { shape, .. } => shape.cells(),
+            Self::HourOfDay | Self::DayOfWeek => 0,
+            Self::Numeric { .. } | Self::Boolean | Self::Categorical { .. } | Self::Counter => 1,
         }
     }
 }
 
-/// The slot of each feature in a [`DecodedRecord`]: those that need a field are numbered in order.
+/// The first slot of each feature in a [`DecodedRecord`]: those that need a field are numbered in order. A grid has one
+/// slot per cell, row by row.
 pub fn slots_of(features: &[FeatureSetting]) -> Vec<Option<usize>> {
-    let mut slots = 0..;
-    features.iter().map(|feature| if feature.kind.needs_field() { slots.next() } else { None }).collect()
+    let mut next = 0;
+    let mut slot = |feature: &FeatureSetting| {
+        let slot = feature.kind.needs_field().then_some(next);
+        next += feature.kind.slots();
+        slot
+    };
+    features.iter().map(&mut slot).collect()
+}
+
+/// The shape `[height, width]` of the grid where the one and only feature is one; `None` of all other features. Rows of
+/// such features are grids, row-major.
+pub fn grid_of(features: &[FeatureSetting]) -> Option<[usize; 2]> {
+    match features {
+        [FeatureSetting { kind: FeatureKind::Grid { shape, .. }, .. }] => Some((*shape).into()),
+        _ => None,
+    }
 }
 
 /// The row's columns in order: each one's name and the index of its feature.
 ///
-/// A feature of one column lends it its name; further columns are `name=category`, and `name.sin`, `name.cos`.
+/// A feature of one column lends it its name; further columns are `name=category`, `name[row][column]`, and `name.sin`,
+/// `name.cos`.
 pub fn columns_of(features: &[FeatureSetting]) -> Vec<(String, usize)> {
     let mut columns = Vec::new();
     for (index, feature) in features.iter().enumerate() {
@@ -95,6 +134,10 @@ pub fn columns_of(features: &[FeatureSetting]) -> Vec<(String, usize)> {
             FeatureKind::Categorical { vocabulary } => {
                 columns.extend(vocabulary.iter().map(|category| (format!("{name}={category}"), index)));
             }
+            FeatureKind::Grid { shape: Shape { height, width }, .. } => {
+                let cells = (0..*height).flat_map(|row| (0..*width).map(move |column| (row, column)));
+                columns.extend(cells.map(|(row, column)| (cell_name(name, row, column), index)));
+            }
             FeatureKind::HourOfDay | FeatureKind::DayOfWeek => {
                 columns.extend([(format!("{name}.sin"), index), (format!("{name}.cos"), index)]);
             }
@@ -103,289 +146,19 @@ pub fn columns_of(features: &[FeatureSetting]) -> Vec<(String, usize)> {
     columns
 }
 
-/// Why features can't be encoded.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum EncoderError {
-    /// There is nothing to encode.
-    #[error("there are no features, expected at least one")]
-    NoFeatures,
-    /// The columns and their imputed values don't match.
-    #[error("{got} imputed values for {columns} columns, expected one each")]
-    ImputeLength {
-        /// Values given.
-        got: usize,
-        /// Columns of the features.
-        columns: usize,
-    },
-    /// An imputed value that is NaN or infinite.
-    #[error("the imputed value of column `{column}` is {value}, expected a finite number")]
-    ImputeNotFinite {
-        /// The column.
-        column: String,
-        /// Its value.
-        value: f32,
-    },
-    /// A share outside of 0..=1.
-    #[error("record.max_missing is {0}, expected a share from 0 to 1")]
-    MaxMissing(f64),
-    /// A categorical feature whose categories were not learned yet.
-    #[error("the vocabulary of feature `{0}` is empty, expected at least one category")]
-    EmptyVocabulary(String),
-    /// A category that would have two columns.
-    #[error("the vocabulary of feature `{feature}` holds `{category}` twice")]
-    DoubleCategory {
-        /// The feature.
-        feature: String,
-        /// The category.
-        category: String,
-    },
-}
-
-/// The last values of an entity's counters. `Default` is an entity without rows.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct CounterState {
-    /// Per counter: its value and the event time in microseconds; NaN before the first. Each has its own time, because
-    /// a counter may be missing from some rows. Empty without counters.
-    last: Vec<(f64, i64)>,
-}
-
-/// Turns decoded fields into rows of D columns.
-#[derive(Debug, Clone)]
-pub struct FeatureEncoder {
-    parts: Vec<Part>,
-    impute: Vec<f32>,
-    max_missing: f64,
-    /// Features that need a field; cyclic time can't be missing and says nothing about the record.
-    fields: usize,
-    counters: usize,
-}
-
-/// One feature, ready to encode.
-#[derive(Debug, Clone)]
-struct Part {
-    name: String,
-    /// First column and number of columns.
-    column: usize,
-    width: usize,
-    source: Source,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Source {
-    Numeric { slot: usize, transform: Transform },
-    Boolean { slot: usize },
-    Category { slot: usize },
-    Counter { slot: usize, counter: usize },
-    HourOfDay,
-    DayOfWeek,
-}
-
-impl FeatureEncoder {
-    /// An encoder for `features` (vocabularies filled). `impute` holds one value per column, in the column's unit;
-    /// `max_missing` is the share (0..=1) of features that may be missing from a record.
-    ///
-    /// # Errors
-    /// An [`EncoderError`] if the parts don't fit together.
-    pub fn new(features: &[FeatureSetting], impute: Vec<f32>, max_missing: f64) -> Result<Self, EncoderError> {
-        let share = (0.0..=1.0).contains(&max_missing);
-        if !share {
-            return Err(EncoderError::MaxMissing(max_missing));
-        }
-        check_vocabularies(features)?;
-        let columns = columns_of(features);
-        if columns.is_empty() {
-            return Err(EncoderError::NoFeatures);
-        }
-        if impute.len() != columns.len() {
-            return Err(EncoderError::ImputeLength { got: impute.len(), columns: columns.len() });
-        }
-        if let Some(((column, _), value)) = columns.into_iter().zip(&impute).find(|(_, value)| !value.is_finite()) {
-            return Err(EncoderError::ImputeNotFinite { column, value: *value });
-        }
-        let (mut parts, mut column, mut counters) = (Vec::new(), 0, 0..);
-        for (feature, slot) in features.iter().zip(slots_of(features)) {
-            let source = match (&feature.kind, slot) {
-                (FeatureKind::Numeric { transform }, Some(slot)) => Source::Numeric { slot, transform: *transform },
-                (FeatureKind::Boolean, Some(slot)) => Source::Boolean { slot },
-                (FeatureKind::Categorical { .. }, Some(slot)) => Source::Category { slot },
-                (FeatureKind::Counter, Some(slot)) => {
-                    Source::Counter { slot, counter: counters.next().expect("an open range doesn't end") }
-                }
-                (FeatureKind::DayOfWeek, _) => Source::DayOfWeek,
-                (_, _) => Source::HourOfDay,
-            };
-            let width = feature.kind.width();
-            parts.push(Part { name: feature.name.clone(), column, width, source });
-            column += width;
-        }
-        let fields = features.iter().filter(|feature| feature.kind.needs_field()).count();
-        Ok(Self { parts, impute, max_missing, fields, counters: counters.start })
-    }
-
-    /// Number of columns D.
-    pub fn width(&self) -> usize {
-        self.impute.len()
-    }
-
-    /// Fills `row` (D values, columns' own units, never NaN) and marks in `imputed` (D flags) the columns whose value
-    /// is not the record's. `state` belongs to the record's entity.
-    ///
-    /// The first row of a counter, and one whose time is not after the last row's, has no rate: it is imputed, but its
-    /// feature doesn't count as missing. An unknown category is known to be none of the others: zeros, not imputed.
-    ///
-    /// # Errors
-    /// [`RecordError::TooManyMissing`] if a larger share of the features that need a field is missing than allowed, or
-    /// all of them; `state` stays as it was then.
-    pub fn encode(
-        &self,
-        decoded: &DecodedRecord,
-        state: &mut CounterState,
-        row: &mut [f32],
-        imputed: &mut [bool],
-    ) -> Result<(), RecordError> {
-        let usual = self.check_missing(decoded)?;
-        if state.last.len() < self.counters {
-            state.last.resize(self.counters, (f64::NAN, 0));
-        }
-        for part in &self.parts {
-            if usual && let Source::Numeric { slot, transform: Transform::None } = part.source {
-                row[part.column] = decoded.values[slot] as f32;
-                imputed[part.column] = false;
-                continue;
-            }
-            let columns = part.column..part.column + part.width;
-            let (row, imputed) = (&mut row[columns.clone()], &mut imputed[columns.clone()]);
-            let known = match part.source {
-                Source::Category { slot } => one_hot(decoded, slot, row),
-                Source::HourOfDay => circle(hour_of_day(decoded.time_us) / 24.0, row),
-                Source::DayOfWeek => circle(day_of_week(decoded.time_us) / 7.0, row),
-                Source::Counter { slot, counter } => number(decoded, slot)
-                    .and_then(|value| rate(&mut state.last[counter], value, decoded.time_us))
-                    .is_some_and(|value| put(value, row)),
-                Source::Numeric { slot, transform } => {
-                    plain(decoded, slot, transform).is_some_and(|value| put(value, row))
-                }
-                Source::Boolean { slot } => number(decoded, slot).is_some_and(|value| put(value, row)),
-            };
-            imputed.fill(!known);
-            if !known {
-                row.copy_from_slice(&self.impute[columns]);
-            }
-        }
-        Ok(())
-    }
-
-    /// `Ok(true)` if every slot holds a value that an `f32` can hold, which one cheap pass tells for nearly all
-    /// records.
-    fn check_missing(&self, decoded: &DecodedRecord) -> Result<bool, RecordError> {
-        let present = decoded.states.iter().all(|state| *state == SlotState::Present);
-        if present && decoded.values.iter().all(|value| fits(*value)) {
-            return Ok(true);
-        }
-        let lacks = |part: &&Part| match part.source {
-            Source::HourOfDay | Source::DayOfWeek => false,
-            Source::Category { slot } => {
-                !matches!(decoded.states[slot], SlotState::Present | SlotState::UnknownCategory)
-            }
-            Source::Numeric { slot, transform } => !plain(decoded, slot, transform).is_some_and(fits),
-            Source::Boolean { slot } | Source::Counter { slot, .. } => number(decoded, slot).is_none(),
-        };
-        let missing = self.parts.iter().filter(lacks).count();
-        let allowed = missing as f64 <= self.max_missing * self.fields as f64 && missing < self.fields;
-        match self.parts.iter().find(lacks) {
-            Some(first) if !allowed => {
-                Err(RecordError::TooManyMissing { missing, features: self.fields, first: first.name.clone() })
-            }
-            _ => Ok(false),
-        }
-    }
-}
-
-fn check_vocabularies(features: &[FeatureSetting]) -> Result<(), EncoderError> {
-    for feature in features {
-        let FeatureKind::Categorical { vocabulary } = &feature.kind else { continue };
-        if vocabulary.is_empty() {
-            return Err(EncoderError::EmptyVocabulary(feature.name.clone()));
-        }
-        let mut seen = HashSet::new();
-        if let Some(category) = vocabulary.iter().find(|category| !seen.insert(*category)) {
-            return Err(EncoderError::DoubleCategory { feature: feature.name.clone(), category: category.clone() });
-        }
-    }
-    Ok(())
-}
-
-fn number(decoded: &DecodedRecord, slot: usize) -> Option<f64> {
-    (decoded.states[slot] == SlotState::Present).then(|| decoded.values[slot]).filter(|value| value.is_finite())
-}
-
-fn plain(decoded: &DecodedRecord, slot: usize, transform: Transform) -> Option<f64> {
-    let value = number(decoded, slot)?;
-    Some(match transform {
-        Transform::None => value,
-        Transform::Log1p => value.abs().ln_1p().copysign(value),
-    })
-}
-
-/// Whether an `f32` can hold the value.
-fn fits(value: f64) -> bool {
-    (value as f32).is_finite()
-}
-
-fn put(value: f64, row: &mut [f32]) -> bool {
-    row[0] = value as f32;
-    fits(value)
-}
-
-/// Increase per second since the last value, which `value` replaces. Also after a step back in time: each pair of
-/// values then still belongs together, and one time far ahead can't silence a counter for long.
-fn rate(last: &mut (f64, i64), value: f64, time_us: i64) -> Option<f64> {
-    let (last_value, last_time_us) = std::mem::replace(last, (value, time_us));
-    let seconds = time_us.saturating_sub(last_time_us) as f64 / 1e6;
-    if last_value.is_finite() && seconds > 0.0 {
-        let increase = if value >= last_value { value - last_value } else { value };
-        Some(increase / seconds)
-    } else {
-        None
-    }
-}
-
-fn one_hot(decoded: &DecodedRecord, slot: usize, row: &mut [f32]) -> bool {
-    row.fill(0.0);
-    match decoded.states[slot] {
-        SlotState::Present => {
-            row[decoded.values[slot] as usize] = 1.0;
-            true
-        }
-        SlotState::UnknownCategory => true,
-        SlotState::Missing | SlotState::Unusable => false,
-    }
-}
-
-fn circle(turns: f64, row: &mut [f32]) -> bool {
-    let (sine, cosine) = (turns * TAU).sin_cos();
-    row.copy_from_slice(&[sine as f32, cosine as f32]);
-    true
-}
-
-const DAY_US: i64 = 86_400_000_000;
-
-/// Hours since midnight UTC with their fraction, 0..24: without a jump at the full hour.
-fn hour_of_day(time_us: i64) -> f64 {
-    time_us.rem_euclid(DAY_US) as f64 / 3.6e9
-}
-
-/// Whole days since Monday in UTC, 0..=6.
-fn day_of_week(time_us: i64) -> f64 {
-    const THURSDAY: i64 = 3; // 1970-01-01
-    (time_us.div_euclid(DAY_US) + THURSDAY).rem_euclid(7) as f64
+/// The column of a grid's cell.
+fn cell_name(name: &str, row: usize, column: usize) -> String {
+    format!("{name}[{row}][{column}]")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::f64::consts::TAU;
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::record::{DecodedRecord, RecordError, SlotState};
     use SlotState::{Missing, Present, UnknownCategory, Unusable};
 
     const NUMERIC: FeatureKind = FeatureKind::Numeric { transform: Transform::None };
@@ -437,6 +210,81 @@ mod tests {
         let indices = columns.iter().map(|(_, feature)| *feature).collect::<Vec<_>>();
         assert_eq!(indices, [0, 1, 1, 2, 2, 3, 4, 5, 5]);
         assert_eq!(slots_of(&features), [Some(0), Some(1), None, Some(2), Some(3), None]);
+    }
+
+    fn grid(name: &str, height: usize, width: usize) -> FeatureSetting {
+        feature(name, FeatureKind::Grid { shape: Shape { height, width }, transform: Transform::None })
+    }
+
+    #[test]
+    fn a_grid_has_a_column_and_a_slot_for_each_cell() {
+        let features =
+            [feature("a", NUMERIC), grid("g", 2, 3), feature("hour", FeatureKind::HourOfDay), grid("h", 1, 1)];
+        let columns = columns_of(&features);
+        let names = columns.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>();
+        let cells = ["g[0][0]", "g[0][1]", "g[0][2]", "g[1][0]", "g[1][1]", "g[1][2]"];
+        assert_eq!(names, [&["a"][..], &cells, &["hour.sin", "hour.cos", "h[0][0]"]].concat());
+        assert!(columns[1..7].iter().all(|(_, feature)| *feature == 1));
+        assert_eq!(slots_of(&features), [Some(0), Some(1), None, Some(7)]);
+        assert_eq!(features.iter().map(|feature| feature.kind.width()).sum::<usize>(), columns.len());
+    }
+
+    #[test]
+    fn rows_are_grids_where_a_grid_is_the_only_feature() {
+        assert_eq!(grid_of(&[grid("g", 24, 32)]), Some([24, 32]));
+        assert_eq!(grid_of(&[grid("g", 24, 32), feature("a", NUMERIC)]), None);
+        assert_eq!(grid_of(&[feature("a", NUMERIC)]), None);
+        assert_eq!(grid_of(&[]), None);
+    }
+
+    #[test]
+    fn a_grid_keeps_its_shape_in_a_file() {
+        let written = serde_json::to_string(&grid("g", 24, 32)).unwrap();
+        assert_eq!(written, r#"{"name":"g","path":"g","kind":"grid","shape":[24,32],"transform":"none"}"#);
+        assert_eq!(serde_json::from_str::<FeatureSetting>(&written).unwrap(), grid("g", 24, 32));
+    }
+
+    #[test]
+    fn a_missing_cell_is_imputed_alone_and_counts_like_a_missing_field() {
+        let features = [grid("g", 2, 2), feature("a", NUMERIC)];
+        let one = |value| (value, Present);
+        let gaps = record(0, &[one(1.0), (f64::NAN, Missing), one(3.0), one(1e39), one(5.0)]);
+        let (row, imputed) = encode(&features, 0.4, std::slice::from_ref(&gaps)).unwrap();
+        assert_eq!(row, [1.0, -2.0, 3.0, -4.0, 5.0]);
+        assert_eq!(imputed, [false, true, false, true, false]);
+        assert_eq!(
+            encode(&features, 0.39, &[gaps]),
+            Err(RecordError::TooManyMissing { missing: 2, features: 5, first: "g[0][1]".to_owned() })
+        );
+        let whole = record(0, &[1.0, 2.0, 3.0, 4.0, 5.0].map(one));
+        assert_eq!(encode(&features, 0.0, &[whole]).unwrap(), (vec![1.0, 2.0, 3.0, 4.0, 5.0], vec![false; 5]));
+        let nothing = record(0, &[(f64::NAN, Missing); 4]);
+        let error = encode(&features[..1], 1.0, &[nothing]).unwrap_err();
+        assert_eq!(error, RecordError::TooManyMissing { missing: 4, features: 4, first: "g[0][0]".to_owned() });
+    }
+
+    #[test]
+    fn each_cell_goes_through_the_transform() {
+        let kind = FeatureKind::Grid { shape: Shape { height: 1, width: 2 }, transform: Transform::Log1p };
+        let (row, _) = encode(&[feature("g", kind)], 0.0, &[record(0, &[(9.0, Present), (-9.0, Present)])]).unwrap();
+        assert_eq!(row, [10f64.ln() as f32, -10f64.ln() as f32]);
+    }
+
+    #[test]
+    fn grids_without_bounds_and_fields_that_are_part_of_a_grid_are_refused() {
+        let told =
+            |features: &[FeatureSetting]| FeatureEncoder::new(features, vec![0.0; 4], 0.0).unwrap_err().to_string();
+        let huge = told(&[grid("g", usize::MAX, usize::MAX)]);
+        assert!(huge.contains("`g`") && huge.ends_with("sides from 1 to 1024 and at most 65536 cells"), "{huge}");
+        assert!(matches!(FeatureEncoder::new(&[grid("g", 2, 0)], vec![], 0.0), Err(EncoderError::GridShape { .. })));
+        for path in ["g", "g.0.1"] {
+            let other = FeatureSetting { path: path.parse().unwrap(), ..feature("x", NUMERIC) };
+            let told = told(&[other, grid("g", 1, 2)]);
+            assert!(told.starts_with(&format!("`{path}` and the grid `g` overlap")), "{told}");
+        }
+        let beside = FeatureSetting { path: "g2.0".parse().unwrap(), ..feature("x", NUMERIC) };
+        FeatureEncoder::new(&[grid("g", 1, 2), beside, feature("g", FeatureKind::HourOfDay)], vec![0.0; 5], 0.0)
+            .unwrap();
     }
 
     #[test]

@@ -6,10 +6,13 @@
 pub mod decode;
 pub mod discover;
 pub mod features;
+pub mod grid;
 pub mod path;
 pub mod timestamp;
 
 use serde::Serialize;
+
+use grid::{CellType, Fault, Shape};
 
 /// Where a record stands in its source. For files the partition is 0 and the offset is the row, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -45,8 +48,30 @@ pub enum RecordError {
         what: String,
     },
     /// The message has no value.
-    #[error("the record has no value (a tombstone), expected a JSON object")]
+    #[error("the record has no value (a tombstone), expected a JSON object, or the cells of a grid")]
     Empty,
+    /// A field that holds no grid of the configured shape.
+    #[error("the grid `{field}` {fault}, expected {shape}")]
+    WrongShape {
+        /// The field's path.
+        field: String,
+        /// What was found, and where.
+        fault: Fault,
+        /// The configured shape.
+        shape: Shape,
+    },
+    /// Raw bytes that are not as many as the grid's cells take.
+    #[error("the record has {bytes} bytes, expected {expected}: {shape} of type {cell}")]
+    WrongLength {
+        /// Size of the payload.
+        bytes: usize,
+        /// Size of the grid.
+        expected: usize,
+        /// Shape of the grid.
+        shape: Shape,
+        /// Type of its cells.
+        cell: CellType,
+    },
     /// The payload is larger than the configured limit.
     #[error("the record has {bytes} bytes, more than record.max_bytes = {limit}")]
     TooLarge {
@@ -82,7 +107,9 @@ impl RecordError {
     /// A short stable word for metric labels and message headers.
     pub fn reason(&self) -> DeadLetterReason {
         match self {
-            Self::Undecodable { .. } | Self::Empty => DeadLetterReason::Undecodable,
+            Self::Undecodable { .. } | Self::Empty | Self::WrongShape { .. } | Self::WrongLength { .. } => {
+                DeadLetterReason::Undecodable
+            }
             Self::TooLarge { .. } => DeadLetterReason::TooLarge,
             Self::NoEntity(_) => DeadLetterReason::NoEntity,
             Self::BadTimestamp(_) => DeadLetterReason::BadTimestamp,
@@ -96,7 +123,7 @@ impl RecordError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeadLetterReason {
-    /// Not the configured format.
+    /// Not the configured format, or a grid of another shape.
     Undecodable,
     /// Larger than `record.max_bytes`.
     TooLarge,

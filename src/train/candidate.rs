@@ -6,8 +6,9 @@ use super::{
     EpochReport, Network,
     assemble::architecture,
     held_back::HeldBack,
-    principal_components,
+    pca::components_of,
     recipe::{Draft, Recipe, TrainError, constant_columns, disconnect},
+    rows::Rows,
     sample::{SampleRecord, SampleRows},
     split::Split,
 };
@@ -16,6 +17,9 @@ use crate::{
     detect::calibrate::Missing,
     model::{Model, metadata::GraphOrigin},
 };
+
+/// Principal components of more values would take minutes and gigabytes: their time grows with the third power.
+const MOST_INPUTS: usize = 2048;
 
 /// A model that a [gate](super::gate) has to let through.
 #[derive(Debug, Clone)]
@@ -28,7 +32,7 @@ pub struct Candidate {
     pub input_clip: Option<(f32, f32)>,
     /// Principal components of the same fitted rows with the same scaling, window, code size, residual statistics and
     /// calibration: a whole candidate, which may take the network's place where it does better. `None` where the model
-    /// consists of them, where another tool made the graph, or where so few values vary that no code is smaller.
+    /// consists of them, where another tool made the graph, where so few values vary that no code is smaller, or more than 2,048.
     pub yardstick: Option<Box<Candidate>>,
 }
 
@@ -87,13 +91,14 @@ impl Recipe {
         let Some(network) = draft.networks.first() else { return Ok(None) };
         let constant = constant_columns(&draft.columns);
         let inputs = (draft.columns.len() - constant.len()) * self.settings.training.window;
-        if self.settings.training.network.has(NetworkKind::Pca) || inputs < 2 {
+        if self.settings.training.network.has(NetworkKind::Pca) || !(2..=MOST_INPUTS).contains(&inputs) {
             return Ok(None);
         }
         // A linear code as wide as the input would rebuild every row, so that none could stand out.
         let code = if network.code_size() < inputs { network.code_size() } else { inputs / 2 };
-        let fitted = split.matrix(rows, &draft.columns, self.input_clip(), &split.fitted);
-        let mut components = principal_components(fitted.view(), code)?;
+        let copy = split.scaled(rows, (&draft.columns, self.input_clip()), &split.fitted);
+        let width = draft.columns.len() * self.settings.training.window;
+        let mut components = components_of(Rows { len: split.fitted.len(), width, copy: &copy }, code)?;
         disconnect(&mut components, &constant, draft.columns.len());
         let mut settings = Settings::clone(&self.settings);
         (settings.training.network.kinds, settings.training.network.members) = (Some(NetworkKind::Pca.into()), 1);

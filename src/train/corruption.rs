@@ -1,26 +1,43 @@
 //! Noise on the input of a denoising autoencoder (Vincent et al. 2010, "Stacked denoising autoencoders").
 
 use linfa::Float;
-use ndarray::{ArrayView2, Axis};
 use rand::RngCore;
 use rand_distr::{Distribution, StandardNormal};
 
+use super::{fit::to_f64, rows::Rows};
 use crate::config::settings::Noise;
 
-/// Mean and standard deviation per column; exact for constant columns, whose deviation is 0.
-pub(super) fn column_moments<F: Float>(rows: ArrayView2<'_, F>) -> (Vec<f64>, Vec<f64>) {
-    let count = rows.nrows() as f64;
-    let exact = |value: F| value.to_f64().expect("linfa's floats are f32 and f64");
-    let moments = |column: ndarray::ArrayView1<'_, F>| {
-        let first = column.first().copied().unwrap_or(F::zero());
-        if column.iter().all(|&value| value == first) {
-            return (exact(first), 0.0);
+/// Rows that are looked at together.
+const BLOCK: usize = 256;
+
+/// Mean and standard deviation of each of the first `columns` columns; exact for constant ones, whose deviation is 0.
+pub(super) fn column_moments<F: Float>(rows: Rows<'_, F>, columns: usize) -> (Vec<f64>, Vec<f64>) {
+    let count = rows.len as f64;
+    let (mut first, mut constant) = (Vec::new(), vec![true; columns]);
+    let (mut means, mut variances) = (vec![0.0; columns], vec![0.0; columns]);
+    rows.blocks(BLOCK, |at, block| {
+        if at == 0 {
+            first = block.row(0).iter().map(|&value| to_f64(value)).collect();
         }
-        let mean = column.iter().map(|&value| exact(value)).sum::<f64>() / count;
-        let variance = column.iter().map(|&value| (exact(value) - mean).powi(2)).sum::<f64>() / count;
-        (mean, variance.sqrt())
-    };
-    rows.axis_iter(Axis(1)).map(moments).unzip()
+        for row in block.rows() {
+            for (column, &value) in row.iter().take(columns).enumerate() {
+                means[column] += to_f64(value);
+                constant[column] &= to_f64(value) == first[column];
+            }
+        }
+    });
+    means.iter_mut().for_each(|sum| *sum /= count);
+    rows.blocks(BLOCK, |_, block| {
+        for row in block.rows() {
+            for (column, &value) in row.iter().take(columns).enumerate() {
+                variances[column] += (to_f64(value) - means[column]).powi(2);
+            }
+        }
+    });
+    for column in (0..columns).filter(|column| constant[*column]) {
+        (means[column], variances[column]) = (first.get(column).copied().unwrap_or(0.0), 0.0);
+    }
+    (means, variances.into_iter().map(|sum| (sum / count).sqrt()).collect())
 }
 
 /// Noise that is fitted to the training rows' columns.
@@ -37,11 +54,11 @@ pub(super) struct Corruption<F> {
 
 impl<F: Float> Corruption<F> {
     /// `None` where there is no noise at all.
-    pub(super) fn new(noise: Noise, rows: ArrayView2<'_, F>) -> Option<Self> {
+    pub(super) fn new(noise: Noise, rows: Rows<'_, F>, columns: usize) -> Option<Self> {
         if noise == Noise::default() {
             return None;
         }
-        let (means, deviations) = column_moments(rows);
+        let (means, deviations) = column_moments(rows, columns);
         let scaled = |deviations: Vec<f64>| deviations.into_iter().map(|d| F::cast(d * noise.gaussian)).collect();
         let threshold = |share: f64| (share * 2f64.powi(32)).round() as u64;
         Some(Self {
@@ -100,6 +117,7 @@ mod tests {
     use rand_xoshiro::Xoshiro256PlusPlus;
 
     use super::*;
+    use crate::train::rows::of_matrix;
 
     const WIDTH: usize = 4;
 
@@ -112,9 +130,19 @@ mod tests {
         })
     }
 
+    fn fitted(noise: Noise, rows: &Array2<f32>) -> Corruption<f32> {
+        let copy = of_matrix(rows.view());
+        Corruption::new(noise, Rows { len: rows.nrows(), width: WIDTH, copy: &copy }, WIDTH).unwrap()
+    }
+
+    fn moments(rows: &Array2<f32>) -> (Vec<f64>, Vec<f64>) {
+        let copy = of_matrix(rows.view());
+        column_moments(Rows { len: rows.nrows(), width: WIDTH, copy: &copy }, WIDTH)
+    }
+
     fn corrupted(noise: Noise) -> (Array2<f32>, Array2<f32>, Corruption<f32>) {
         let clean = rows();
-        let corruption = Corruption::new(noise, clean.view()).unwrap();
+        let corruption = fitted(noise, &clean);
         let mut noisy = Array2::zeros(clean.dim());
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(6);
         corruption.apply(clean.as_slice().unwrap(), noisy.as_slice_mut().unwrap(), &mut rng);
@@ -124,8 +152,8 @@ mod tests {
     #[test]
     fn gaussian_noise_has_its_share_of_each_columns_deviation_and_spares_constant_columns() {
         let (clean, noisy, _) = corrupted(Noise { gaussian: 0.5, ..Noise::default() });
-        let (_, spread) = column_moments(clean.view());
-        let (mean, noise) = column_moments((&noisy - &clean).view());
+        let (_, spread) = moments(&clean);
+        let (mean, noise) = moments(&(&noisy - &clean));
         for column in [0, 1, 3] {
             assert!((noise[column] / spread[column] - 0.5).abs() < 0.03, "column {column}");
             assert!(mean[column].abs() < 0.05 * spread[column], "column {column}");
@@ -162,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_batch_of_one_row_has_nothing_to_swap_with() {
-        let corruption = Corruption::new(Noise { swap: 0.9, ..Noise::default() }, rows().view()).unwrap();
+        let corruption = fitted(Noise { swap: 0.9, ..Noise::default() }, &rows());
         let (clean, mut noisy) = ([1.0, 2.0, 3.0, 4.0], [0.0; WIDTH]);
         corruption.apply(&clean, &mut noisy, &mut Xoshiro256PlusPlus::seed_from_u64(1));
         assert_eq!(noisy, clean);

@@ -1,24 +1,18 @@
-//! The fitting loop: mini-batches, Adam, early stopping on held-out rows.
+//! Fitting: epochs over all members side by side, early stopping on held-out rows, the best weights kept.
 
 use std::ops::ControlFlow;
 
 use linfa::{DatasetBase, Float, traits::Fit};
-use ndarray::{Array2, ArrayView2, Axis, s};
-use rand::{SeedableRng, seq::SliceRandom};
-use rand_xoshiro::Xoshiro256PlusPlus;
-
-use crate::config::settings::{Loss, NetworkKind};
+use ndarray::{Array2, ArrayView2, Axis};
 
 use super::{
-    adam::Adam,
-    backprop::Backprop,
-    corruption::Corruption,
     error::AutoencoderError,
-    loss::output_activation,
-    network::{Dense, Network, contiguous, contiguous_mut},
+    fitting::Fitting,
+    network::Network,
     params::AutoencoderValidParams,
-    pca::principal_components,
+    rows::{Rows, Sets, of_matrix},
 };
+use crate::config::settings::{Loss, NetworkKind};
 
 /// What one epoch came to.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,7 +27,7 @@ pub struct EpochReport {
     pub training_loss: f64,
     /// Reconstruction loss of the clean validation rows, without penalty.
     pub validation_loss: f64,
-    /// The epoch with the smallest validation loss so far.
+    /// The epoch with the smallest validation loss so far; 0 where a linear skip alone is still better.
     pub best_epoch: usize,
 }
 
@@ -59,17 +53,84 @@ pub struct Fitted<F> {
     pub validation_loss: f64,
     /// Epochs run.
     pub epochs: usize,
-    /// The epoch whose weights the network has, from 1.
+    /// The epoch whose weights the network has, from 1; 0 where no epoch was better than the linear skip alone.
     pub best_epoch: usize,
+    /// Share of the code's values, over validation rows and units, that are larger than a tenth of the largest one.
+    pub active_units: f64,
     /// Why fitting ended.
     pub end: FitEnd,
 }
 
+/// Rows that are looked at together before fitting.
+const BLOCK: usize = 256;
+
 /// Called after each epoch; `Break` ends fitting with the best weights so far.
 type Progress<'a> = &'a mut dyn FnMut(&EpochReport) -> ControlFlow<()>;
 
+/// Fits several members on the same rows, at most `threads` of them at once; the number of threads changes no bit. All
+/// members finish an epoch before the next one begins, and `progress` hears of their means after each.
+///
+/// # Errors
+/// As for [`AutoencoderValidParams::fit_with_validation`], of the first member that fails; or there are no members.
+pub fn fit_members<F: Float>(
+    members: &[AutoencoderValidParams<F>],
+    sets: Sets<'_, F>,
+    threads: usize,
+    progress: Progress<'_>,
+) -> Result<Vec<Fitted<F>>, AutoencoderError> {
+    members.iter().try_for_each(|member| member.check_sets(sets))?;
+    let mut fittings = members.iter().map(|member| Fitting::new(member, sets)).collect::<Result<Vec<_>, _>>()?;
+    let epochs = members.iter().map(AutoencoderValidParams::epochs_to_run).max().unwrap_or(0);
+    for epoch in 1..=epochs {
+        let reports = side_by_side(&mut fittings, threads, epoch)?;
+        if reports.is_empty() {
+            break;
+        }
+        if progress(&mean(&reports, epochs)).is_break() {
+            fittings.iter_mut().for_each(Fitting::cancel);
+            break;
+        }
+    }
+    Ok(fittings.into_iter().map(Fitting::finish).collect())
+}
+
+/// One epoch of each member that goes on.
+fn side_by_side<F: Float>(
+    fittings: &mut [Fitting<'_, F>],
+    threads: usize,
+    epoch: usize,
+) -> Result<Vec<EpochReport>, AutoencoderError> {
+    let mut active: Vec<_> = fittings.iter_mut().filter(|fitting| fitting.goes_on()).collect();
+    if threads < 2 || active.len() < 2 {
+        return active.iter_mut().map(|fitting| fitting.advance(epoch)).collect();
+    }
+    let share = active.len().div_ceil(threads);
+    let reports = std::thread::scope(|scope| {
+        let parts = active.chunks_mut(share);
+        let advance = |part: &mut [&mut Fitting<'_, F>]| {
+            part.iter_mut().map(|fitting| fitting.advance(epoch)).collect::<Vec<_>>()
+        };
+        let threads: Vec<_> = parts.map(|part| scope.spawn(move || advance(part))).collect();
+        let joined = threads.into_iter().map(|thread| thread.join());
+        joined.map(|part| part.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect::<Vec<_>>()
+    });
+    reports.into_iter().flatten().collect()
+}
+
+fn mean(reports: &[EpochReport], epochs: usize) -> EpochReport {
+    let count = reports.len() as f64;
+    EpochReport {
+        epochs,
+        rows: reports.iter().map(|report| report.rows).sum(),
+        training_loss: reports.iter().map(|report| report.training_loss).sum::<f64>() / count,
+        validation_loss: reports.iter().map(|report| report.validation_loss).sum::<f64>() / count,
+        best_epoch: reports.iter().map(|report| report.best_epoch).max().unwrap_or(0),
+        ..reports[0]
+    }
+}
+
 impl<F: Float> AutoencoderValidParams<F> {
-    /// Fits on `training` rows and stops early on `validation` rows, both `[rows, input_width]` and already scaled.
+    /// Fits on `training` rows and stops early on `validation` rows, both `[rows, row_width]` and already scaled.
     ///
     /// `progress` is called after each epoch. Time is the caller's to measure.
     ///
@@ -82,67 +143,48 @@ impl<F: Float> AutoencoderValidParams<F> {
         validation: ArrayView2<'_, F>,
         progress: Progress<'_>,
     ) -> Result<Fitted<F>, AutoencoderError> {
-        self.check_rows("training", training, 2)?;
-        self.check_rows("validation", validation, 1)?;
-        let (training, validation) = (training.as_standard_layout(), validation.as_standard_layout());
-        if self.kind == NetworkKind::Pca {
-            return self.fit_exactly(training.view(), validation.view(), progress);
-        }
-        Fitting::new(self, training.view())?.run(validation.view(), progress)
+        let (of_training, of_validation) = (of_matrix(training.reborrow()), of_matrix(validation.reborrow()));
+        let rows = |matrix: &ArrayView2<'_, F>| (matrix.nrows(), matrix.ncols());
+        let ((len, width), (others, other_width)) = (rows(&training), rows(&validation));
+        let sets = Sets {
+            training: Rows { len, width, copy: &of_training },
+            validation: Rows { len: others, width: other_width, copy: &of_validation },
+        };
+        let members = fit_members(std::slice::from_ref(self), sets, 1, progress)?;
+        Ok(members.into_iter().next().expect("as many networks are fitted as there are parameters"))
     }
 
-    fn check_rows(&self, set: &'static str, rows: ArrayView2<'_, F>, needed: usize) -> Result<(), AutoencoderError> {
-        if rows.ncols() != self.input_width {
-            return Err(AutoencoderError::Columns { set, got: rows.ncols(), expected: self.input_width });
+    fn check_sets(&self, sets: Sets<'_, F>) -> Result<(), AutoencoderError> {
+        self.check_rows("training", sets.training, 2)?;
+        self.check_rows("validation", sets.validation, 1)
+    }
+
+    fn check_rows(&self, set: &'static str, rows: Rows<'_, F>, needed: usize) -> Result<(), AutoencoderError> {
+        if rows.width != self.row_width {
+            return Err(AutoencoderError::Columns { set, got: rows.width, expected: self.row_width });
         }
-        if rows.nrows() < needed {
-            return Err(AutoencoderError::TooFewRows { set, got: rows.nrows(), needed });
+        if rows.len < needed {
+            return Err(AutoencoderError::TooFewRows { set, got: rows.len, needed });
         }
         let unit = self.loss == Loss::BinaryCrossEntropy;
         let expected = if unit { "a value in 0..=1 for the binary cross-entropy" } else { "a finite value" };
         let good = |value: F| if unit { value >= F::zero() && value <= F::one() } else { value.is_finite() };
-        match rows.indexed_iter().find(|&(_, &value)| !good(value)) {
-            Some(((row, column), &value)) => {
-                Err(AutoencoderError::Value { set, row, column, value: to_f64(value), expected })
+        let mut found = None;
+        rows.blocks(BLOCK, |first, block| {
+            let bad = || block.indexed_iter().find(|&(_, &value)| !good(value));
+            if let (None, Some(((row, column), &value))) = (&found, bad()) {
+                found = Some((first + row, column, to_f64(value)));
             }
+        });
+        match found {
+            Some((row, column, value)) => Err(AutoencoderError::Value { set, row, column, value, expected }),
             None => Ok(()),
         }
     }
 
-    fn fit_exactly(
-        &self,
-        training: ArrayView2<'_, F>,
-        validation: ArrayView2<'_, F>,
-        progress: Progress<'_>,
-    ) -> Result<Fitted<F>, AutoencoderError> {
-        let network = principal_components(training, self.code_size)?;
-        let mut backprop = Backprop::new(&network, (self.loss, self.sparsity), self.batch_size);
-        let training_loss = mean_loss(&mut backprop, &network, training, self.batch_size);
-        let validation_loss = mean_loss(&mut backprop, &network, validation, self.batch_size);
-        let rows = training.nrows();
-        let report = EpochReport { epoch: 1, epochs: 1, rows, training_loss, validation_loss, best_epoch: 1 };
-        let end = if progress(&report).is_break() { FitEnd::Cancelled } else { FitEnd::Finished };
-        Ok(Fitted { network, training_loss, validation_loss, epochs: 1, best_epoch: 1, end })
-    }
-
-    /// The network before fitting: input, hidden layers, code, mirrored hidden layers, output.
-    fn initial_network(&self, rng: &mut Xoshiro256PlusPlus) -> Result<Network<F>, AutoencoderError> {
-        let mut widths = vec![self.input_width];
-        widths.extend(&self.hidden);
-        widths.push(self.code_size);
-        widths.extend(self.hidden.iter().rev());
-        widths.push(self.input_width);
-        let (code, last) = (self.hidden.len(), widths.len() - 2);
-        let activation = |layer: usize| match layer {
-            _ if layer == code => self.code_activation(),
-            _ if layer == last => output_activation(self.loss),
-            _ => self.activation,
-        };
-        let layers = widths.windows(2).enumerate().map(|(layer, pair)| {
-            let shape = (pair[0], pair[1]);
-            Dense::random(shape, activation(layer), rng)
-        });
-        Ok(Network::new(layers.collect(), code)?)
+    /// Upper bound of epochs; an exact solution takes one.
+    fn epochs_to_run(&self) -> usize {
+        if self.kinds.has(NetworkKind::Pca) { 1 } else { self.epochs }
     }
 }
 
@@ -160,144 +202,24 @@ impl<F: Float, T> Fit<Array2<F>, T, AutoencoderError> for AutoencoderValidParams
     }
 }
 
-/// Everything that one run of fitting owns; batches allocate nothing more.
-struct Fitting<'a, F> {
-    params: &'a AutoencoderValidParams<F>,
-    training: ArrayView2<'a, F>,
-    rng: Xoshiro256PlusPlus,
-    network: Network<F>,
-    adam: Adam<F>,
-    backprop: Backprop<F>,
-    corruption: Option<Corruption<F>>,
-    /// Training rows in this epoch's order.
-    order: Vec<usize>,
-    clean: Array2<F>,
-    /// The batch as the network sees it; empty where there is no noise.
-    noisy: Array2<F>,
-}
-
-impl<'a, F: Float> Fitting<'a, F> {
-    fn new(params: &'a AutoencoderValidParams<F>, training: ArrayView2<'a, F>) -> Result<Self, AutoencoderError> {
-        let mut rng = Xoshiro256PlusPlus::seed_from_u64(params.seed);
-        let network = params.initial_network(&mut rng)?;
-        let corruption = Corruption::new(params.noise, training);
-        // More rows than there are would only be memory.
-        let batch_size = params.batch_size.min(training.nrows());
-        let noisy_rows = if corruption.is_some() { batch_size } else { 0 };
-        Ok(Self {
-            adam: Adam::new(&network, params.learning_rate),
-            backprop: Backprop::new(&network, (params.loss, params.sparsity), batch_size),
-            order: (0..training.nrows()).collect(),
-            clean: Array2::zeros((batch_size, params.input_width)),
-            noisy: Array2::zeros((noisy_rows, params.input_width)),
-            params,
-            training,
-            rng,
-            network,
-            corruption,
-        })
-    }
-
-    fn run(mut self, validation: ArrayView2<'_, F>, progress: Progress<'_>) -> Result<Fitted<F>, AutoencoderError> {
-        let epochs = self.params.epochs;
-        let mut best = self.network.clone();
-        let mut best_report: Option<EpochReport> = None;
-        let mut end = FitEnd::Finished;
-        let mut run = 0;
-        for epoch in 1..=epochs {
-            let training_loss = self.epoch(epoch)?;
-            let validation_loss = mean_loss(&mut self.backprop, &self.network, validation, self.clean.nrows());
-            if !validation_loss.is_finite() {
-                return Err(AutoencoderError::ValidationLoss { loss: validation_loss, epoch });
-            }
-            run = epoch;
-            let rows = self.training.nrows();
-            let mut report = EpochReport { epoch, epochs, rows, training_loss, validation_loss, best_epoch: epoch };
-            match &best_report {
-                Some(best) if best.validation_loss <= validation_loss => report.best_epoch = best.epoch,
-                Some(_) | None => {
-                    best.copy_from(&self.network);
-                    best_report = Some(report);
-                }
-            }
-            if progress(&report).is_break() {
-                end = FitEnd::Cancelled;
-                break;
-            }
-            if epoch - report.best_epoch >= self.params.patience {
-                end = FitEnd::Patience;
-                break;
-            }
-        }
-        let EpochReport { training_loss, validation_loss, epoch: best_epoch, .. } =
-            best_report.expect("checked parameters have at least one epoch");
-        Ok(Fitted { network: best, training_loss, validation_loss, epochs: run, best_epoch, end })
-    }
-
-    /// One pass over the training rows; the mean of the objective over rows.
-    fn epoch(&mut self, epoch: usize) -> Result<f64, AutoencoderError> {
-        let mut order = std::mem::take(&mut self.order);
-        order.shuffle(&mut self.rng);
-        let mut total = 0.0;
-        for (batch, rows) in order.chunks(self.clean.nrows()).enumerate() {
-            let loss = to_f64(self.step(rows));
-            if !loss.is_finite() {
-                return Err(AutoencoderError::TrainingLoss { loss, epoch, batch: batch + 1 });
-            }
-            total += loss * rows.len() as f64;
-        }
-        let mean = total / order.len() as f64;
-        self.order = order;
-        Ok(mean)
-    }
-
-    /// One batch of these training rows: gather, corrupt, differentiate, step. The objective before the step.
-    fn step(&mut self, rows: &[usize]) -> F {
-        let width = self.params.input_width;
-        let source = contiguous(self.training.as_slice());
-        let clean = &mut contiguous_mut(self.clean.as_slice_mut())[..rows.len() * width];
-        for (target, &row) in clean.chunks_exact_mut(width).zip(rows) {
-            target.copy_from_slice(&source[row * width..][..width]);
-        }
-        if let Some(corruption) = &self.corruption {
-            let noisy = &mut contiguous_mut(self.noisy.as_slice_mut())[..rows.len() * width];
-            corruption.apply(clean, noisy, &mut self.rng);
-        }
-        let clean = self.clean.slice(s![..rows.len(), ..]);
-        let input = match &self.corruption {
-            Some(_) => self.noisy.slice(s![..rows.len(), ..]),
-            None => clean,
-        };
-        let loss = self.backprop.differentiate(&self.network, input, clean);
-        self.adam.step(&mut self.network, self.backprop.gradients());
-        loss
-    }
-}
-
-/// Mean reconstruction loss over all values of row-major `rows`, in batches that `backprop` has room for.
-fn mean_loss<F: Float>(
-    backprop: &mut Backprop<F>,
-    network: &Network<F>,
-    rows: ArrayView2<'_, F>,
-    batch_size: usize,
-) -> f64 {
-    let batches = rows.axis_chunks_iter(Axis(0), batch_size);
-    batches.map(|batch| to_f64(backprop.loss_sum(network, batch))).sum::<f64>() / rows.len() as f64
-}
-
-fn to_f64<F: Float>(value: F) -> f64 {
+pub(super) fn to_f64<F: Float>(value: F) -> f64 {
     value.to_f64().expect("linfa's floats are f32 and f64")
 }
 
 #[cfg(test)]
 mod tests {
     use linfa::{Dataset, ParamGuard, traits::Predict};
-    use rand::Rng;
+    use ndarray::s;
+    use rand::{Rng, SeedableRng};
+    use rand_xoshiro::Xoshiro256PlusPlus;
 
     use super::*;
     use crate::{
-        config::settings::{Activation, Noise, Sparsity},
-        train::AutoencoderParams,
+        config::settings::{
+            Activation, Contraction, Convolution, Kinds, Noise, Optimiser, OptimiserRule, RateSchedule, Sparsity,
+            Variational, VariationalScore,
+        },
+        train::{AutoencoderParams, Shape},
     };
 
     /// Rows of 6 columns in 0..=1 that depend on two hidden variables.
@@ -314,6 +236,14 @@ mod tests {
         }
         rows
     }
+
+    const CLIPPED: Optimiser = Optimiser {
+        rule: OptimiserRule::AdamW,
+        learning_rate: 1e-2,
+        schedule: RateSchedule::OneCycle,
+        weight_decay: 1e-3,
+        clip_norm: Some(1.0),
+    };
 
     fn params() -> AutoencoderParams<f32> {
         AutoencoderParams::new(6, 2).hidden(&[16]).batch_size(32).epochs(40).learning_rate(5e-3).seed(1)
@@ -336,15 +266,28 @@ mod tests {
         let wide = || AutoencoderParams::new(6, 12).epochs(40).batch_size(32).learning_rate(5e-3);
         let l1 = Sparsity { l1: 1e-3, ..Sparsity::default() };
         let kl = Sparsity { kl: 1e-3, target: 0.1, ..Sparsity::default() };
+        let contraction = Contraction { weight: 1e-3, projections: 1 };
+        let window = Shape { height: 3, width: 1, channels: 2 };
+        let layers = Convolution { channels: vec![8, 8], kernel: 2, stride: 1, dilation: 1 };
+        let by = |score| Variational { beta: 1e-3, warm_up: 3, score, draws: 4 };
+        let of = |kinds: &[NetworkKind]| params().kinds(Kinds::new(kinds).unwrap());
         vec![
             params(),
+            params().skip(true),
+            params().trim(0.05).optimiser(CLIPPED).epochs(80),
+            of(&[NetworkKind::Contractive]).contraction(contraction),
+            of(&[NetworkKind::Convolutional, NetworkKind::Denoising])
+                .noise(Noise { gaussian: 0.1, ..Noise::default() })
+                .convolution(window, layers),
+            of(&[NetworkKind::Variational]).variational(by(VariationalScore::Error)),
+            of(&[NetworkKind::Variational]).variational(by(VariationalScore::Probability)).epochs(150).patience(40),
             params().activation(Activation::Tanh).loss(Loss::Huber { delta: 0.1 }),
             params().loss(Loss::BinaryCrossEntropy),
-            params().kind(NetworkKind::Denoising).noise(noise),
-            wide().kind(NetworkKind::Denoising).noise(noise).sparsity(l1),
-            wide().kind(NetworkKind::Sparse).sparsity(l1),
-            wide().kind(NetworkKind::Sparse).sparsity(kl),
-            AutoencoderParams::new(6, 2).kind(NetworkKind::Pca),
+            params().kinds(NetworkKind::Denoising).noise(noise),
+            wide().kinds(Kinds::new(&[NetworkKind::Denoising, NetworkKind::Sparse]).unwrap()).noise(noise).sparsity(l1),
+            wide().kinds(NetworkKind::Sparse).sparsity(l1),
+            wide().kinds(NetworkKind::Sparse).sparsity(kl),
+            AutoencoderParams::new(6, 2).kinds(NetworkKind::Pca),
         ]
     }
 
@@ -370,7 +313,7 @@ mod tests {
 
     #[test]
     fn a_hidden_layer_rebuilds_curved_rows_better_than_principal_components() {
-        let pca = fit(AutoencoderParams::new(6, 2).kind(NetworkKind::Pca)).0;
+        let pca = fit(AutoencoderParams::new(6, 2).kinds(NetworkKind::Pca)).0;
         let deep = fit(params().epochs(150).patience(30)).0;
         let (linear, curved) = (unexplained(&pca.network), unexplained(&deep.network));
         assert!(curved < 0.75 * linear, "{curved} against {linear}");
@@ -383,6 +326,108 @@ mod tests {
             assert_eq!(one, again);
         }
         assert_ne!(fit(params().epochs(3)).0.network, fit(params().epochs(3).seed(2)).0.network);
+    }
+
+    #[test]
+    fn a_linear_skip_is_never_worse_on_the_validation_rows_than_its_principal_components() {
+        let pca = fit(AutoencoderParams::new(6, 2).kinds(NetworkKind::Pca)).0;
+        let skip = fit(params().skip(true)).0;
+        assert!(skip.validation_loss < 0.9 * pca.validation_loss, "{} {}", skip.validation_loss, pca.validation_loss);
+        // A rate that ruins every step: what stays is the network that adds nothing.
+        let ruined = fit(params().skip(true).learning_rate(1.0).activation(Activation::Tanh).epochs(3)).0;
+        assert_eq!(ruined.best_epoch, 0);
+        assert!((ruined.validation_loss - pca.validation_loss).abs() < 1e-6 * pca.validation_loss);
+        assert_eq!(ruined.network.predict(&rows(5, 9)), pca.network.predict(&rows(5, 9)));
+    }
+
+    #[test]
+    fn trimmed_rows_are_not_learned_from() {
+        // Every twentieth row is an anomaly that always looks the same, so that there is something to learn.
+        let mut training = rows(600, 2);
+        for mut row in training.rows_mut().into_iter().step_by(20) {
+            row.assign(&ndarray::arr1(&[0.0, 1.0, 0.0, 1.0, 0.0, 1.0]));
+        }
+        let anomaly = training.slice(s![..1, ..]).to_owned();
+        let error = |trim: f64| {
+            let valid = params().trim(trim).epochs(80).patience(80).check().unwrap();
+            let validation = rows(200, 3);
+            let fitted =
+                valid.fit_with_validation(training.view(), validation.view(), &mut |_| ControlFlow::Continue(()));
+            let rebuilt = fitted.unwrap().network.predict(&anomaly);
+            (&rebuilt - &anomaly).mapv(|e| e * e).sum()
+        };
+        // A quarter of 32 rows: more than the anomalies that ever meet in a batch, so that none slips through.
+        let (learned, trimmed) = (error(0.0), error(0.25));
+        assert!(trimmed > 4.0 * learned, "{trimmed} {learned}");
+    }
+
+    #[test]
+    fn members_side_by_side_are_those_fitted_one_by_one_whatever_the_number_of_threads() {
+        let members: Vec<_> = (1..=5).map(|seed| params().seed(seed).epochs(8).patience(2).check().unwrap()).collect();
+        let (training, validation) = (rows(300, 2), rows(100, 3));
+        let (of_training, of_validation) = (of_matrix(training.view()), of_matrix(validation.view()));
+        let sets = Sets {
+            training: Rows { len: 300, width: 6, copy: &of_training },
+            validation: Rows { len: 100, width: 6, copy: &of_validation },
+        };
+        let mut go_on = |_: &EpochReport| ControlFlow::Continue(());
+        let alone: Vec<_> = members
+            .iter()
+            .map(|member| member.fit_with_validation(training.view(), validation.view(), &mut go_on).unwrap())
+            .collect();
+        for threads in [1, 2, 3, 8] {
+            assert_eq!(fit_members(&members, sets, threads, &mut go_on).unwrap(), alone, "{threads} threads");
+        }
+        assert!(fit_members(&members[..0], sets, 1, &mut go_on).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_sequence_is_predicted_from_what_went_before_and_nothing_else() {
+        let windows = |count: usize, seed: u64| {
+            let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+            let mut windows = Array2::<f32>::zeros((count, 8));
+            for mut window in windows.rows_mut() {
+                let (phase, size): (f32, f32) = (rng.gen_range(0.0..6.0), rng.gen_range(0.5..1.0));
+                for (at, value) in window.iter_mut().enumerate() {
+                    *value = size * (phase + 0.7 * (at / 2) as f32 + (at % 2) as f32).sin();
+                }
+            }
+            windows
+        };
+        let params = AutoencoderParams::new(8, 3).kinds(NetworkKind::Sequence).predicted(2).hidden(&[16]);
+        let valid = params.learning_rate(1e-2).epochs(60).check().unwrap();
+        let (training, validation) = (windows(600, 1), windows(200, 2));
+        let fitted =
+            valid.fit_with_validation(training.view(), validation.view(), &mut |_| ControlFlow::Continue(())).unwrap();
+        assert_eq!((fitted.network.input_width(), fitted.network.output_width()), (6, 2));
+        // The variance of a value is about .3.
+        assert!(fitted.validation_loss < 0.01, "{}", fitted.validation_loss);
+    }
+
+    #[test]
+    fn an_l1_penalty_switches_units_of_the_code_off() {
+        let active = |l1: f64| {
+            let sparsity = Sparsity { l1, ..Sparsity::default() };
+            let wide = AutoencoderParams::new(6, 12).epochs(60).batch_size(32).learning_rate(5e-3).seed(1);
+            fit(wide.kinds(NetworkKind::Sparse).sparsity(sparsity)).0.active_units
+        };
+        let (dense, sparse) = (active(1e-6), active(0.03));
+        assert!(dense > 0.6 && sparse < 0.75 * dense && sparse > 0.0, "{dense} {sparse}");
+    }
+
+    #[test]
+    fn the_divergence_warms_up_and_keeps_a_variational_code_near_the_standard_normal_distribution() {
+        let variational = |beta| Variational { beta, warm_up: 4, score: VariationalScore::Error, draws: 1 };
+        let of = |beta| params().kinds(NetworkKind::Variational).variational(variational(beta));
+        let valid = of(1.0).check().unwrap();
+        let weights: Vec<f64> = (1..=6).map(|epoch| valid.divergence_weight(epoch)).collect();
+        assert_eq!(weights, [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]);
+        let spread = |beta: f64| {
+            let codes = fit(of(beta)).0.network.encode(rows(200, 3).view());
+            codes.mapv(|code| code * code).mean().unwrap()
+        };
+        let (free, held) = (spread(0.0), spread(0.02));
+        assert!((0.3..1.6).contains(&held) && (free < 0.3 || free > 1.6), "{free} {held}");
     }
 
     #[test]

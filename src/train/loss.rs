@@ -7,7 +7,10 @@ use linfa::Float;
 
 use crate::config::settings::{Activation, Loss};
 
-use super::network::sigmoid;
+use super::{
+    activation::sigmoid,
+    network::{LEAST_LOG_VARIANCE, log_variance},
+};
 
 /// Independent partial sums, so that the loop needs no strict order of additions and can use vector registers.
 const LANES: usize = 16;
@@ -68,6 +71,47 @@ fn huber<F: Float>(output: F, target: F, delta: F) -> (F, F) {
 fn cross_entropy<F: Float>(logit: F, target: F) -> (F, F) {
     let size = logit.max(-logit);
     (logit.max(F::zero()) - logit * target + (-size).exp().ln_1p(), sigmoid(logit) - target)
+}
+
+/// Negative logarithm of a normal distribution's density but for its constant, of one value: half of `(target - mean)^2 /
+/// variance + ln(variance)`; and its slopes by mean and raw log-variance (see [`log_variance`]).
+fn likelihood<F: Float>(mean: F, raw: F, target: F) -> (F, F, F) {
+    let half = F::cast(0.5);
+    let logarithm = log_variance(raw);
+    let precision = (-logarithm).exp();
+    let difference = mean - target;
+    let square = difference * difference * precision;
+    let slope = sigmoid(raw - F::cast(LEAST_LOG_VARIANCE));
+    (half * (square + logarithm), difference * precision, half * (F::one() - square) * slope)
+}
+
+/// Sum over all values of the negative log-likelihood; `output` holds per row `width` means, then `width` raw log-variances.
+pub(super) fn likelihood_sum<F: Float>(output: &[F], target: &[F], width: usize) -> F {
+    let mut sum = F::zero();
+    for (output, target) in output.chunks_exact(2 * width).zip(target.chunks_exact(width)) {
+        let (means, raw) = output.split_at(width);
+        for at in 0..width {
+            sum += likelihood(means[at], raw[at], target[at]).0;
+        }
+    }
+    sum
+}
+
+/// Mean of the same over all values; writes the gradient of that mean into `gradient`, laid out as `output`.
+pub(super) fn likelihood_and_gradient<F: Float>(output: &[F], target: &[F], width: usize, gradient: &mut [F]) -> F {
+    let share = F::one() / F::cast(target.len());
+    let mut sum = F::zero();
+    let rows = output.chunks_exact(2 * width).zip(gradient.chunks_exact_mut(2 * width));
+    for ((output, gradient), target) in rows.zip(target.chunks_exact(width)) {
+        let (means, raw) = output.split_at(width);
+        for at in 0..width {
+            let (loss, by_mean, by_raw) = likelihood(means[at], raw[at], target[at]);
+            sum += loss;
+            gradient[at] = by_mean * share;
+            gradient[width + at] = by_raw * share;
+        }
+    }
+    sum * share
 }
 
 /// Writes `share` times each gradient and returns the sum of the losses.

@@ -22,22 +22,33 @@
 //! # Ok::<(), strayd::train::AutoencoderError>(())
 //! ```
 
-mod adam;
+mod activation;
+
+mod architecture;
 mod assemble;
 mod backprop;
 mod candidate;
+mod check;
+mod contraction;
 mod corruption;
 mod error;
 mod fit;
+mod fitting;
 pub mod gate;
+mod geometry;
 mod held_back;
+mod latent;
+mod layer;
 mod loss;
+mod members;
 mod network;
+mod optimiser;
 mod params;
 mod pca;
 mod product;
 pub mod recent;
 pub mod recipe;
+mod rows;
 pub mod sample;
 pub mod scaling;
 mod sparsity;
@@ -46,7 +57,10 @@ pub mod withheld;
 
 pub use candidate::Candidate;
 pub use error::AutoencoderError;
-pub use fit::{EpochReport, FitEnd, Fitted};
-pub use network::{Dense, Network, NetworkError};
+pub use fit::{EpochReport, FitEnd, Fitted, fit_members};
+pub use geometry::{Geometry, Shape, Steps};
+pub use layer::{Layer, Map};
+pub use network::{Latent, Network, NetworkError, Output, Skip, log_variance};
 pub use params::{AutoencoderParams, AutoencoderValidParams};
 pub use pca::principal_components;
+pub use rows::{Rows, Sets};

@@ -2,14 +2,18 @@
 
 use linfa::{DatasetBase, Float, traits::Fit};
 use linfa_reduction::Pca;
-use ndarray::{Array1, Array2, ArrayView2, Axis, concatenate, linalg::general_mat_mul, s};
+use ndarray::{Array1, Array2, ArrayView2, Axis, concatenate, s};
 
 use crate::config::settings::Activation;
 
 use super::{
     corruption::column_moments,
     error::AutoencoderError,
-    network::{Dense, Network},
+    fit::to_f64,
+    layer::Layer,
+    network::Network,
+    product::multiply,
+    rows::{Rows, of_matrix},
 };
 
 /// Rows that are brought to double precision at a time.
@@ -28,8 +32,14 @@ pub fn principal_components<F: Float>(
     rows: ArrayView2<'_, F>,
     components: usize,
 ) -> Result<Network<F>, AutoencoderError> {
-    let columns = rows.ncols();
-    if rows.nrows() == 0 {
+    let copy = of_matrix(rows.reborrow());
+    components_of(Rows { len: rows.nrows(), width: rows.ncols(), copy: &copy }, components)
+}
+
+/// The same of rows that stand in no matrix.
+pub(super) fn components_of<F: Float>(rows: Rows<'_, F>, components: usize) -> Result<Network<F>, AutoencoderError> {
+    let columns = rows.width;
+    if rows.len == 0 {
         return Err(AutoencoderError::TooFewRows { set: "training", got: 0, needed: 1 });
     }
     if components == 0 || components > columns {
@@ -37,23 +47,23 @@ pub fn principal_components<F: Float>(
         let (name, value) = ("number of components".to_owned(), components.to_string());
         return Err(AutoencoderError::Parameter { name, value, expected });
     }
-    let mean = Array1::from(column_moments(rows).0);
+    let mean = Array1::from(column_moments(rows, columns).0);
     let basis = principal_axes(&covariance(rows, &mean), components)?;
     let code_bias = basis.dot(&mean).mapv(|value| -value);
     let cast = |matrix: ArrayView2<'_, f64>| matrix.mapv(|value| F::cast(value));
-    let encoder = Dense::new(cast(basis.t()), code_bias.mapv(F::cast), Activation::Identity)?;
-    let decoder = Dense::new(cast(basis.view()), mean.mapv(F::cast), Activation::Identity)?;
+    let encoder = Layer::dense(cast(basis.t()), code_bias.mapv(F::cast), Activation::Identity)?;
+    let decoder = Layer::dense(cast(basis.view()), mean.mapv(F::cast), Activation::Identity)?;
     Ok(Network::new(vec![encoder, decoder], 0)?)
 }
 
 /// Covariance `[columns, columns]` of the rows.
-fn covariance<F: Float>(rows: ArrayView2<'_, F>, mean: &Array1<f64>) -> Array2<f64> {
+fn covariance<F: Float>(rows: Rows<'_, F>, mean: &Array1<f64>) -> Array2<f64> {
     let mut sum = Array2::zeros((mean.len(), mean.len()));
-    for block in rows.axis_chunks_iter(Axis(0), BLOCK) {
-        let centred = block.mapv(|value| value.to_f64().expect("linfa's floats are f32 and f64")) - mean;
-        general_mat_mul(1.0, &centred.t(), &centred, 1.0, &mut sum);
-    }
-    sum / rows.nrows() as f64
+    rows.blocks(BLOCK, |_, block| {
+        let centred = block.mapv(to_f64) - mean;
+        multiply(centred.t(), centred.view(), sum.view_mut(), true);
+    });
+    sum / rows.len as f64
 }
 
 /// The `components` orthonormal directions `[components, columns]` of largest variance; missing ones are zero.
@@ -193,7 +203,9 @@ mod tests {
         for columns in [2, 7, 38, 120, 304] {
             let rows = random(500, columns, 4).dot(&random(columns, columns, 5));
             let codes = principal_components(rows.view(), columns).unwrap().encode(rows.view());
-            let spread = covariance(codes.view(), &Array1::from(column_moments(codes.view()).0));
+            let copy = of_matrix(codes.view());
+            let rows = Rows { len: codes.nrows(), width: codes.ncols(), copy: &copy };
+            let spread = covariance(rows, &Array1::from(column_moments(rows, codes.ncols()).0));
             for ((row, column), value) in spread.indexed_iter().filter(|((row, column), _)| row != column) {
                 assert!(value.abs() < 1e-8 * spread[[0, 0]], "{row}, {column} of {columns}: {value:e}");
             }

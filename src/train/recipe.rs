@@ -6,19 +6,15 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
-use linfa::ParamGuard;
-use ndarray::ArrayView2;
-
 use super::{
-    AutoencoderError, AutoencoderParams, EpochReport, Network,
-    assemble::{architecture, columns},
-    principal_components,
+    AutoencoderError, EpochReport, Network,
+    assemble::columns,
     sample::{SampleError, SampleRecord, SampleRows},
     scaling::{self, ColumnScale},
     split::Split,
 };
 use crate::{
-    config::settings::{Kinds, Loss, NetworkKind, Noise, Preset, Residuals, Scaling, Settings, Sparsity},
+    config::settings::{Kinds, Loss, NetworkKind, Preset, Residuals, Scaling, Settings},
     detect::{
         LoadError, ScoreError, Scorers,
         calibrate::{CalibrationError, Missing},
@@ -222,8 +218,6 @@ impl Recipe {
             return Ok(Draft { columns, networks: Vec::new(), origin, epochs: 0, losses: (0.0, 0.0) });
         }
         let code_size = self.code_size(&columns)?;
-        let fitted = split.matrix(rows, &columns, self.input_clip(), &split.fitted);
-        let validation = split.matrix(rows, &columns, self.input_clip(), &split.validation);
         let mut draft = Draft {
             columns,
             networks: Vec::new(),
@@ -231,7 +225,7 @@ impl Recipe {
             epochs: 0,
             losses: (0.0, 0.0),
         };
-        self.fit_members(&mut draft, code_size, (fitted.view(), validation.view()), progress)?;
+        self.fit_members(&mut draft, code_size, (rows, split), progress)?;
         Ok(draft)
     }
 
@@ -255,60 +249,6 @@ impl Recipe {
         Ok(given.map(|(center, scale)| ColumnScale { center: *center, scale: *scale, constant: false }).collect())
     }
 
-    fn fit_members(
-        &self,
-        draft: &mut Draft,
-        code_size: usize,
-        (fitted, validation): (ArrayView2<'_, f32>, ArrayView2<'_, f32>),
-        progress: &mut dyn FnMut(&EpochReport) -> ControlFlow<()>,
-    ) -> Result<(), TrainError> {
-        let network = &self.settings.training.network;
-        let constant = constant_columns(&draft.columns);
-        for member in 0..network.members {
-            let mut cancelled = false;
-            let mut made = if network.has(NetworkKind::Pca) {
-                principal_components(fitted, code_size)?
-            } else {
-                let params = self.params(fitted.ncols(), code_size, member).check()?;
-                let fit = params.fit_with_validation(fitted, validation, &mut |report| {
-                    let flow = progress(report);
-                    cancelled |= flow.is_break();
-                    flow
-                })?;
-                draft.epochs += fit.epochs;
-                draft.losses = (fit.training_loss, fit.validation_loss);
-                fit.network
-            };
-            if cancelled {
-                return Err(TrainError::Cancelled);
-            }
-            disconnect(&mut made, &constant, draft.columns.len());
-            draft.networks.push(made);
-        }
-        draft.origin = GraphOrigin::Strayd { architecture: architecture(network, &draft.networks) };
-        Ok(())
-    }
-
-    fn params(&self, inputs: usize, code_size: usize, member: usize) -> AutoencoderParams<f32> {
-        let network = &self.settings.training.network;
-        let hidden =
-            network.hidden.clone().unwrap_or_else(|| vec![(inputs / 4).clamp(16, 128), (inputs / 8).clamp(8, 32)]);
-        // The settings carry noise and penalties for the kinds that know them; the others must not be given any.
-        let kind = network.kinds.as_ref().and_then(|kinds| kinds.iter().next()).unwrap_or(NetworkKind::Denoising);
-        AutoencoderParams::new(inputs, code_size)
-            .hidden(&hidden)
-            .kind(kind)
-            .activation(network.activation)
-            .loss(network.loss)
-            .noise(if network.has(NetworkKind::Denoising) { network.noise } else { Noise::default() })
-            .sparsity(if network.has(NetworkKind::Sparse) { network.sparsity } else { Sparsity::default() })
-            .epochs(network.epochs)
-            .batch_size(network.batch_size)
-            .learning_rate(network.optimiser.learning_rate)
-            .patience(network.patience)
-            .seed(self.settings.training.seed.wrapping_add(member as u64))
-    }
-
     pub(super) fn input_clip(&self) -> Option<(f32, f32)> {
         match (self.settings.training.network.loss, self.scaling()) {
             // Cross-entropy is defined for targets in 0..=1 only.
@@ -324,30 +264,6 @@ impl Recipe {
 
     pub(super) fn residuals(&self) -> Residuals {
         self.settings.judging.residuals.unwrap_or(Residuals::Running { half_life: HALF_LIFE })
-    }
-
-    /// The configured code size, or an eighth of the row's columns between 2 and 4, as small codes measured best, and
-    /// smaller than the input. Constant columns are no input.
-    ///
-    /// # Errors
-    /// A code of the pca or undercomplete kind is as wide as the input or wider, or there is no smaller one.
-    fn code_size(&self, columns: &[Column]) -> Result<usize, TrainError> {
-        let network = &self.settings.training.network;
-        let varying = columns.len() - constant_columns(columns).len();
-        let inputs = varying * self.settings.training.window;
-        let derived = (columns.len() / 8).clamp(2, 4).min(inputs.saturating_sub(1)).max(1);
-        let code = network.code_size.unwrap_or(derived);
-        let narrow = [NetworkKind::Pca, NetworkKind::Undercomplete].into_iter().find(|kind| network.has(*kind));
-        let Some(kind) = narrow.map(NetworkKind::name) else { return Ok(code) };
-        // Where nothing varied there is nothing to rebuild: any change will be one of a constant column.
-        if code < inputs || varying == 0 {
-            return Ok(code);
-        }
-        let cure = match inputs {
-            1 => "raise training.window, or set model.kind to denoising".to_owned(),
-            _ => format!("set model.code_size below {inputs}, or raise training.window"),
-        };
-        Err(TrainError::WideCode { kind, code, inputs, cure })
     }
 }
 

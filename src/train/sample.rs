@@ -6,7 +6,7 @@ use crate::{
     config::settings::{EntityFrom, FeatureSelection, RecordSettings},
     record::{
         DecodedRecord, Position, RawRecord,
-        decode::{JsonDecoder, Schema},
+        decode::{Decoder, Schema},
         discover::{Discovery, DiscoveryError},
         features::{CounterState, EncoderError, FeatureEncoder, FeatureKind, FeatureSetting, columns_of},
     },
@@ -146,7 +146,7 @@ impl SampleRows {
         let columns = columns_of(&features);
         let width = columns.len();
         let encoder = FeatureEncoder::new(&features, impute.clone(), settings.max_missing)?;
-        let mut decoder = JsonDecoder::new(Schema::new(&features, settings));
+        let mut decoder = Decoder::new(Schema::new(&features, settings));
         let mut rows = Self {
             values: Vec::with_capacity(records.len() * width),
             imputed: Vec::with_capacity(records.len() * width),

@@ -1,7 +1,5 @@
 //! Dealing a sample's windows out: what the network is fitted on, what stops it, and what it is judged by.
 
-use ndarray::Array2;
-
 use super::{recipe::TrainError, sample::SampleRows};
 use crate::{
     config::settings::{Preset, TrainingSettings},
@@ -88,25 +86,24 @@ impl Split {
         rows.append(&self.rows[index * self.window..(index + 1) * self.window], windows);
     }
 
-    /// The windows as the network sees them: scaled and clipped; constant columns, which it is cut from, hold 0.
-    pub(super) fn matrix(
-        &self,
-        rows: &SampleRows,
-        columns: &[Column],
-        clip: Option<(f32, f32)>,
-        of: &[usize],
-    ) -> Array2<f32> {
-        let width = columns.len();
-        let mut values = Vec::with_capacity(of.len() * self.window * width);
-        of.iter().for_each(|index| self.append_window(rows, *index, &mut values));
+    /// Writes one window as the network sees it, `window * columns` values: scaled and clipped; constant columns, which it
+    /// is cut from, hold 0.
+    pub(super) fn scaled<'a>(
+        &'a self,
+        rows: &'a SampleRows,
+        (columns, clip): (&'a [Column], Option<(f32, f32)>),
+        of: &'a [usize],
+    ) -> impl Fn(usize, &mut [f32]) + Sync + 'a {
         let (low, high) = clip.unwrap_or((f32::MIN, f32::MAX));
-        for (at, value) in values.iter_mut().enumerate() {
-            let column = &columns[at % width];
-            let varies = column.residual_cap.is_infinite();
-            *value = if varies { ((*value - column.center) / column.scale).clamp(low, high) } else { 0.0 };
+        move |at, values| {
+            let window = &self.rows[of[at] * self.window..(of[at] + 1) * self.window];
+            for (row, values) in window.iter().zip(values.chunks_exact_mut(columns.len())) {
+                for ((value, column), scaled) in rows.row(*row).iter().zip(columns).zip(values) {
+                    let varies = column.residual_cap.is_infinite();
+                    *scaled = if varies { ((*value - column.center) / column.scale).clamp(low, high) } else { 0.0 };
+                }
+            }
         }
-        Array2::from_shape_vec((of.len(), self.window * width), values)
-            .expect("as many values as rows times columns were written")
     }
 }
 
@@ -211,13 +208,15 @@ mod tests {
     }
 
     #[test]
-    fn the_matrix_is_scaled_and_clipped_and_holds_zero_where_a_column_was_constant() {
+    fn windows_are_scaled_and_clipped_and_hold_zero_where_a_column_was_constant() {
         let rows = rows(&(0..60).map(|row| vec![row as f32, 7.0 + row as f32]).collect::<Vec<_>>(), 1);
         let split = split(&rows, Preset::Timeseries, 1);
         let mut columns = metadata(2).columns;
         (columns[0].center, columns[0].scale) = (10.0, 5.0);
         (columns[1].center, columns[1].scale, columns[1].residual_cap) = (7.0, 1e-6, 1.0);
-        let matrix = split.matrix(&rows, &columns, Some((-1.0, 2.0)), &[0, 12, 40]);
-        assert_eq!(matrix, ndarray::array![[-1.0, 0.0], [0.4, 0.0], [2.0, 0.0]]);
+        let scaled = split.scaled(&rows, (&columns, Some((-1.0, 2.0))), &[0, 12, 40]);
+        let mut windows = [[9.0; 2]; 3];
+        windows.iter_mut().enumerate().for_each(|(at, window)| scaled(at, window));
+        assert_eq!(windows, [[-1.0, 0.0], [0.4, 0.0], [2.0, 0.0]]);
     }
 }

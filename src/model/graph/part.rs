@@ -48,11 +48,11 @@ mod tests {
             graph::{GraphSpec, RESIDUAL, write},
             metadata::Column,
         },
-        train::{Dense, Network},
+        train::{Layer, Network},
     };
 
     fn model() -> Vec<u8> {
-        let layer = |activation| Dense::new(Array2::eye(2), Array1::zeros(2), activation).unwrap();
+        let layer = |activation| Layer::dense(Array2::eye(2), Array1::zeros(2), activation).unwrap();
         let network = Network::new(vec![layer(Activation::Tanh), layer(Activation::Identity)], 0).unwrap();
         let column = |name: &str| Column {
             name: name.to_owned(),

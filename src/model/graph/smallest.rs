@@ -6,12 +6,12 @@ use super::{GraphSpec, write};
 use crate::{
     config::settings::Activation,
     model::metadata::Column,
-    train::{Dense, Network},
+    train::{Layer, Network},
 };
 
 /// A model of one column, one row and two layers of one unit: the operators that every model of ours has, and no more.
 pub fn smallest() -> Vec<u8> {
-    let layer = |activation| Dense::new(Array2::eye(1), Array1::zeros(1), activation);
+    let layer = |activation| Layer::dense(Array2::eye(1), Array1::zeros(1), activation);
     let layers = [Activation::Tanh, Activation::Identity].map(layer).into_iter().collect::<Result<_, _>>();
     let network = Network::new(layers.expect("a bias fits its weight"), 0).expect("a layer fits the next");
     let (networks, columns) = ([network], [Column::unscaled("", 0)]);

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::{Schema, SlotKind, Target};
-use crate::record::{DecodedRecord, SlotState, timestamp};
+use super::{Grid, Schema, SlotKind, Target};
+use crate::record::{DecodedRecord, RecordError, SlotState, grid::Fault, timestamp};
 
 /// A value that is neither an object nor an array, or a mark for one.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +60,8 @@ pub(super) struct Scratch {
     next: Vec<u32>,
     /// Text of a number that is a category.
     text: String,
+    /// Per grid: why what the record holds is no grid of its shape.
+    faults: Vec<Option<Fault>>,
     pub(super) entity: EntityState,
     pub(super) time: TimeState,
 }
@@ -100,8 +102,17 @@ impl Scratch {
         Self {
             met: vec![0; schema.nodes.len()],
             next: after_children.into_iter().chain(firsts).collect(),
+            faults: vec![None; schema.grids.len()],
             ..Self::default()
         }
+    }
+
+    /// Why the first grid of the record that was read is none of its shape.
+    pub(super) fn check_shapes(&self, schema: &Schema) -> Result<(), RecordError> {
+        let faulty = schema.grids.iter().zip(&self.faults).find_map(|(grid, fault)| Some((grid, (*fault)?)));
+        faulty.map_or(Ok(()), |(grid, fault)| {
+            Err(RecordError::WrongShape { field: grid.path.to_string(), fault, shape: grid.shape })
+        })
     }
 }
 
@@ -111,6 +122,7 @@ impl<'a> Fields<'a> {
         scratch.record += 1;
         scratch.entity = EntityState::Missing;
         scratch.time = TimeState::Missing;
+        scratch.faults.fill(None);
         out.entity.clear();
         out.values.clear();
         out.values.resize(schema.slots, f64::NAN);
@@ -181,6 +193,30 @@ impl<'a> Fields<'a> {
         self.out.states[slot as usize] = if finite { SlotState::Present } else { SlotState::Unusable };
     }
 
+    /// The grid that the node is for.
+    pub(super) fn grid(&self, node: u32) -> Option<&'a Grid> {
+        self.schema.node(node).grid.map(|grid| &self.schema.grids[grid as usize])
+    }
+
+    /// Says that the list of the grid at `node` begins. Its cells are to be written each, or a fault to be told.
+    pub(super) fn enter_grid(&mut self, node: u32) {
+        self.enter(node);
+        self.tell_fault(node, None);
+    }
+
+    /// Says what is wrong with the shape of the grid at `node`.
+    pub(super) fn tell_fault(&mut self, node: u32, fault: Option<Fault>) {
+        if let Some(grid) = self.schema.node(node).grid {
+            self.scratch.faults[grid as usize] = fault;
+        }
+    }
+
+    /// Writes a cell of a grid that is no number: what came instead of one is missing or of no use.
+    pub(super) fn write_no_number(&mut self, slot: u32, is_null: bool) {
+        self.out.values[slot as usize] = f64::NAN;
+        self.out.states[slot as usize] = if is_null { SlotState::Missing } else { SlotState::Unusable };
+    }
+
     /// The last of several equal keys wins: if `node` was met in this record already, what came from it is forgotten.
     fn meet(&mut self, node: u32) {
         let met = &mut self.scratch.met[node as usize];
@@ -209,6 +245,7 @@ impl<'a> Fields<'a> {
                     self.out.values[slot as usize] = number;
                     self.out.states[slot as usize] = state;
                 }
+                Target::Grid(grid) => self.put_grid(grid, value),
                 Target::Entity => self.scratch.entity = entity(value, &mut self.out.entity),
                 Target::Time(format) => {
                     self.scratch.time = match value {
@@ -223,6 +260,18 @@ impl<'a> Fields<'a> {
                     }
                 }
             }
+        }
+    }
+
+    /// What is no list: null is a grid of missing cells, and all else is wrong.
+    fn put_grid(&mut self, grid: u32, value: Value<'_>) {
+        let null = matches!(value, Value::Null);
+        self.scratch.faults[grid as usize] = (!null).then_some(Fault::NoList);
+        if null {
+            let Grid { slot, shape, .. } = self.schema.grids[grid as usize];
+            let cells = slot as usize..slot as usize + shape.cells();
+            self.out.values[cells.clone()].fill(f64::NAN);
+            self.out.states[cells].fill(SlotState::Missing);
         }
     }
 

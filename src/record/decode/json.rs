@@ -1,73 +1,21 @@
-//! The decoder for JSON, and its definition of what is right: `serde_json` writing straight into the slots.
+//! Payloads of JSON, and the definition of what is right: `serde_json` writing straight into the slots.
+
+mod grid;
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::{
-    Schema,
-    fields::{Cursor, EntityState, Fields, Number, Scratch, TimeState, Value},
+    Decoder,
+    fields::{Cursor, Fields, Number, Value},
     scan::scan,
 };
-use crate::{
-    config::settings::EntityFrom,
-    record::{DecodedRecord, RawRecord, RecordError, timestamp},
-};
+use crate::record::{DecodedRecord, RecordError};
 
-/// Takes the fields of a [`Schema`] out of JSON payloads. In steady state it allocates nothing.
-///
-/// - The last of several equal keys wins.
-/// - `NaN`, `Infinity` and `-Infinity`, which are not JSON but written by Python's `json`, and numbers too large for a
-///   double (`1e999`) make their field unusable, not the record undecodable.
-/// - Integers beyond 2^53 become the nearest double.
-/// - Booleans may be written as `true`, `1` or `"true"`. A text never is a number.
-/// - Categories and entities may be numbers and booleans too; they are known by their shortest text (`1.0` is `1`).
-#[derive(Debug)]
-pub struct JsonDecoder {
-    schema: Schema,
-    scratch: Scratch,
-}
-
-impl JsonDecoder {
-    /// A decoder for the fields of `schema`.
-    pub fn new(schema: Schema) -> Self {
-        let scratch = Scratch::new(&schema);
-        Self { schema, scratch }
-    }
-
-    /// Which fields are taken.
-    pub fn schema(&self) -> &Schema {
-        &self.schema
-    }
-
-    /// Reads one record into `out`: one value and one state per slot, entity and event time.
-    ///
-    /// # Errors
-    /// [`RecordError::Empty`], [`RecordError::TooLarge`], [`RecordError::Undecodable`], [`RecordError::NoEntity`] or
-    /// [`RecordError::BadTimestamp`], looked for in this order. After an error `out` holds the entity and the event time
-    /// as far as they could be told of this record, and nothing else of use.
-    pub fn decode(&mut self, raw: &RawRecord<'_>, out: &mut DecodedRecord) -> Result<(), RecordError> {
-        // Whoever writes down a record that fails must not find the last one's.
-        out.entity.clear();
-        (out.time_us, out.timed) = (0, false);
-        let payload = raw.payload.ok_or(RecordError::Empty)?;
-        if payload.len() > self.schema.max_bytes {
-            return Err(RecordError::TooLarge { bytes: payload.len(), limit: self.schema.max_bytes });
-        }
-        if let Err(fault) = utf8(payload).and_then(|text| self.read(text, out)) {
-            // What was read before the fault may be half of a name.
-            out.entity.clear();
-            return Err(fault);
-        }
-        let named = self.take_entity(raw, out);
-        let time = self.time(raw);
-        if let Ok(time_us) = time {
-            (out.time_us, out.timed) = (time_us, true);
-        }
-        named.and(time.map(drop))
-    }
-
-    fn read(&mut self, text: &str, out: &mut DecodedRecord) -> Result<(), RecordError> {
+impl Decoder {
+    /// Reads a payload that is JSON.
+    pub(super) fn read_json(&mut self, text: &str, out: &mut DecodedRecord) -> Result<(), RecordError> {
         if scan(text, &mut Fields::begin(&self.schema, &mut self.scratch, out)).is_some() {
             return Ok(());
         }
@@ -76,52 +24,15 @@ impl JsonDecoder {
 
     fn read_by_serde(&mut self, text: &str, out: &mut DecodedRecord) -> Result<(), RecordError> {
         let Err(fault) = parse(text, Fields::begin(&self.schema, &mut self.scratch, out)) else { return Ok(()) };
-        // An empty array is as unusable as NaN, and with spaces it is as long, so byte offsets stay right.
-        let empty_array = |masked: &mut String, length: usize| {
-            masked.push('[');
+        // An empty object is as unusable as NaN, and with spaces it is as long, so byte offsets stay right.
+        let empty_object = |masked: &mut String, length: usize| {
+            masked.push('{');
             masked.extend(std::iter::repeat_n(' ', length - 2));
-            masked.push(']');
+            masked.push('}');
         };
-        match mask_not_a_number(text, empty_array) {
+        match mask_not_a_number(text, empty_object) {
             Some(masked) => parse(&masked, Fields::begin(&self.schema, &mut self.scratch, out)),
             None => Err(fault),
-        }
-    }
-
-    fn take_entity(&self, raw: &RawRecord<'_>, out: &mut DecodedRecord) -> Result<(), RecordError> {
-        let fail = |what: String| Err(RecordError::NoEntity(what));
-        match (&self.schema.entity, self.scratch.entity) {
-            (EntityFrom::Nothing, _) => Ok(()),
-            (EntityFrom::Key, _) => match std::str::from_utf8(raw.key.unwrap_or_default()) {
-                Ok(key) => {
-                    out.entity.push_str(key);
-                    Ok(())
-                }
-                Err(cause) => fail(format!("the message key is not UTF-8 ({cause})")),
-            },
-            (EntityFrom::Field(_), EntityState::Named) if !out.entity.is_empty() => Ok(()),
-            (EntityFrom::Field(path), EntityState::Named) => fail(format!("field `{path}` is an empty text")),
-            (EntityFrom::Field(path), EntityState::Missing) => fail(format!("field `{path}` is absent or null")),
-            (EntityFrom::Field(path), EntityState::Unusable) => {
-                fail(format!("field `{path}` is neither a text nor a finite number nor a boolean"))
-            }
-        }
-    }
-
-    fn time(&self, raw: &RawRecord<'_>) -> Result<i64, RecordError> {
-        let fail = |what: String| Err(RecordError::BadTimestamp(what));
-        let Some(path) = &self.schema.timestamp else {
-            return match raw.timestamp_ms.map(timestamp::from_message) {
-                Some(Ok(time_us)) => Ok(time_us),
-                Some(Err(cause)) => fail(format!("the message's timestamp: {cause}")),
-                None => fail("the message has no timestamp and record.timestamp is not set".to_owned()),
-            };
-        };
-        match &self.scratch.time {
-            TimeState::Known(time_us) => Ok(*time_us),
-            TimeState::Missing => fail(format!("field `{path}` is absent or null")),
-            TimeState::Bad(cause) => fail(format!("field `{path}`: {cause}")),
-            TimeState::Unusable => fail(format!("field `{path}` is neither a text nor a finite number")),
         }
     }
 }
@@ -289,6 +200,9 @@ impl<'de> Visitor<'de> for ValueSeed<'_, '_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
+        if let Some(grid) = self.fields.grid(self.node) {
+            return grid::rows(self.fields, self.node, grid, elements);
+        }
         self.fields.enter(self.node);
         let schema = self.fields.schema;
         let mut wanted = schema.node(self.node).elements.iter().peekable();

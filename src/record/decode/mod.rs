@@ -1,30 +1,33 @@
 //! From payload bytes to the configured fields.
 //!
-//! A [`Schema`] says which fields are wanted and what becomes of each. [`JsonDecoder`] reads a payload by two ways that
-//! agree: a hand-written scanner for the usual shape, and `serde_json` for everything that the scanner gives back. The
-//! second is the definition of what is right; a property test holds the first to it.
+//! A [`Schema`] says which fields are wanted and what becomes of each, and a [`Decoder`] reads payloads by it. JSON is
+//! read by two ways that agree: a hand-written scanner for the usual shape, and `serde_json` for everything that the
+//! scanner gives back. The second is the definition of what is right; a property test holds the first to it.
 
+mod decoder;
 mod fields;
 mod json;
+mod raw;
 mod scan;
 
 use std::collections::HashMap;
 
-pub use json::JsonDecoder;
+pub use {decoder::Decoder, raw::check_format};
 pub(crate) use {
     fields::{Number, write_number},
     json::{mask_not_a_number, syntax_fault, utf8},
 };
 
 use super::{
-    features::{FeatureKind, FeatureSetting, slots_of},
+    features::{FeatureKind, FeatureSetting, grid_of, slots_of},
+    grid::Shape,
     path::{FieldPath, array_index},
 };
-use crate::config::settings::{EntityFrom, RecordSettings, TimestampFormat};
+use crate::config::settings::{EntityFrom, RawGrid, RecordFormat, RecordSettings, TimestampFormat};
 
 /// Which fields of a record are wanted, and what becomes of each.
 ///
-/// Slots stand in the order of the features that need a field; see [`slots_of`]. Paths form a tree, so that nested
+/// Slots stand in the order of the features that need a field, one per value; see [`slots_of`]. Paths form a tree, so that nested
 /// objects are walked once, and a field may serve several features, the entity and the event time at once.
 #[derive(Debug, Clone)]
 pub struct Schema {
@@ -36,8 +39,11 @@ pub struct Schema {
     targets: Vec<Target>,
     /// Category to column, one map per categorical slot.
     vocabularies: Vec<HashMap<Box<str>, u32>>,
+    grids: Vec<Grid>,
     /// Number of slots.
     slots: usize,
+    /// The grid that a payload is, where it is no JSON.
+    raw: Option<RawGrid>,
     entity: EntityFrom,
     /// Whether the event time stands in a field; otherwise it is the message's.
     timestamp: Option<FieldPath>,
@@ -57,6 +63,17 @@ struct Node {
     elements: Vec<(usize, u32)>,
     /// The slot, where the node has no children and serves nothing but one number: the usual case, kept at hand.
     number_slot: Option<u32>,
+    /// Index in [`Schema::grids`], where the node is for a grid. It is read as a whole, so its cells have no nodes.
+    grid: Option<u32>,
+}
+
+/// A field that is a grid.
+#[derive(Debug, Clone)]
+struct Grid {
+    path: FieldPath,
+    shape: Shape,
+    /// Slot of the first cell; the others follow row by row.
+    slot: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -70,7 +87,12 @@ struct Child {
 /// What a field's value is for.
 #[derive(Debug, Clone, Copy)]
 enum Target {
-    Slot { slot: u32, kind: SlotKind },
+    Slot {
+        slot: u32,
+        kind: SlotKind,
+    },
+    /// Index in [`Schema::grids`].
+    Grid(u32),
     Entity,
     Time(TimestampFormat),
 }
@@ -87,12 +109,18 @@ enum SlotKind {
 impl Schema {
     /// The schema for these features (vocabularies filled) under these settings.
     pub fn new(features: &[FeatureSetting], record: &RecordSettings) -> Self {
-        let mut vocabularies = Vec::new();
+        let (mut vocabularies, mut grids) = (Vec::new(), Vec::new());
         let mut tree = Tree::default();
         let slots = slots_of(features);
         for (feature, slot) in features.iter().zip(&slots) {
             let Some(slot) = *slot else { continue };
+            let slot = slot as u32;
             let kind = match &feature.kind {
+                FeatureKind::Grid { shape, .. } => {
+                    tree.insert(&feature.path, Target::Grid(grids.len() as u32));
+                    grids.push(Grid { path: feature.path.clone(), shape: *shape, slot });
+                    continue;
+                }
                 FeatureKind::Boolean => SlotKind::Boolean,
                 FeatureKind::Categorical { vocabulary } => {
                     let columns =
@@ -102,7 +130,7 @@ impl Schema {
                 }
                 _ => SlotKind::Number,
             };
-            tree.insert(&feature.path, Target::Slot { slot: slot as u32, kind });
+            tree.insert(&feature.path, Target::Slot { slot, kind });
         }
         if let EntityFrom::Field(path) = &record.entity {
             tree.insert(path, Target::Entity);
@@ -115,7 +143,9 @@ impl Schema {
             children: Vec::new(),
             targets: Vec::new(),
             vocabularies,
-            slots: slots.iter().flatten().count(),
+            grids,
+            slots: features.iter().map(|feature| feature.kind.slots()).sum(),
+            raw: raw_grid(features, &record.format),
             entity: record.entity.clone(),
             timestamp: record.timestamp.as_ref().map(|field| field.path.clone()),
             max_bytes: record.max_bytes,
@@ -138,20 +168,23 @@ impl Schema {
         let first = self.children.len();
         self.children.extend(tree.children.iter().map(|(key, _)| Child::new(key)));
         let mut elements = Vec::new();
-        let mut by_key = HashMap::new();
         for (position, (key, subtree)) in tree.children.iter().enumerate() {
             let node = self.flatten(subtree);
             self.children[first + position].node = node;
-            by_key.insert(key.clone(), (first + position) as u32);
             elements.extend(array_index(key).map(|element| (element, node)));
         }
+        let by_key = tree.by_key.iter().map(|(key, position)| (key.clone(), (first + position) as u32)).collect();
         elements.sort_unstable();
         let number_slot = match tree.targets[..] {
             [Target::Slot { slot, kind: SlotKind::Number }] if tree.children.is_empty() => Some(slot),
             _ => None,
         };
+        let grid = tree.targets.iter().find_map(|target| match target {
+            Target::Grid(grid) => Some(*grid),
+            _ => None,
+        });
         let children = (first, first + tree.children.len());
-        self.nodes[index] = Node { children, targets, by_key, elements, number_slot };
+        self.nodes[index] = Node { children, targets, by_key, elements, number_slot, grid };
         index as u32
     }
 
@@ -182,15 +215,26 @@ impl Child {
 #[derive(Default)]
 struct Tree {
     children: Vec<(Box<str>, Tree)>,
+    /// Key to index in `children`.
+    by_key: HashMap<Box<str>, usize>,
     targets: Vec<Target>,
+}
+
+/// The raw grid that payloads are, with the shape of the features where they are one grid: a model knows its own.
+fn raw_grid(features: &[FeatureSetting], format: &RecordFormat) -> Option<RawGrid> {
+    match format {
+        RecordFormat::Json => None,
+        RecordFormat::Raw(raw) => Some(RawGrid { shape: grid_of(features).map_or(raw.shape, Shape::from), ..*raw }),
+    }
 }
 
 impl Tree {
     fn insert(&mut self, path: &FieldPath, target: Target) {
         let mut tree = self;
         for segment in path.segments() {
-            let known = tree.children.iter().position(|(key, _)| **key == *segment);
+            let known = tree.by_key.get(segment).copied();
             let position = known.unwrap_or_else(|| {
+                tree.by_key.insert(segment.into(), tree.children.len());
                 tree.children.push((segment.into(), Tree::default()));
                 tree.children.len() - 1
             });

@@ -6,6 +6,7 @@
 //! than wrong.
 
 use super::fields::{Fields, Number, Value};
+use crate::record::grid::Shape;
 
 /// Nesting beyond this is left to `serde_json`.
 const MAX_DEPTH: u32 = 64;
@@ -159,6 +160,7 @@ impl<'p> Scanner<'p, '_, '_> {
                 self.fields.enter(node);
                 return self.array(node, depth + 1);
             }
+            b'[' if let Some(grid) = self.fields.grid(node) => return self.grid(node, grid.slot, grid.shape),
             b'{' | b'[' => {
                 self.skip_value(depth)?;
                 Value::Container
@@ -170,6 +172,43 @@ impl<'p> Scanner<'p, '_, '_> {
             _ => self.scalar()?,
         };
         self.fields.write(node, value);
+        Some(())
+    }
+
+    /// A grid of just its shape, cells numbers or literals; whatever else there may be is left to `serde_json`.
+    fn grid(&mut self, node: u32, first_slot: u32, shape: Shape) -> Option<()> {
+        self.at += 1;
+        self.fields.enter_grid(node);
+        self.skip_whitespace();
+        let mut slot = first_slot;
+        for row in 1..=shape.height {
+            self.expect(b'[')?;
+            self.skip_whitespace();
+            for column in 1..=shape.width {
+                self.cell(slot)?;
+                slot += 1;
+                if self.another(b']')? == (column == shape.width) {
+                    return None;
+                }
+            }
+            if self.another(b']')? == (row == shape.height) {
+                return None;
+            }
+        }
+        Some(())
+    }
+
+    #[inline(always)]
+    fn cell(&mut self, slot: u32) -> Option<()> {
+        if let Some(b'0'..=b'9') = self.peek() {
+            let number = self.number()?;
+            self.fields.write_number(slot, number);
+            return Some(());
+        }
+        match self.scalar()? {
+            Value::Number(number) => self.fields.write_number(slot, number),
+            other => self.fields.write_no_number(slot, matches!(other, Value::Null)),
+        }
         Some(())
     }
 

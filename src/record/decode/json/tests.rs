@@ -1,10 +1,18 @@
+mod grids;
+
 use proptest::prelude::*;
 
-use super::*;
+use super::{
+    super::{
+        Decoder, Schema,
+        fields::{EntityState, TimeState},
+    },
+    *,
+};
 use crate::{
-    config::settings::{EntityFrom, FeatureSelection, RecordSettings, TimestampField, TimestampFormat},
+    config::settings::{EntityFrom, FeatureSelection, RecordFormat, RecordSettings, TimestampField, TimestampFormat},
     record::{
-        Position, SlotState,
+        Position, RawRecord, SlotState,
         features::{FeatureKind, FeatureSetting, Transform, slots_of},
         path::FieldPath,
     },
@@ -26,6 +34,7 @@ fn settings() -> RecordSettings {
     RecordSettings {
         entity: EntityFrom::Nothing,
         timestamp: None,
+        format: RecordFormat::Json,
         features: FeatureSelection::Listed(Vec::new()),
         max_bytes: 100_000,
         max_missing: 0.5,
@@ -43,7 +52,7 @@ fn decode(
     raw: RawRecord<'_>,
 ) -> Result<DecodedRecord, RecordError> {
     let mut out = DecodedRecord::default();
-    JsonDecoder::new(Schema::new(features, settings)).decode(&raw, &mut out).map(|()| out)
+    Decoder::new(Schema::new(features, settings)).decode(&raw, &mut out).map(|()| out)
 }
 
 /// Value and state of the only slot; NaN as -1, to compare.
@@ -279,7 +288,7 @@ fn event_time_comes_from_its_field_or_the_message() {
 fn nothing_of_a_record_shows_in_the_next() {
     let features = [feature("a", NUMERIC), categorical("c")];
     let settings = RecordSettings { entity: EntityFrom::Key, ..settings() };
-    let mut decoder = JsonDecoder::new(Schema::new(&features, &settings));
+    let mut decoder = Decoder::new(Schema::new(&features, &settings));
     let mut out = DecodedRecord::default();
     decoder.decode(&RawRecord { key: Some(b"x"), ..raw(br#"{"a":1,"c":"red"}"#) }, &mut out).unwrap();
     let (values, states) = (out.values.as_ptr(), out.states.as_ptr());
@@ -294,7 +303,7 @@ fn a_record_that_fails_shows_nothing_of_the_last_one_and_what_could_be_told_of_i
     let field = TimestampField { path: FieldPath::key("ts"), format: TimestampFormat::Auto };
     let entity = EntityFrom::Field(FieldPath::key("id"));
     let settings = RecordSettings { entity, timestamp: Some(field), max_bytes: 40, ..settings() };
-    let mut decoder = JsonDecoder::new(Schema::new(&[feature("a", NUMERIC)], &settings));
+    let mut decoder = Decoder::new(Schema::new(&[feature("a", NUMERIC)], &settings));
     let mut out = DecodedRecord::default();
     let long = "x".repeat(41);
     for (payload, entity, time_us) in [
@@ -314,7 +323,7 @@ fn a_record_that_fails_shows_nothing_of_the_last_one_and_what_could_be_told_of_i
 }
 
 /// The schema of the property tests: every kind of slot, nested, in an array, shared, entity and time.
-fn rich() -> JsonDecoder {
+fn rich() -> Decoder {
     let mut features =
         ["a", "b", "v.a", "v.b", "v.0", "v.2", "v", "v.a.b", "ts", "é"].map(|path| feature(path, NUMERIC)).to_vec();
     features.extend([
@@ -325,23 +334,23 @@ fn rich() -> JsonDecoder {
     ]);
     let field = TimestampField { path: FieldPath::key("ts"), format: TimestampFormat::Auto };
     let entity = EntityFrom::Field("v.c".parse().unwrap());
-    JsonDecoder::new(Schema::new(&features, &RecordSettings { entity, timestamp: Some(field), ..settings() }))
+    Decoder::new(Schema::new(&features, &RecordSettings { entity, timestamp: Some(field), ..settings() }))
 }
 
 type Outcome = (Vec<u64>, Vec<SlotState>, String, EntityState, TimeState);
 
-fn outcome(decoder: &JsonDecoder, out: &DecodedRecord) -> Outcome {
+fn outcome(decoder: &Decoder, out: &DecodedRecord) -> Outcome {
     let values = out.values.iter().map(|value| value.to_bits()).collect();
     (values, out.states.clone(), out.entity.clone(), decoder.scratch.entity, decoder.scratch.time.clone())
 }
 
-fn by_scanner(decoder: &mut JsonDecoder, text: &str) -> Option<Outcome> {
+fn by_scanner(decoder: &mut Decoder, text: &str) -> Option<Outcome> {
     let mut out = DecodedRecord::default();
     scan(text, &mut Fields::begin(&decoder.schema, &mut decoder.scratch, &mut out))?;
     Some(outcome(decoder, &out))
 }
 
-fn by_serde(decoder: &mut JsonDecoder, text: &str) -> Result<Outcome, RecordError> {
+fn by_serde(decoder: &mut Decoder, text: &str) -> Result<Outcome, RecordError> {
     let mut out = DecodedRecord::default();
     decoder.read_by_serde(text, &mut out)?;
     Ok(outcome(decoder, &out))
