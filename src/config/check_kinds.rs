@@ -153,7 +153,11 @@ fn convolutional(written: &Written<'_>, kinds: &Kinds, problems: &mut Problems) 
     }
     let predicted = if kinds.has(NetworkKind::Sequence) { written.model.sequence.rows } else { 0 };
     let window = written.training.window;
-    if lone_grid(written.features) && window == 1 && predicted == 0 {
+    if lone_grid(written.features) {
+        if window != 1 || predicted != 0 {
+            let problem = format!("kind convolutional slides over the grid alone, not over windows of {window} rows");
+            problems.push("training.window", problem, "1, without the kind sequence");
+        }
         return;
     }
     if window.saturating_sub(predicted) < 2 {

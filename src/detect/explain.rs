@@ -26,6 +26,8 @@ pub struct JudgedRow<'a> {
     pub row: &'a [f32],
     /// Residuals in scaled units.
     pub residuals: &'a [f32],
+    /// Values minus what was expected, in scaled units, where the residuals are something else.
+    pub differences: Option<&'a [f32]>,
     /// Which values were imputed.
     pub imputed: &'a [bool],
 }
@@ -40,16 +42,7 @@ pub struct Explainer {
 impl Explainer {
     /// An explainer for the model with `metadata`.
     pub fn new(metadata: &Metadata) -> Self {
-        let inverse = metadata
-            .columns
-            .iter()
-            .map(|column| match metadata.features[column.feature].kind {
-                FeatureKind::Numeric { transform: Transform::Log1p }
-                | FeatureKind::Grid { transform: Transform::Log1p, .. } => signed_expm1 as fn(f64) -> f64,
-                _ => |value| value,
-            })
-            .collect();
-        Self { columns: metadata.columns.clone(), inverse }
+        Self { columns: metadata.columns.clone(), inverse: inverse(metadata) }
     }
 
     /// The `count` columns with the largest share of the error, largest first; columns without error are left out.
@@ -87,8 +80,19 @@ impl Explainer {
             // Constant in training: nothing else was ever expected, and the capped residual can't say how far off it is.
             return f64::from(column.center);
         }
-        f64::from(judged.row[c]) - f64::from(judged.residuals[c]) * f64::from(column.scale)
+        let differences = judged.differences.unwrap_or(judged.residuals);
+        f64::from(judged.row[c]) - f64::from(differences[c]) * f64::from(column.scale)
     }
+}
+
+/// Per column what leads from its values back to the field's own unit.
+pub(super) fn inverse(metadata: &Metadata) -> Vec<fn(f64) -> f64> {
+    let of_column = |column: &Column| match metadata.features[column.feature].kind {
+        FeatureKind::Numeric { transform: Transform::Log1p }
+        | FeatureKind::Grid { transform: Transform::Log1p, .. } => signed_expm1 as fn(f64) -> f64,
+        _ => |value| value,
+    };
+    metadata.columns.iter().map(of_column).collect()
 }
 
 /// Inverse of sign(x) * log(1 + |x|).
@@ -110,8 +114,12 @@ mod tests {
         let mut metadata = metadata(4);
         (metadata.columns[1].scale, metadata.columns[1].center) = (2.0, 10.0);
         let residuals = [1.0, 3.0, 0.0, 5.0];
-        let judged =
-            JudgedRow { row: &[4.0, 20.0, 7.0, 9.0], residuals: &residuals, imputed: &[false, false, false, true] };
+        let judged = JudgedRow {
+            row: &[4.0, 20.0, 7.0, 9.0],
+            residuals: &residuals,
+            differences: None,
+            imputed: &[false, false, false, true],
+        };
         let blames = top(&metadata, &judged, 5);
         let told: Vec<(&str, f64, f64)> = blames.iter().map(|b| (b.name.as_str(), b.value, b.expected)).collect();
         assert_eq!(told, [("c1", 20.0, 14.0), ("c0", 4.0, 3.0)]);
@@ -122,10 +130,26 @@ mod tests {
     }
 
     #[test]
+    fn where_residuals_are_no_differences_the_expected_value_is_told_by_the_differences() {
+        let mut metadata = metadata(2);
+        (metadata.columns[1].scale, metadata.columns[1].center) = (2.0, 10.0);
+        let judged = JudgedRow {
+            row: &[4.0, 20.0],
+            residuals: &[0.5, 3.0],
+            differences: Some(&[1.0, 4.0]),
+            imputed: &[false, false],
+        };
+        let blames = top(&metadata, &judged, 2);
+        assert_eq!((blames[0].expected, blames[1].expected), (12.0, 3.0));
+        assert!((blames[0].share - 9.0 / 9.25).abs() < 1e-6);
+    }
+
+    #[test]
     fn of_a_constant_column_its_centre_is_expected_whatever_the_capped_residual_says() {
         let mut metadata = metadata(1);
         (metadata.columns[0].center, metadata.columns[0].residual_cap) = (3.0, 1.0);
-        let blames = top(&metadata, &JudgedRow { row: &[50.0], residuals: &[1.0], imputed: &[false] }, 1);
+        let blames =
+            top(&metadata, &JudgedRow { row: &[50.0], residuals: &[1.0], differences: None, imputed: &[false] }, 1);
         assert_eq!((blames[0].value, blames[0].expected, blames[0].share), (50.0, 3.0, 1.0));
     }
 
@@ -134,7 +158,8 @@ mod tests {
         let mut metadata = metadata(1);
         metadata.features[0].kind = FeatureKind::Numeric { transform: Transform::Log1p };
         let row = [-(101_f32.ln())];
-        let blames = top(&metadata, &JudgedRow { row: &row, residuals: &[row[0]], imputed: &[false] }, 1);
+        let blames =
+            top(&metadata, &JudgedRow { row: &row, residuals: &[row[0]], differences: None, imputed: &[false] }, 1);
         assert!((blames[0].value + 100.0).abs() < 1e-3 && blames[0].expected.abs() < 1e-9, "{blames:?}");
     }
 }

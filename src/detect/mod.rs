@@ -18,6 +18,12 @@ pub trait Scorer: Send {
     /// Scores `rows` windows of `window * width` values each (row-major, oldest row first, columns' own units) and writes
     /// `rows * width` signed residuals of the newest row, in scaled units, into `residuals`.
     fn score(&mut self, windows: &[f32], rows: usize, residuals: &mut Vec<f32>) -> Result<(), ScoreError>;
+
+    /// Newest rows minus their reconstructions of the windows that were scored last, laid out as their residuals and in scaled
+    /// units too. `None` where the residuals are just that but for their caps.
+    fn differences(&self) -> Option<&[f32]> {
+        None
+    }
 }
 
 /// Makes scorers of model files: ONNX Runtime in production.

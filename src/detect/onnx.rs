@@ -129,7 +129,7 @@ impl Scorers for Runtime {
     fn scorer(&self, model: &Model) -> Result<Box<dyn Scorer>, LoadError> {
         let bytes = match &model.metadata.graph {
             GraphOrigin::Strayd { .. } => {
-                let part = graph::only(&model.bytes, graph::RESIDUAL);
+                let part = graph::only(&model.bytes, &[graph::RESIDUAL, graph::DIFFERENCE]);
                 Cow::Owned(part.map_err(|error| LoadError::Broken { cause: error.to_string() })?)
             }
             GraphOrigin::Foreign { .. } => Cow::Borrowed(&model.bytes[..]),
@@ -158,6 +158,8 @@ pub struct OnnxScorer {
     input: String,
     output: String,
     options: RunOptions<HasSelectedOutputs>,
+    /// Differences of the last batch, for graphs that tell them beside the residuals.
+    differences: Option<Vec<f32>>,
     columns: Vec<Column>,
     window: usize,
     /// Scaled windows, for graphs that don't scale by themselves.
@@ -179,15 +181,24 @@ impl OnnxScorer {
         if of_output.is_some_and(|width| width != row && !(foreign && width == window)) {
             return Err(LoadError::Width { name: output, found: of_output.unwrap_or(0), expected: row });
         }
-        let options = RunOptions::new()
-            .map_err(|error| LoadError::Broken { cause: error.to_string() })?
-            .with_outputs(OutputSelector::no_default().with(output.clone()));
+        let difference = session.outputs().iter().any(|outlet| outlet.name() == graph::DIFFERENCE) && !foreign;
+        let mut asked_for = OutputSelector::no_default().with(output.clone());
+        if difference {
+            let found = find(session.outputs(), graph::DIFFERENCE)?.unwrap_or(row);
+            if found != row {
+                return Err(LoadError::Width { name: graph::DIFFERENCE.to_owned(), found, expected: row });
+            }
+            asked_for = asked_for.with(graph::DIFFERENCE);
+        }
+        let options =
+            RunOptions::new().map_err(|error| LoadError::Broken { cause: error.to_string() })?.with_outputs(asked_for);
         Ok(Self {
             session,
             asked,
             input,
             output,
             options,
+            differences: difference.then(Vec::new),
             columns: metadata.columns.clone(),
             window: metadata.window,
             scaled: foreign.then(Vec::new),
@@ -272,6 +283,16 @@ impl Scorer for OnnxScorer {
                 return Err(ScoreError::Shape { rows, got: values.len(), expected: rows * row });
             }
             residuals.extend_from_slice(values);
+            if let Some(differences) = &mut self.differences {
+                let (_, values) = outputs[graph::DIFFERENCE]
+                    .try_extract_tensor::<f32>()
+                    .map_err(|error| failed(error.to_string()))?;
+                if values.len() != rows * row {
+                    return Err(ScoreError::Shape { rows, got: values.len(), expected: rows * row });
+                }
+                differences.clear();
+                differences.extend_from_slice(values);
+            }
             return Ok(());
         }
         let per_row = values.len() / rows.max(1);
@@ -283,6 +304,10 @@ impl Scorer for OnnxScorer {
             residuals.extend(newest.map(|((value, rebuilt), column)| foreign_residual(column, *value, *rebuilt)));
         }
         Ok(())
+    }
+
+    fn differences(&self) -> Option<&[f32]> {
+        self.differences.as_deref()
     }
 }
 

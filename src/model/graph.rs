@@ -7,27 +7,40 @@
 //!
 //! Only the newest row of the window is reconstructed. The clip holds for the network's input alone: a value far off must
 //! not drive the network where it was never fitted, but its residual shall be as large as it is.
+//!
+//! A network with a Gaussian output tells how probable a value is, by its [deviance](Network::deviance): there
+//!
+//! ```text
+//! surprise = deviance * least variance = mean over draws of ((x - mean) / (deviation / least deviation))^2 + least variance * ln(variance / least variance)
+//! residual = cap(sign(x - reconstruction) * sqrt(surprise))
+//! ```
+//!
+//! so that where the network is as sure as it can be, the residual is the distance as everywhere else, and where it is less
+//! sure, a distance counts for less. What was not as expected is told by one more output, `difference`.
+//!
+//! A column that was constant in training is rebuilt as its centre, whatever a network makes of it. Weights of dense layers
+//! are cut before; where convolutions share weights, the graph masks such columns.
 
+mod builder;
+mod layers;
+mod member;
 mod part;
 mod properties;
 mod reference;
+mod score;
 mod smallest;
 
-use ndarray::s;
 use prost::Message;
 
-use crate::{config::settings::Activation, train::Network};
+use crate::train::{Network, Output};
 
 use super::{
     metadata::Column,
-    proto::{
-        AttributeProto, Dimension, DimensionValue, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
-        StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
-        attribute_type, data_type,
-    },
+    proto::{ModelProto, OperatorSetIdProto, StringStringEntryProto},
 };
+use builder::GraphBuilder;
 
-pub use part::only;
+pub use part::{decoder, only};
 pub use properties::{append_metadata, read_metadata};
 pub use reference::{GraphOutputs, reference};
 pub use smallest::smallest;
@@ -47,13 +60,20 @@ pub const RECONSTRUCTION: &str = "reconstruction";
 pub const ERROR: &str = "error";
 /// Output `[batch, K]`: the members' codes side by side.
 pub const LATENT: &str = "latent";
-/// Output `[batch, D]`: newest row minus reconstruction in scaled units, cut at the columns' caps.
+/// Output `[batch, D]`: newest row minus reconstruction in scaled units, cut at the columns' caps. Of networks with a
+/// Gaussian output the root of the surprise with the difference's sign, cut in the same way.
 pub const RESIDUAL: &str = "residual";
+/// Output `[batch, D]` where residuals are something else: newest row minus reconstruction in scaled units.
+pub const DIFFERENCE: &str = "difference";
+/// Output `[batch, K]` of a model of one member with a Gaussian code: the deviations of the code, whose means are
+/// [`LATENT`].
+pub const LATENT_DEVIATION: &str = "latent_deviation";
 
 /// What a graph is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct GraphSpec<'a> {
-    /// Members whose reconstructions are averaged, at least one; each takes and gives `L * D` values.
+    /// Members whose reconstructions are averaged, at least one; each takes and gives the window's `L * D` values, or takes
+    /// its first rows and gives the others.
     pub networks: &'a [Network<f32>],
     /// The row's columns (D).
     pub columns: &'a [Column],
@@ -85,6 +105,44 @@ pub enum GraphError {
         got: usize,
         /// `L * D`.
         expected: usize,
+    },
+    /// A member that predicts does not fit the window.
+    #[error(
+        "member {member} takes {inputs} values and gives {outputs}, expected whole rows of {columns} values that make {expected} together (rows per window times columns)"
+    )]
+    Prediction {
+        /// Index of the member, from 0.
+        member: usize,
+        /// Its input width.
+        inputs: usize,
+        /// Its output width.
+        outputs: usize,
+        /// Columns of a row (D).
+        columns: usize,
+        /// `L * D`.
+        expected: usize,
+    },
+    /// Members that can't be averaged.
+    #[error("member {member} has {what} and member 0 has another, expected members of one kind")]
+    Unlike {
+        /// Index of the member, from 0.
+        member: usize,
+        /// What differs.
+        what: String,
+    },
+    /// A skip would shift means of which a deviance was told.
+    #[error("member {member} has a linear skip and a Gaussian output, expected one of them at most")]
+    Skip {
+        /// Index of the member, from 0.
+        member: usize,
+    },
+    /// Rows can't be made of codes.
+    #[error(
+        "the model can't make rows: {why}; expected a model of one variational member (training.kind: variational, training.members: 1)"
+    )]
+    NotGenerative {
+        /// What stands against it.
+        why: &'static str,
     },
     /// A weight or bias is infinite or not a number.
     #[error("member {member} has a weight that is not finite, expected finite weights")]
@@ -132,12 +190,7 @@ pub enum GraphError {
 pub fn write(spec: &GraphSpec<'_>) -> Result<Vec<u8>, GraphError> {
     spec.check()?;
     let mut builder = GraphBuilder::default();
-    builder.scaling(spec);
-    for (member, network) in spec.networks.iter().enumerate() {
-        builder.member(spec, member, network);
-    }
-    builder.combine(spec.networks.len());
-    builder.outputs(spec);
+    builder.whole(spec);
     let entry = |(key, value): &(String, String)| StringStringEntryProto { key: key.clone(), value: value.clone() };
     let model = ModelProto {
         ir_version: IR_VERSION,
@@ -162,16 +215,7 @@ impl GraphSpec<'_> {
         if let Some(&(what, _)) = sizes.iter().find(|(_, size)| *size == 0) {
             return Err(GraphError::Empty { what });
         }
-        let expected = self.width();
-        for (member, network) in self.networks.iter().enumerate() {
-            let got = network.input_width();
-            if got != expected {
-                return Err(GraphError::Width { member, got, expected });
-            }
-            if !network.is_finite() {
-                return Err(GraphError::Weight { member });
-            }
-        }
+        (0..self.networks.len()).try_for_each(|member| self.check_member(member))?;
         self.columns.iter().try_for_each(check_column)?;
         match self.input_clip {
             Some((low, high)) if !(low.is_finite() && high.is_finite() && low < high) => {
@@ -180,6 +224,50 @@ impl GraphSpec<'_> {
             Some(_) | None => Ok(()),
         }
     }
+}
+
+impl GraphSpec<'_> {
+    fn check_member(&self, member: usize) -> Result<(), GraphError> {
+        let (network, first) = (&self.networks[member], &self.networks[0]);
+        let (inputs, outputs) = (network.input_width(), network.output_width());
+        let (columns, expected) = (self.columns.len(), self.width());
+        let predicts = inputs + outputs == expected && outputs.is_multiple_of(columns);
+        if inputs != outputs && !predicts {
+            return Err(GraphError::Prediction { member, inputs, outputs, columns, expected });
+        }
+        if inputs != expected && !predicts {
+            return Err(GraphError::Width { member, got: inputs, expected });
+        }
+        if inputs != first.input_width() {
+            return Err(GraphError::Unlike { member, what: format!("{inputs} inputs") });
+        }
+        if is_gaussian(network) != is_gaussian(first) {
+            let kind = if is_gaussian(network) { "a Gaussian output" } else { "an output of values" };
+            return Err(GraphError::Unlike { member, what: kind.to_owned() });
+        }
+        if is_gaussian(network) && network.skip().is_some() {
+            return Err(GraphError::Skip { member });
+        }
+        if network.is_finite() { Ok(()) } else { Err(GraphError::Weight { member }) }
+    }
+
+    /// Whether residuals are the roots of surprises.
+    fn is_gaussian(&self) -> bool {
+        is_gaussian(&self.networks[0])
+    }
+
+    /// Per column 0 where it was constant and 1 elsewhere; `None` where there is nothing to mask: no column was constant, or
+    /// none of its weights can be anything but its own.
+    fn mask(&self) -> Option<Vec<f32>> {
+        let constant = |column: &Column| column.residual_cap.is_finite();
+        let shared = self.networks.iter().any(Network::shares_weights);
+        let mask = self.columns.iter().map(|column| if constant(column) { 0.0 } else { 1.0 });
+        (shared && self.columns.iter().any(constant)).then(|| mask.collect())
+    }
+}
+
+fn is_gaussian(network: &Network<f32>) -> bool {
+    matches!(network.output(), Output::Gaussian(_))
 }
 
 fn check_column(column: &Column) -> Result<(), GraphError> {
@@ -203,216 +291,39 @@ fn finite_cap(column: &Column) -> f32 {
     column.residual_cap.min(f32::MAX)
 }
 
-const SCALED_WINDOW: &str = "scaled_window";
-const SCALED_NEWEST: &str = "scaled_newest";
-const NETWORK_INPUT: &str = "network_input";
-const SCALED_RECONSTRUCTION: &str = "scaled_reconstruction";
-
-/// A graph in the making. Each node is named after the value that it gives.
-#[derive(Default)]
-struct GraphBuilder {
-    graph: GraphProto,
-}
-
-impl GraphBuilder {
-    fn node(&mut self, op_type: &str, inputs: &[&str], output: &str) {
-        self.graph.node.push(NodeProto {
-            input: inputs.iter().map(|&name| name.to_owned()).collect(),
-            output: vec![output.to_owned()],
-            name: output.to_owned(),
-            op_type: op_type.to_owned(),
-            ..NodeProto::default()
-        });
-    }
-
-    /// Gives the node that was added last an integer attribute.
-    fn attribute(&mut self, name: &str, value: i64) {
-        let attribute = AttributeProto {
-            name: name.to_owned(),
-            r#type: attribute_type::INT,
-            i: Some(value),
-            ..AttributeProto::default()
-        };
-        self.graph.node.last_mut().expect("attributes follow their node").attribute.push(attribute);
-    }
-
-    fn floats(&mut self, name: &str, dims: &[usize], values: impl IntoIterator<Item = f32>) {
-        let raw_data = values.into_iter().flat_map(f32::to_le_bytes).collect();
-        self.constant(name, dims, (data_type::FLOAT, raw_data));
-    }
-
-    fn integer(&mut self, name: &str, value: i64) {
-        self.constant(name, &[1], (data_type::INT64, value.to_le_bytes().to_vec()));
-    }
-
-    fn constant(&mut self, name: &str, dims: &[usize], (data_type, raw_data): (i32, Vec<u8>)) {
-        let dims = dims.iter().map(|&size| size as i64).collect();
-        let raw_data = Some(raw_data);
-        self.graph.initializer.push(TensorProto {
-            dims,
-            data_type,
-            name: name.to_owned(),
-            raw_data,
-            ..TensorProto::default()
-        });
-    }
-
-    /// A number per column.
-    fn per_column(&mut self, name: &str, columns: &[Column], number: impl Fn(&Column) -> f32) {
-        self.floats(name, &[columns.len()], columns.iter().map(number));
-    }
-
-    fn scaling(&mut self, spec: &GraphSpec<'_>) {
-        let tiled = || std::iter::repeat_n(spec.columns, spec.window).flatten();
-        self.floats("window_center", &[spec.width()], tiled().map(|column| column.center));
-        self.floats("window_inverse_scale", &[spec.width()], tiled().map(|column| column.scale.recip()));
-        self.node("Sub", &[WINDOW, "window_center"], "centered_window");
-        self.node("Mul", &["centered_window", "window_inverse_scale"], SCALED_WINDOW);
-        if let Some((low, high)) = spec.input_clip {
-            self.floats("input_low", &[], [low]);
-            self.floats("input_high", &[], [high]);
-            self.node("Clip", &[SCALED_WINDOW, "input_low", "input_high"], NETWORK_INPUT);
-        }
-        if spec.window > 1 {
-            let (start, end) = (spec.width() - spec.columns.len(), spec.width());
-            self.integer("newest_start", start as i64);
-            self.integer("newest_end", end as i64);
-            self.integer("column_axis", 1);
-            self.node("Slice", &[SCALED_WINDOW, "newest_start", "newest_end", "column_axis"], SCALED_NEWEST);
-        }
-    }
-
-    fn member(&mut self, spec: &GraphSpec<'_>, member: usize, network: &Network<f32>) {
-        let alone = spec.networks.len() == 1;
-        let last = network.layers().len() - 1;
-        let mut input = if spec.input_clip.is_some() { NETWORK_INPUT } else { SCALED_WINDOW }.to_owned();
-        for (index, layer) in network.layers().iter().enumerate() {
-            // Of the last layer only what rebuilds the newest row.
-            let first = if index == last { spec.width() - spec.columns.len() } else { 0 };
-            let weight = layer.weight().slice(s![.., first..]);
-            let bias = layer.bias().slice(s![first..]);
-            let name = format!("member_{member}/layer_{index}");
-            let (weight_name, bias_name) = (format!("{name}/weight"), format!("{name}/bias"));
-            self.floats(&weight_name, weight.shape(), weight.iter().copied());
-            self.floats(&bias_name, bias.shape(), bias.iter().copied());
-            let output = match index {
-                _ if index == network.code_layer() && alone => LATENT.to_owned(),
-                _ if index == network.code_layer() => latent_name(member),
-                _ if index == last && alone => SCALED_RECONSTRUCTION.to_owned(),
-                _ if index == last => output_name(member),
-                _ => name.clone(),
-            };
-            let inputs = [input.as_str(), &weight_name, &bias_name];
-            match operator(layer.activation()) {
-                None => self.node("Gemm", &inputs, &output),
-                Some(operator) => {
-                    let sums = format!("{name}/sums");
-                    self.node("Gemm", &inputs, &sums);
-                    self.node(operator, &[&sums], &output);
-                }
-            }
-            input = output;
-        }
-    }
-
-    /// The mean of several members' reconstructions, and their codes side by side.
-    fn combine(&mut self, members: usize) {
-        if members > 1 {
-            let outputs: Vec<String> = (0..members).map(output_name).collect();
-            let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
-            self.floats("members", &[], [members as f32]);
-            self.node("Sum", &outputs, "scaled_reconstruction_sum");
-            self.node("Div", &["scaled_reconstruction_sum", "members"], SCALED_RECONSTRUCTION);
-            let codes: Vec<String> = (0..members).map(latent_name).collect();
-            let codes: Vec<&str> = codes.iter().map(String::as_str).collect();
-            self.node("Concat", &codes, LATENT);
-            self.attribute("axis", 1);
-        }
-    }
-
-    fn outputs(&mut self, spec: &GraphSpec<'_>) {
-        self.per_column("center", spec.columns, |column| column.center);
-        self.per_column("scale", spec.columns, |column| column.scale);
-        self.per_column("residual_low", spec.columns, |column| -finite_cap(column));
-        self.per_column("residual_high", spec.columns, finite_cap);
-        self.per_column("residual_variance", spec.columns, |column| column.residual_variance);
-        self.integer("score_axis", 1);
-
-        self.node("Mul", &[SCALED_RECONSTRUCTION, "scale"], "centered_reconstruction");
-        self.node("Add", &["centered_reconstruction", "center"], RECONSTRUCTION);
-        let newest = if spec.window > 1 { SCALED_NEWEST } else { SCALED_WINDOW };
-        self.node("Sub", &[newest, SCALED_RECONSTRUCTION], "difference");
-        self.node("Max", &["difference", "residual_low"], "difference_not_below");
-        self.node("Min", &["difference_not_below", "residual_high"], RESIDUAL);
-        self.node("Mul", &[RESIDUAL, RESIDUAL], "squared_residual");
-        self.node("Div", &["squared_residual", "residual_variance"], ERROR);
-        self.node("ReduceMean", &[ERROR, "score_axis"], SCORE);
-        self.attribute("keepdims", 0);
-
-        let columns = spec.columns.len();
-        let latent = spec.networks.iter().map(Network::code_size).sum();
-        self.graph.name = "strayd".to_owned();
-        self.graph.doc_string = spec.doc.to_owned();
-        self.graph.input = vec![value(WINDOW, Some(spec.width()), "raw rows, oldest first, columns' own units")];
-        self.graph.output = vec![
-            value(SCORE, None, "mean of error over the columns"),
-            value(RECONSTRUCTION, Some(columns), "newest row rebuilt, columns' own units"),
-            value(ERROR, Some(columns), "squared residual over its variance on held-back rows"),
-            value(LATENT, Some(latent), "latent codes of all members"),
-            value(RESIDUAL, Some(columns), "newest row minus its reconstruction, scaled units"),
-        ];
-    }
-}
-
-fn latent_name(member: usize) -> String {
-    format!("member_{member}/latent")
-}
-
-fn output_name(member: usize) -> String {
-    format!("member_{member}/output")
-}
-
-fn operator(activation: Activation) -> Option<&'static str> {
-    match activation {
-        Activation::Identity => None,
-        Activation::Relu => Some("Relu"),
-        Activation::Tanh => Some("Tanh"),
-        Activation::Sigmoid => Some("Sigmoid"),
-        Activation::LeakyRelu | Activation::Elu | Activation::Gelu | Activation::Silu => todo!(),
-    }
-}
-
-/// A float tensor `[batch]` or `[batch, width]`.
-fn value(name: &str, width: Option<usize>, doc: &str) -> ValueInfoProto {
-    let batch = DimensionValue::DimParam("batch".to_owned());
-    let width = width.map(|width| DimensionValue::DimValue(width as i64));
-    let dim = std::iter::once(batch).chain(width).map(|value| Dimension { value: Some(value) }).collect();
-    let tensor = TensorTypeProto { elem_type: data_type::FLOAT, shape: Some(TensorShapeProto { dim }) };
-    let r#type = Some(TypeProto { tensor_type: Some(tensor) });
-    ValueInfoProto { name: name.to_owned(), r#type, doc_string: doc.to_owned() }
-}
-
 #[cfg(test)]
 mod tests {
     use std::ops::ControlFlow;
 
     use linfa::ParamGuard;
-    use ndarray::{Array1, Array2, ArrayView2};
+    use ndarray::{Array1, Array2, ArrayView2, s};
     use proptest::prelude::*;
     use rand::{Rng, SeedableRng};
     use rand_xoshiro::Xoshiro256PlusPlus;
 
     use super::*;
-    use crate::train::{AutoencoderParams, Layer};
+    use crate::{
+        config::settings::{Activation, NetworkKind, Variational, VariationalScore},
+        model::proto::data_type,
+        train::{AutoencoderParams, Layer},
+    };
 
-    const ACTIVATIONS: [Activation; 4] =
-        [Activation::Identity, Activation::Relu, Activation::Tanh, Activation::Sigmoid];
+    const ACTIVATIONS: [Activation; 8] = [
+        Activation::Identity,
+        Activation::Relu,
+        Activation::LeakyRelu,
+        Activation::Tanh,
+        Activation::Sigmoid,
+        Activation::Elu,
+        Activation::Gelu,
+        Activation::Silu,
+    ];
 
     fn random_network(widths: &[usize], code: usize, rng: &mut Xoshiro256PlusPlus) -> Network<f32> {
         let layer = |pair: &[usize]| {
             let weight = Array2::from_shape_simple_fn((pair[0], pair[1]), || rng.gen_range(-0.7..0.7));
             let bias = Array1::from_shape_simple_fn(pair[1], || rng.gen_range(-0.7..0.7));
-            Layer::dense(weight, bias, ACTIVATIONS[rng.gen_range(0..4)]).unwrap()
+            Layer::dense(weight, bias, ACTIVATIONS[rng.gen_range(0..8)]).unwrap()
         };
         Network::new(widths.windows(2).map(layer).collect(), code).unwrap()
     }
@@ -573,20 +484,46 @@ mod tests {
             change(&mut columns[1]);
             assert!(refusal(GraphSpec { columns: &columns, ..good }).starts_with(name));
         }
+        let (four, two) = (random_network(&[4, 2, 4], 0, &mut rng), random_network(&[2, 1, 2], 0, &mut rng));
+        let both = [four, two];
+        let told = refusal(GraphSpec { networks: &both, ..good });
+        assert_eq!(told, "member 1 takes 2 values, expected 4 (rows per window times columns)");
+        let predicting = [fitted(3, |params| params.kinds(NetworkKind::Sequence).predicted(1))];
+        let told = refusal(GraphSpec { networks: &predicting, ..good });
+        assert!(told.starts_with("member 0 takes 2 values and gives 1, expected whole rows of 2 values"), "{told}");
+        let mixed = [both[0].clone(), fitted(4, variational)];
+        let told = refusal(GraphSpec { networks: &mixed, ..good });
+        assert!(told.starts_with("member 1 has a Gaussian output and member 0 has another"), "{told}");
         let windows = Array2::zeros((1, 3));
         assert!(matches!(reference(&good, windows.view()), Err(GraphError::Windows { got: 3, expected: 4 })));
     }
 
-    #[test]
-    fn a_fitted_network_becomes_a_model() {
+    fn variational(params: AutoencoderParams<f32>) -> AutoencoderParams<f32> {
+        let settings = Variational { beta: 0.1, warm_up: 0, score: VariationalScore::Probability, draws: 3 };
+        params.kinds(NetworkKind::Variational).variational(settings)
+    }
+
+    fn fitted(width: usize, set: impl Fn(AutoencoderParams<f32>) -> AutoencoderParams<f32>) -> Network<f32> {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(2);
-        let rows = Array2::from_shape_simple_fn((64, 4), || rng.gen_range(0.0..1.0f32));
-        let params = AutoencoderParams::new(4, 2).epochs(2).check().unwrap();
-        let fitted = params.fit_with_validation(rows.view(), rows.view(), &mut |_| ControlFlow::Continue(())).unwrap();
-        let columns = random_columns(4, &mut rng);
-        let networks = [fitted.network];
-        let bytes = write(&GraphSpec { input_clip: None, ..spec(&networks, &columns, 1) }).unwrap();
+        let rows = Array2::from_shape_simple_fn((64, width), || rng.gen_range(0.0..1.0f32));
+        let params = set(AutoencoderParams::new(width, 2).epochs(2)).check().unwrap();
+        params.fit_with_validation(rows.view(), rows.view(), &mut |_| ControlFlow::Continue(())).unwrap().network
+    }
+
+    fn outputs(networks: &[Network<f32>]) -> Vec<String> {
+        let columns = random_columns(4, &mut Xoshiro256PlusPlus::seed_from_u64(2));
+        let bytes = write(&GraphSpec { input_clip: None, ..spec(networks, &columns, 1) }).unwrap();
         let graph = ModelProto::decode(bytes.as_slice()).unwrap().graph.unwrap();
         assert!(graph.node.iter().all(|node| node.op_type != "Clip" && node.op_type != "Slice"));
+        graph.output.into_iter().map(|output| output.name).collect()
+    }
+
+    #[test]
+    fn a_fitted_network_becomes_a_model_that_tells_what_it_knows() {
+        let always = [SCORE, RECONSTRUCTION, ERROR, LATENT, RESIDUAL];
+        assert_eq!(outputs(&[fitted(4, |params| params)]), always);
+        let one = fitted(4, variational);
+        assert_eq!(outputs(&[one.clone(), one.clone()]), [&always[..], &[DIFFERENCE]].concat());
+        assert_eq!(outputs(&[one]), [&always[..], &[DIFFERENCE, LATENT_DEVIATION]].concat());
     }
 }

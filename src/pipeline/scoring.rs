@@ -276,6 +276,7 @@ impl Scoring {
         let row = JudgedRow {
             row: &self.batch.windows[newest - width..newest],
             residuals: &self.residuals[index * width..(index + 1) * width],
+            differences: self.model.scorer.differences().map(|all| &all[index * width..(index + 1) * width]),
             imputed: &self.batch.imputed[index * width..(index + 1) * width],
         };
         let entity = self.entities.name(pending.entity).map(Arc::clone).unwrap_or_default();

@@ -2,6 +2,7 @@
 
 use linfa::Float;
 
+use super::vector;
 use crate::config::settings::Activation;
 
 /// Slope of the leaky rectifier below 0 (Maas et al. 2013).
@@ -14,11 +15,11 @@ pub(super) fn activate<F: Float>(activation: Activation, values: &mut [F]) {
         Activation::Identity => {}
         Activation::Relu => each.for_each(|x| *x = if *x < F::zero() { F::zero() } else { *x }),
         Activation::LeakyRelu => each.for_each(|x| *x = if *x < F::zero() { *x * F::cast(LEAK) } else { *x }),
-        Activation::Tanh => each.for_each(|x| *x = x.tanh()),
-        Activation::Sigmoid => each.for_each(|x| *x = sigmoid(*x)),
-        Activation::Elu => each.for_each(|x| *x = if *x < F::zero() { x.exp_m1() } else { *x }),
+        Activation::Tanh => vector::tanh(values),
+        Activation::Sigmoid => vector::sigmoid(values),
+        Activation::Elu => vector::elu(values),
         Activation::Gelu => each.for_each(|x| *x = *x * normal_distribution(*x)),
-        Activation::Silu => each.for_each(|x| *x = *x * sigmoid(*x)),
+        Activation::Silu => vector::silu(values),
     }
 }
 

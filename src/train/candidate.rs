@@ -104,7 +104,7 @@ impl Recipe {
         (settings.training.network.kinds, settings.training.network.members) = (Some(NetworkKind::Pca.into()), 1);
         let networks = vec![components];
         let origin = GraphOrigin::Strayd { architecture: architecture(&settings.training.network, &networks) };
-        let pca = Draft { columns: draft.columns.clone(), networks, origin, epochs: 0, losses: (0.0, 0.0) };
+        let pca = Draft { networks, ..Draft::unfitted(draft.columns.clone(), origin) };
         let recipe = Self { settings: settings.into(), ..self.clone() };
         let model = recipe.finish(&pca, (sample, missing), (rows, split))?;
         let input_clip = self.input_clip();

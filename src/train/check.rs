@@ -138,7 +138,7 @@ impl<F: Float> AutoencoderValidParams<F> {
         at_least_one("stride", layers.stride)?;
         at_least_one("dilation", layers.dilation)?;
         let position = row.width * row.channels;
-        let whole = self.predicted % position == 0;
+        let whole = self.predicted.is_multiple_of(position);
         let expected = format!("a multiple of the {position} values of a window's row");
         require(whole, "number of predicted values", self.predicted, &expected)?;
         let height = row.height - self.predicted / position;

@@ -49,7 +49,7 @@ pub(super) struct ContractionPenalty<F> {
 impl<F: Float> ContractionPenalty<F> {
     /// `None` where the weight is 0.
     pub(super) fn new(contraction: Contraction, network: &Network<F>, batch_size: usize) -> Option<Self> {
-        if !(contraction.weight > 0.0) || network.latent() == Latent::Gaussian {
+        if contraction.weight <= 0.0 || network.latent() == Latent::Gaussian {
             return None;
         }
         let encoder = &network.layers()[..=network.code_layer()];

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use linfa::ParamGuard;
 
 use super::{
-    AutoencoderParams, EpochReport,
+    AutoencoderParams, AutoencoderValidParams, EpochReport, Fitted, Shape,
     assemble::architecture,
     fit::fit_members,
     recipe::{Draft, Recipe, TrainError, constant_columns, disconnect},
@@ -14,23 +14,22 @@ use super::{
     split::Split,
 };
 use crate::{
-    config::settings::{NetworkKind, Noise, Sparsity},
+    config::settings::{Kinds, NetworkKind, NetworkSettings},
     model::metadata::{Column, GraphOrigin},
+    record::features::grid_of,
 };
 
 impl Recipe {
     pub(super) fn fit_members(
         &self,
         draft: &mut Draft,
-        code_size: usize,
+        members: &[AutoencoderValidParams<f32>],
         (rows, split): (&SampleRows, &Split),
         progress: &mut dyn FnMut(&EpochReport) -> ControlFlow<()>,
     ) -> Result<(), TrainError> {
         let network = &self.settings.training.network;
         let constant = constant_columns(&draft.columns);
         let width = draft.columns.len() * self.settings.training.window;
-        let members = (0..network.members).map(|member| self.params(width, code_size, member).check());
-        let members = members.collect::<Result<Vec<_>, _>>()?;
         let scaling = (&draft.columns[..], self.input_clip());
         let training = split.scaled(rows, scaling, &split.fitted);
         let validation = split.scaled(rows, scaling, &split.validation);
@@ -39,7 +38,7 @@ impl Recipe {
             validation: Rows { len: split.validation.len(), width, copy: &validation },
         };
         let mut cancelled = false;
-        let fitted = fit_members(&members, sets, 1, &mut |report| {
+        let fitted = fit_members(members, sets, network.threads, &mut |report| {
             let flow = progress(report);
             cancelled |= flow.is_break();
             flow
@@ -47,12 +46,10 @@ impl Recipe {
         if cancelled {
             return Err(TrainError::Cancelled);
         }
-        let count = fitted.len() as f64;
+        let mean = |of: fn(&Fitted<f32>) -> f64| fitted.iter().map(of).sum::<f64>() / fitted.len() as f64;
         draft.epochs = fitted.iter().map(|fit| fit.epochs).sum();
-        draft.losses = (
-            fitted.iter().map(|fit| fit.training_loss).sum::<f64>() / count,
-            fitted.iter().map(|fit| fit.validation_loss).sum::<f64>() / count,
-        );
+        draft.losses = (mean(|fit| fit.training_loss), mean(|fit| fit.validation_loss));
+        draft.active_units = Some(mean(|fit| fit.active_units));
         draft.networks = fitted.into_iter().map(|fit| fit.network).collect();
         let columns = draft.columns.len();
         draft.networks.iter_mut().for_each(|network| disconnect(network, &constant, columns));
@@ -60,25 +57,56 @@ impl Recipe {
         Ok(())
     }
 
-    fn params(&self, inputs: usize, code_size: usize, member: usize) -> AutoencoderParams<f32> {
+    /// What each member is fitted by; they differ in their seeds.
+    pub(super) fn members(
+        &self,
+        rows: &SampleRows,
+        columns: &[Column],
+    ) -> Result<Vec<AutoencoderValidParams<f32>>, TrainError> {
+        let code_size = self.code_size(columns)?;
+        let shape = match grid_of(&rows.features) {
+            Some([height, width]) => Shape { height, width, channels: 1 },
+            None => Shape { height: self.settings.training.window, width: 1, channels: columns.len() },
+        };
+        let member = |member: usize| Ok(self.params(shape, code_size, member).check()?);
+        (0..self.settings.training.network.members).map(member).collect()
+    }
+
+    /// The settings hold values for all kinds; those of kinds that aren't there must not be given.
+    fn params(&self, row: Shape, code_size: usize, member: usize) -> AutoencoderParams<f32> {
         let network = &self.settings.training.network;
-        let hidden =
-            network.hidden.clone().unwrap_or_else(|| vec![(inputs / 4).clamp(16, 128), (inputs / 8).clamp(8, 32)]);
-        // The settings carry noise and penalties for the kinds that know them; the others must not be given any.
-        let kind = network.kinds.as_ref().and_then(|kinds| kinds.iter().next()).unwrap_or(NetworkKind::Denoising);
-        let hidden: &[usize] = if kind == NetworkKind::Pca { &[] } else { &hidden };
-        AutoencoderParams::new(inputs, code_size)
-            .hidden(hidden)
-            .kinds(kind)
+        let kinds = network.kinds.clone().unwrap_or_else(|| NetworkKind::Denoising.into());
+        let of = |kind: NetworkKind| kinds.has(kind);
+        let predicted = if of(NetworkKind::Sequence) { network.predicted_rows * row.width * row.channels } else { 0 };
+        let mut params = AutoencoderParams::new(row.size(), code_size)
+            .hidden(&hidden(network, &kinds, (row.size() - predicted.min(row.size()), code_size)))
+            .kinds(kinds.clone())
             .activation(network.activation)
             .loss(network.loss)
-            .noise(if kind == NetworkKind::Denoising { network.noise } else { Noise::default() })
-            .sparsity(if kind == NetworkKind::Sparse { network.sparsity } else { Sparsity::default() })
+            .predicted(predicted)
+            .skip(network.skip)
             .epochs(network.epochs)
             .batch_size(network.batch_size)
-            .learning_rate(network.optimiser.learning_rate)
+            .optimiser(network.optimiser)
             .patience(network.patience)
-            .seed(self.settings.training.seed.wrapping_add(member as u64))
+            .trim(network.trim)
+            .seed(self.settings.training.seed.wrapping_add(member as u64));
+        if of(NetworkKind::Denoising) {
+            params = params.noise(network.noise);
+        }
+        if of(NetworkKind::Sparse) {
+            params = params.sparsity(network.sparsity);
+        }
+        if of(NetworkKind::Contractive) {
+            params = params.contraction(network.contraction);
+        }
+        if of(NetworkKind::Convolutional) {
+            params = params.convolution(row, network.convolution.clone());
+        }
+        if of(NetworkKind::Variational) {
+            params = params.variational(network.variational);
+        }
+        params
     }
 
     /// The configured code size, or an eighth of the row's columns between 2 and 4, as small codes measured best, and
@@ -86,10 +114,12 @@ impl Recipe {
     ///
     /// # Errors
     /// A code of the pca or undercomplete kind is as wide as the input or wider, or there is no smaller one.
-    pub(super) fn code_size(&self, columns: &[Column]) -> Result<usize, TrainError> {
-        let network = &self.settings.training.network;
+    fn code_size(&self, columns: &[Column]) -> Result<usize, TrainError> {
+        let training = &self.settings.training;
+        let network = &training.network;
         let varying = columns.len() - constant_columns(columns).len();
-        let inputs = varying * self.settings.training.window;
+        let predicted = if network.has(NetworkKind::Sequence) { network.predicted_rows } else { 0 };
+        let inputs = varying * training.window.saturating_sub(predicted);
         let derived = (columns.len() / 8).clamp(2, 4).min(inputs.saturating_sub(1)).max(1);
         let code = network.code_size.unwrap_or(derived);
         let narrow = [NetworkKind::Pca, NetworkKind::Undercomplete].into_iter().find(|kind| network.has(*kind));
@@ -104,4 +134,21 @@ impl Recipe {
         };
         Err(TrainError::WideCode { kind, code, inputs, cure })
     }
+}
+
+/// Widths of the dense hidden layers from input to code: the given ones, or as many as given falling evenly, by the same
+/// factor, from input to code. If nothing is given, two that measured well; but none between convolutions and code.
+fn hidden(network: &NetworkSettings, kinds: &Kinds, (inputs, code_size): (usize, usize)) -> Vec<usize> {
+    if let Some(hidden) = &network.hidden {
+        return hidden.clone();
+    }
+    if let Some(layers) = network.layers {
+        let (first, last) = (inputs as f64, code_size as f64);
+        let width = |layer: usize| first * (last / first).powf(layer as f64 / (layers + 1) as f64);
+        return (1..=layers).map(|layer| (width(layer).round() as usize).max(1)).collect();
+    }
+    if kinds.has(NetworkKind::Pca) || kinds.has(NetworkKind::Convolutional) {
+        return Vec::new();
+    }
+    vec![(inputs / 4).clamp(16, 128), (inputs / 8).clamp(8, 32)]
 }

@@ -1,15 +1,549 @@
 //! Matrix products, the trainer's main work.
+//!
+//! The product is made of tiles as high and wide as the CPU's registers can hold (Goto and van de Geijn 2008, "Anatomy of
+//! high-performance matrix multiplication"). Each value is summed up in the same order whatever the tiles and threads, so
+//! that neither changes a bit. CPUs with fused multiply-add (all with AVX2, and AArch64) give the same bits; those
+//! without round once more per term.
 
+use fearless_simd::{Simd, SimdBase, SimdFloat, SimdFloatElement};
 use linfa::Float;
-use ndarray::{ArrayView2, ArrayViewMut2, linalg::general_mat_mul};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, CowArray, Ix2};
 
-/// `out = a * b`, or with `accumulate` `out += a * b`; `[n, k]` x `[k, m]` -> `[n, m]`, any strides.
+use super::lanes::{Kind, Work, kind, kind_mut, on_widest};
+
+/// Terms that are summed up in registers before they are added to the output. A panel of the second factor is as deep.
+const DEPTH: usize = 256;
+/// The same for products that aren't deeper, whose panel needn't be cleared so far.
+const SHALLOW: usize = 64;
+/// Bytes of a panel's row: two vectors of the widest kind.
+const PANEL_BYTES: usize = 128;
+/// From this many rows on it pays to copy a panel to where its rows lie close together.
+const ROWS_TO_PACK: usize = 48;
+/// Terms that are looked up at once in a row of the first factor.
+const STEP: usize = 4;
+/// From this many multiplications on it pays to share a product among threads.
+const SHARED: usize = 1 << 20;
+
+/// A pool of threads in which large products are shared; the number of threads changes no bit.
+#[allow(dead_code)]
+#[derive(Debug)]
+pub(super) struct Threads(Option<rayon::ThreadPool>);
+
+#[allow(dead_code)]
+impl Threads {
+    /// `count` threads; with fewer than 2, or where the system gives no more, the caller's own.
+    pub(super) fn new(count: usize) -> Self {
+        let name = |index| format!("train-{index}");
+        let pool = || rayon::ThreadPoolBuilder::new().num_threads(count).thread_name(name).build().ok();
+        Self(if count > 1 { pool() } else { None })
+    }
+
+    /// Does `work` in the pool: every [`multiply`] in it may use all threads.
+    pub(super) fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        match &self.0 {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+    }
+}
+
+/// `out = a * b`, or with `accumulate` `out += a * b`; `[n, k]` x `[k, m]` -> `[n, m]`, any strides. Whole matrices, their
+/// transposes and first rows are read where they are; others are copied first.
 pub(super) fn multiply<F: Float>(
     a: ArrayView2<'_, F>,
     b: ArrayView2<'_, F>,
     mut out: ArrayViewMut2<'_, F>,
     accumulate: bool,
 ) {
-    let beta = if accumulate { F::one() } else { F::zero() };
-    general_mat_mul(F::one(), &a, &b, beta, &mut out);
+    assert!(a.ncols() == b.nrows() && out.dim() == (a.nrows(), b.ncols()), "{:?} {:?} {:?}", a, b, out);
+    if out.is_empty() {
+        return;
+    }
+    if a.ncols() == 0 {
+        if !accumulate {
+            out.fill(F::zero());
+        }
+    } else if let Some(values) = out.as_slice_mut() {
+        multiply_into(a, b, values, accumulate);
+    } else if let Some(values) = out.view_mut().reversed_axes().as_slice_mut() {
+        multiply_into(b.reversed_axes(), a.reversed_axes(), values, accumulate);
+    } else {
+        let mut whole = Array2::zeros(out.dim());
+        multiply(a, b, whole.view_mut(), false);
+        out.zip_mut_with(&whole, |sum, &value| *sum = if accumulate { *sum + value } else { value });
+    }
+}
+
+fn multiply_into<F: Float>(a: ArrayView2<'_, F>, b: ArrayView2<'_, F>, out: &mut [F], accumulate: bool) {
+    let shape = Shape { rows: a.nrows(), columns: b.ncols(), depth: a.ncols() };
+    let (a, b) = (laid_out(&a), laid_out(&b));
+    let (a, b) = (Factor::new(&a), Factor::new(&b));
+    match kind_mut(out) {
+        Kind::Single(out) => share(Product { a: a.cast(single), b: b.cast(single), out, shape, accumulate }),
+        Kind::Double(out) => share(Product { a: a.cast(double), b: b.cast(double), out, shape, accumulate }),
+    }
+}
+
+fn single<F: Float>(values: &[F]) -> &[f32] {
+    let Kind::Single(values) = kind(values) else { unreachable!("the output is of the same kind") };
+    values
+}
+
+fn double<F: Float>(values: &[F]) -> &[f64] {
+    let Kind::Double(values) = kind(values) else { unreachable!("the output is of the same kind") };
+    values
+}
+
+/// The matrix itself where its rows or columns lie one after another, else a copy.
+fn laid_out<'a, F: Float>(matrix: &'a ArrayView2<'_, F>) -> CowArray<'a, F, Ix2> {
+    if matrix.t().is_standard_layout() { CowArray::from(matrix.view()) } else { matrix.as_standard_layout() }
+}
+
+/// Sizes of a product: `[rows, depth]` x `[depth, columns]`.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    rows: usize,
+    columns: usize,
+    depth: usize,
+}
+
+/// A matrix whose rows, or with `transposed` columns, begin `stride` values apart.
+#[derive(Debug, Clone, Copy)]
+struct Factor<'a, E> {
+    values: &'a [E],
+    stride: usize,
+    transposed: bool,
+}
+
+impl<'a, E> Factor<'a, E> {
+    fn new(matrix: &'a CowArray<'_, E, Ix2>) -> Self {
+        let (rows, columns) = matrix.dim();
+        match matrix.as_slice() {
+            Some(values) => Self { values, stride: columns, transposed: false },
+            None => {
+                let values = matrix.t().to_slice().expect("it is in standard layout, or its transpose is");
+                Self { values, stride: rows, transposed: true }
+            }
+        }
+    }
+
+    fn cast<T>(self, values: impl FnOnce(&'a [E]) -> &'a [T]) -> Factor<'a, T> {
+        Factor { values: values(self.values), stride: self.stride, transposed: self.transposed }
+    }
+
+    /// What lies from this row and column on.
+    #[inline(always)]
+    fn from(self, row: usize, column: usize) -> Self {
+        let (long, short) = if self.transposed { (column, row) } else { (row, column) };
+        Self { values: &self.values[long * self.stride + short..], ..self }
+    }
+}
+
+/// A product to be done.
+struct Product<'a, E> {
+    a: Factor<'a, E>,
+    b: Factor<'a, E>,
+    /// Row-major, without gaps.
+    out: &'a mut [E],
+    shape: Shape,
+    accumulate: bool,
+}
+
+/// Does a product on the threads of the pool that this is called in, if any: each makes some of the rows.
+fn share<E: Float + SimdFloatElement>(product: Product<'_, E>) {
+    let Shape { rows, columns, depth } = product.shape;
+    let large = rows.saturating_mul(columns).saturating_mul(depth) >= SHARED;
+    let threads = if large && rayon::current_thread_index().is_some() { rayon::current_num_threads() } else { 1 };
+    split(product, threads.min(rows));
+}
+
+fn split<E: Float + SimdFloatElement>(product: Product<'_, E>, parts: usize) {
+    if parts < 2 {
+        return whole(product);
+    }
+    let Product { a, b, out, shape, accumulate } = product;
+    let above = shape.rows * (parts / 2) / parts;
+    let (upper, lower) = out.split_at_mut(above * shape.columns);
+    let part = |a, out, rows| Product { a, b, out, shape: Shape { rows, ..shape }, accumulate };
+    let (upper, lower) = (part(a, upper, above), part(a.from(above, 0), lower, shape.rows - above));
+    rayon::join(|| split(upper, parts / 2), || split(lower, parts - parts / 2));
+}
+
+fn whole<E: Float + SimdFloatElement>(product: Product<'_, E>) {
+    if product.shape.depth <= SHALLOW {
+        let mut panel = [E::zero(); SHALLOW * PANEL_BYTES / size_of::<f32>()];
+        on_widest(Tiled { product, panel: &mut panel });
+    } else {
+        let mut panel = [E::zero(); DEPTH * PANEL_BYTES / size_of::<f32>()];
+        on_widest(Tiled { product, panel: &mut panel });
+    }
+}
+
+/// A product, and room for a panel of its second factor.
+struct Tiled<'a, E> {
+    product: Product<'a, E>,
+    panel: &'a mut [E],
+}
+
+impl<E: SimdFloatElement> Work for Tiled<'_, E> {
+    type Result = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        let columns = self.product.shape.columns;
+        let wide = 2 * E::Native::<S>::LEN;
+        let mut column = 0;
+        while column + wide <= columns {
+            self.panels::<S, 2>(simd, column, wide);
+            column += wide;
+        }
+        while column < columns {
+            let width = E::Native::<S>::LEN.min(columns - column);
+            self.panels::<S, 1>(simd, column, width);
+            column += width;
+        }
+    }
+}
+
+impl<E: SimdFloatElement> Tiled<'_, E> {
+    /// `width` columns of the output from `column` on, which `W` vectors hold.
+    #[inline(always)]
+    fn panels<S: Simd, const W: usize>(&mut self, simd: S, column: usize, width: usize) {
+        let Product { a, b, ref mut out, shape, accumulate } = self.product;
+        let wide = W * E::Native::<S>::LEN;
+        let mut first = 0;
+        while first < shape.depth {
+            let depth = DEPTH.min(shape.depth - first);
+            let b = b.from(first, column);
+            let pack = b.transposed || width < wide || shape.rows >= ROWS_TO_PACK;
+            let packed = if pack {
+                let rows = &mut self.panel[..depth * wide];
+                fill(rows, wide, b, width);
+                Factor { values: &*rows, stride: wide, transposed: false }
+            } else {
+                b
+            };
+            let strip = Strip {
+                a: a.from(0, first),
+                panel: packed.values,
+                stride: packed.stride,
+                depth,
+                columns: shape.columns,
+                width,
+                accumulate: accumulate || first > 0,
+            };
+            strip.run::<S, E::Native<S>, W>(simd, &mut out[column..], shape.rows);
+            first += depth;
+        }
+    }
+}
+
+/// Copies `width` columns of the factor to a panel `wide` columns wide.
+#[inline(always)]
+fn fill<E: Copy>(panel: &mut [E], wide: usize, b: Factor<'_, E>, width: usize) {
+    if b.transposed {
+        let depth = panel.len() / wide;
+        for column in 0..width {
+            let values = &b.values[column * b.stride..][..depth];
+            for (row, &value) in panel.chunks_exact_mut(wide).zip(values) {
+                row[column] = value;
+            }
+        }
+    } else {
+        for (index, row) in panel.chunks_exact_mut(wide).enumerate() {
+            row[..width].copy_from_slice(&b.values[index * b.stride..][..width]);
+        }
+    }
+}
+
+/// Columns of the output, as many as some vectors hold, for one stretch of the depth.
+#[derive(Clone, Copy)]
+struct Strip<'a, E> {
+    a: Factor<'a, E>,
+    /// Rows of the second factor, `stride` values apart, each readable over the vectors' whole width.
+    panel: &'a [E],
+    stride: usize,
+    depth: usize,
+    /// Columns of the output, and how many of them are made here.
+    columns: usize,
+    width: usize,
+    accumulate: bool,
+}
+
+/// Highest tile whose sums, with what is multiplied, the registers hold.
+const fn tallest<V>() -> usize {
+    match size_of::<V>() {
+        64 => 12,
+        32 => 6,
+        _ => 4,
+    }
+}
+
+impl<E: SimdFloatElement> Strip<'_, E> {
+    /// Tiles of about equal height, from top to bottom.
+    #[inline(always)]
+    fn run<S: Simd, V: SimdFloat<S, Element = E>, const W: usize>(self, simd: S, out: &mut [E], rows: usize) {
+        let mut tiles = rows.div_ceil(tallest::<V>());
+        let mut row = 0;
+        while row < rows {
+            let height = (rows - row).div_ceil(tiles);
+            let (strip, out) = (Self { a: self.a.from(row, 0), ..self }, &mut out[row * self.columns..]);
+            macro_rules! tile {
+                ($($height:literal),*) => {
+                    match height {
+                        $($height if $height <= tallest::<V>() => strip.tile::<S, V, $height, W>(simd, out),)*
+                        _ => unreachable!("no tile is so high"),
+                    }
+                };
+            }
+            tile!(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12);
+            tiles -= 1;
+            row += height;
+        }
+    }
+
+    /// `H` rows of `W` vectors. Loops are plain so that they are unrolled and the sums stay in registers.
+    #[inline(always)]
+    fn tile<S: Simd, V: SimdFloat<S, Element = E>, const H: usize, const W: usize>(self, simd: S, out: &mut [E]) {
+        const READABLE: &str = "the factor has as many rows and columns as the product needs";
+        let (a, stride) = (self.a.values, self.a.stride);
+        let mut sums = [[V::splat(simd, E::default()); W]; H];
+        let mut term = 0;
+        if self.a.transposed {
+            while term < self.depth {
+                let column: &[E; H] = a[term * stride..].first_chunk().expect(READABLE);
+                self.add_term(
+                    simd,
+                    &mut sums,
+                    term,
+                    #[inline(always)]
+                    |row| column[row],
+                );
+                term += 1;
+            }
+        } else {
+            while term + STEP <= self.depth {
+                let rows: [&[E; STEP]; H] = std::array::from_fn(
+                    #[inline(always)]
+                    |row| a[row * stride + term..].first_chunk().expect(READABLE),
+                );
+                let mut at = 0;
+                while at < STEP {
+                    self.add_term(
+                        simd,
+                        &mut sums,
+                        term + at,
+                        #[inline(always)]
+                        |row| rows[row][at],
+                    );
+                    at += 1;
+                }
+                term += STEP;
+            }
+            while term < self.depth {
+                self.add_term(
+                    simd,
+                    &mut sums,
+                    term,
+                    #[inline(always)]
+                    |row| a[row * stride + term],
+                );
+                term += 1;
+            }
+        }
+        // Read by their place, sums would be kept in memory all along.
+        let mut done = [[V::splat(simd, E::default()); W]; H];
+        let mut row = 0;
+        while row < H {
+            done[row] = sums[row];
+            row += 1;
+        }
+        self.write(simd, &done, out);
+    }
+
+    #[inline(always)]
+    fn add_term<S: Simd, V: SimdFloat<S, Element = E>, const H: usize, const W: usize>(
+        &self,
+        simd: S,
+        sums: &mut [[V; W]; H],
+        term: usize,
+        a: impl Fn(usize) -> E,
+    ) {
+        let panel = &self.panel[term * self.stride..][..W * V::LEN];
+        let panel: [V; W] = std::array::from_fn(
+            #[inline(always)]
+            |vector| V::from_slice(simd, &panel[vector * V::LEN..][..V::LEN]),
+        );
+        let mut row = 0;
+        while row < H {
+            let value = V::splat(simd, a(row));
+            let mut vector = 0;
+            while vector < W {
+                sums[row][vector] = value.mul_add(panel[vector], sums[row][vector]);
+                vector += 1;
+            }
+            row += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn write<S: Simd, V: SimdFloat<S, Element = E>, const H: usize, const W: usize>(
+        &self,
+        simd: S,
+        sums: &[[V; W]; H],
+        out: &mut [E],
+    ) {
+        for (row, sums) in sums.iter().enumerate() {
+            let out = &mut out[row * self.columns..][..self.width];
+            for (out, &sum) in out.chunks_mut(V::LEN).zip(sums) {
+                if out.len() == V::LEN {
+                    let sum = if self.accumulate { V::from_slice(simd, out) + sum } else { sum };
+                    sum.store_slice(out);
+                    continue;
+                }
+                let mut before = V::splat(simd, E::default());
+                before.as_mut_slice()[..out.len()].copy_from_slice(out);
+                let sum = if self.accumulate { before + sum } else { sum };
+                out.copy_from_slice(&sum.as_slice()[..out.len()]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Axis, s};
+    use rand::{Rng, SeedableRng};
+    use rand_xoshiro::Xoshiro256PlusPlus;
+
+    use super::*;
+
+    type Random = Xoshiro256PlusPlus;
+
+    fn random<F: Float>(rows: usize, columns: usize, rng: &mut Random) -> Array2<F> {
+        Array2::from_shape_simple_fn((rows, columns), || F::cast(rng.gen_range(-1.0..1.0)))
+    }
+
+    fn exact<F: Float>(value: F) -> f64 {
+        value.to_f64().unwrap()
+    }
+
+    /// A matrix of these sizes laid out in one of five ways: whole, transposed, part of another, with gaps, upside down.
+    fn laid<F: Float>(
+        way: usize,
+        (rows, columns): (usize, usize),
+        rng: &mut Random,
+        check: &mut dyn FnMut(ArrayView2<F>),
+    ) {
+        match way {
+            0 => check(random(rows, columns, rng).view()),
+            1 => check(random(columns, rows, rng).t()),
+            2 => check(random(rows + 2, columns + 3, rng).slice(s![1..rows + 1, 2..columns + 2])),
+            3 => check(random(2 * rows, 3 * columns, rng).slice(s![..;2, ..;3])),
+            _ => {
+                let mut matrix = random(rows, columns, rng);
+                matrix.invert_axis(Axis(0));
+                check(matrix.view());
+            }
+        }
+    }
+
+    /// A product differs from sums in double precision by no more than rounding explains.
+    fn check<F: Float>(ways: [usize; 3], shape: Shape, rng: &mut Random, accumulate: bool) {
+        let Shape { rows, columns, depth } = shape;
+        let mut other = rng.clone();
+        laid::<F>(ways[0], (rows, depth), rng, &mut |a| {
+            let mut third = other.clone();
+            laid::<F>(ways[1], (depth, columns), &mut other, &mut |b| {
+                laid::<F>(ways[2], (rows, columns), &mut third, &mut |before| {
+                    let mut out = before.to_owned();
+                    let mut room = Array2::zeros((2 * rows, columns + 1));
+                    let mut gaps = room.slice_mut(s![..;2, 1..]);
+                    gaps.assign(&before);
+                    let mut out = if ways[2] == 0 { out.view_mut() } else { gaps };
+                    multiply(a, b, out.view_mut(), accumulate);
+                    for ((row, column), &value) in out.indexed_iter() {
+                        let terms = a.row(row).iter().zip(b.column(column)).map(|(&a, &b)| exact(a) * exact(b));
+                        let first = if accumulate { exact(before[[row, column]]) } else { 0.0 };
+                        let expected = terms.clone().fold(first, |sum, term| sum + term);
+                        let size = terms.fold(first.abs(), |sum, term| sum + term.abs());
+                        let allowed = exact(F::epsilon()) * size * (depth + 1) as f64;
+                        let error = (exact(value) - expected).abs();
+                        assert!(error <= allowed, "{shape:?} {ways:?} [{row}, {column}]: {value} {expected}");
+                    }
+                });
+            });
+        });
+    }
+
+    #[test]
+    fn products_equal_naive_sums_for_any_shape_and_layout() {
+        let mut rng = Random::seed_from_u64(1);
+        for round in 0..300 {
+            let mut size = |largest: usize| rng.gen_range(1..=largest);
+            // Some are deeper than a panel, some narrower than a vector.
+            let shape = match round % 3 {
+                0 => Shape { rows: size(70), columns: size(70), depth: size(70) },
+                1 => Shape { rows: size(20), columns: size(20), depth: size(600) },
+                _ => Shape { rows: size(60), columns: size(9), depth: size(9) },
+            };
+            let ways = [size(5) - 1, size(5) - 1, size(5) - 1];
+            check::<f32>(ways, shape, &mut rng, round % 2 == 0);
+            check::<f64>(ways, shape, &mut rng, round % 2 == 0);
+        }
+    }
+
+    #[test]
+    fn an_output_stored_by_columns_is_filled_as_one_stored_by_rows() {
+        let mut rng = Random::seed_from_u64(2);
+        let (a, b) = (random::<f32>(13, 70, &mut rng), random(70, 37, &mut rng));
+        let (mut by_rows, mut by_columns) = (Array2::zeros((13, 37)), Array2::zeros((37, 13)));
+        multiply(a.view(), b.view(), by_rows.view_mut(), false);
+        multiply(a.view(), b.view(), by_columns.view_mut().reversed_axes(), false);
+        assert_eq!(by_rows, by_columns.t());
+    }
+
+    #[test]
+    fn a_product_without_terms_is_zero_and_one_without_values_is_nothing() {
+        let mut out = Array2::from_elem((2, 3), 7.0);
+        multiply(Array2::<f64>::zeros((2, 0)).view(), Array2::zeros((0, 3)).view(), out.view_mut(), true);
+        assert_eq!(out, Array2::from_elem((2, 3), 7.0));
+        multiply(Array2::zeros((2, 0)).view(), Array2::zeros((0, 3)).view(), out.view_mut(), false);
+        assert_eq!(out, Array2::<f64>::zeros((2, 3)));
+        multiply(
+            Array2::<f32>::zeros((0, 4)).view(),
+            Array2::zeros((4, 3)).view(),
+            Array2::zeros((0, 3)).view_mut(),
+            false,
+        );
+    }
+
+    #[test]
+    fn a_nan_reaches_what_it_is_multiplied_into_and_nothing_else() {
+        let mut rng = Random::seed_from_u64(3);
+        let (mut a, b) = (random::<f32>(30, 20, &mut rng), random(20, 45, &mut rng));
+        a[[17, 5]] = f32::NAN;
+        let mut out = Array2::zeros((30, 45));
+        multiply(a.view(), b.view(), out.view_mut(), false);
+        for (row, values) in out.rows().into_iter().enumerate() {
+            assert!(values.iter().all(|value| value.is_nan() == (row == 17)), "{row}");
+        }
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_no_bit() {
+        let mut rng = Random::seed_from_u64(4);
+        for (rows, depth, columns) in [(1024, 256, 130), (130, 1024, 256), (3, 700, 700), (257, 128, 67)] {
+            let (a, b) = (random::<f32>(rows, depth, &mut rng), random(columns, depth, &mut rng));
+            let by = |threads| {
+                let mut out = Array2::zeros((rows, columns));
+                Threads::new(threads).run(|| multiply(a.view(), b.t(), out.view_mut(), false));
+                out
+            };
+            let alone = by(1);
+            for threads in 2..6 {
+                assert_eq!(by(threads), alone, "{threads} threads, {rows} x {depth} x {columns}");
+            }
+        }
+    }
 }

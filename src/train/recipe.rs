@@ -7,14 +7,14 @@
 use std::{ops::ControlFlow, sync::Arc};
 
 use super::{
-    AutoencoderError, EpochReport, Network,
+    AutoencoderError, EpochReport, Layer, Network, Output,
     assemble::columns,
     sample::{SampleError, SampleRecord, SampleRows},
     scaling::{self, ColumnScale},
     split::Split,
 };
 use crate::{
-    config::settings::{Kinds, Loss, NetworkKind, Preset, Residuals, Scaling, Settings},
+    config::settings::{Activation, Kinds, Loss, NetworkKind, Preset, Residuals, Scaling, Settings},
     detect::{
         LoadError, ScoreError, Scorers,
         calibrate::{CalibrationError, Missing},
@@ -35,6 +35,8 @@ const STANDARD_CLIP: f32 = 100.0;
 const HALF_LIFE: f64 = 5_000.0;
 /// Fewer windows than this to be fitted, and a kind left open becomes principal components.
 const FEW_WINDOWS: usize = 1_000;
+/// A sum of which a sigmoid or a raw log-variance makes next to nothing.
+const NOTHING: f32 = -50.0;
 /// A graph from another tool, to be given scaler and calibration.
 #[derive(Debug, Clone)]
 pub struct Foreign {
@@ -164,6 +166,14 @@ pub(super) struct Draft {
     pub(super) origin: GraphOrigin,
     pub(super) epochs: usize,
     pub(super) losses: (f64, f64),
+    /// Share of active values of the members' codes on held-back rows.
+    pub(super) active_units: Option<f64>,
+}
+
+impl Draft {
+    pub(super) fn unfitted(columns: Vec<Column>, origin: GraphOrigin) -> Self {
+        Self { columns, networks: Vec::new(), origin, epochs: 0, losses: (0.0, 0.0), active_units: None }
+    }
 }
 
 impl Recipe {
@@ -215,17 +225,12 @@ impl Recipe {
         if let Some(foreign) = &self.foreign {
             let Ports { input, output, .. } = foreign.ports.clone();
             let origin = GraphOrigin::Foreign { input, output };
-            return Ok(Draft { columns, networks: Vec::new(), origin, epochs: 0, losses: (0.0, 0.0) });
+            return Ok(Draft::unfitted(columns, origin));
         }
-        let code_size = self.code_size(&columns)?;
-        let mut draft = Draft {
-            columns,
-            networks: Vec::new(),
-            origin: GraphOrigin::Strayd { architecture: String::new() },
-            epochs: 0,
-            losses: (0.0, 0.0),
-        };
-        self.fit_members(&mut draft, code_size, (rows, split), progress)?;
+        let members = self.members(rows, &columns)?;
+        let origin = GraphOrigin::Strayd { architecture: String::new() };
+        let mut draft = Draft::unfitted(columns, origin);
+        self.fit_members(&mut draft, &members, (rows, split), progress)?;
         Ok(draft)
     }
 
@@ -272,13 +277,39 @@ pub(super) fn constant_columns(columns: &[Column]) -> Vec<usize> {
     (0..columns.len()).filter(|c| columns[*c].residual_cap.is_finite()).collect()
 }
 
-/// Cuts inputs and outputs of constant columns: their weights were never trained.
+/// Cuts inputs and outputs of constant columns: their weights were never trained. They are rebuilt as 0, the centre, and are
+/// as sure as can be. Convolutions share their weights among columns; of networks with such layers the graph masks constant
+/// columns instead.
 pub(super) fn disconnect(network: &mut Network<f32>, constant: &[usize], width: usize) {
-    let last = network.layers.len() - 1;
-    let inputs = network.layers[0].inputs();
-    for at in (0..inputs).filter(|at| constant.contains(&(at % width))) {
-        network.layers[0].weight.row_mut(at).fill(0.0);
-        network.layers[last].weight.column_mut(at).fill(0.0);
-        network.layers[last].bias[at] = 0.0;
+    if network.shares_weights() {
+        return;
     }
+    let (inputs, outputs) = (network.input_width(), network.output_width());
+    let gaussian = matches!(network.output(), Output::Gaussian(_));
+    let last = network.layers.len() - 1;
+    let of_constant = |values: usize| (0..values).filter(|at| constant.contains(&(at % width)));
+    for at in of_constant(inputs) {
+        network.layers[0].weight.row_mut(at).fill(0.0);
+        if let Some(skip) = &mut network.skip {
+            skip.encoder.weight.row_mut(at).fill(0.0);
+        }
+    }
+    let off = match network.layers[last].activation() {
+        Activation::Sigmoid => NOTHING,
+        _ => 0.0,
+    };
+    for at in of_constant(outputs) {
+        cut_output(&mut network.layers[last], at, off);
+        if gaussian {
+            cut_output(&mut network.layers[last], outputs + at, NOTHING);
+        }
+        if let Some(skip) = &mut network.skip {
+            cut_output(&mut skip.decoder, at, 0.0);
+        }
+    }
+}
+
+fn cut_output(layer: &mut Layer<f32>, at: usize, bias: f32) {
+    layer.weight.column_mut(at).fill(0.0);
+    layer.bias[at] = bias;
 }

@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod incidents;
 pub mod kube;
 pub mod models;
+pub mod networks;
 pub mod prometheus;
 pub mod promql;
 pub mod python;

@@ -4,28 +4,97 @@ use std::collections::HashSet;
 
 use prost::Message;
 
-use crate::model::proto::ModelProto;
+use crate::model::proto::{DimensionValue, GraphProto, ModelProto, NodeProto, ValueInfoProto};
 
-use super::GraphError;
+use super::{
+    GraphError, LATENT, LATENT_DEVIATION, RECONSTRUCTION, WINDOW,
+    builder::value,
+    member::{DRAWN_CODES, DRAWN_MEANS},
+    score::{SCALED_RECONSTRUCTION, UNMASKED_RECONSTRUCTION},
+};
 
-/// The model with this output alone and the nodes that it needs. ONNX Runtime computes every node of a file, whichever
-/// outputs it is asked for; the daemon asks for one. A model without such an output stays as it is.
+/// The model with these outputs alone, as far as it has them, and the nodes that they need. ONNX Runtime computes every node
+/// of a file, whichever outputs it is asked for; the daemon asks for one or two. A model without the first one stays as it
+/// is.
 ///
 /// # Errors
 /// The bytes are no ONNX model.
-pub fn only(model: &[u8], output: &str) -> Result<Vec<u8>, GraphError> {
+pub fn only(model: &[u8], outputs: &[&str]) -> Result<Vec<u8>, GraphError> {
     let mut decoded = ModelProto::decode(model)?;
-    let Some(graph) = decoded.graph.as_mut().filter(|graph| graph.output.iter().any(|value| value.name == output))
+    let there = |graph: &GraphProto, name: &str| graph.output.iter().any(|value| value.name == name);
+    let Some(graph) = decoded.graph.as_mut().filter(|graph| outputs.first().is_some_and(|name| there(graph, name)))
     else {
         return Ok(model.to_vec());
     };
-    graph.output.retain(|value| value.name == output);
+    graph.output.retain(|value| outputs.contains(&value.name.as_str()));
+    strip(graph, &[]);
+    Ok(decoded.encode_to_vec())
+}
+
+/// A model that takes latent codes `[batch, K]` as [`LATENT`] and gives what the decoder of `model` makes of them as
+/// [`RECONSTRUCTION`], `[batch, D]`: a window's newest row in the columns' own units; of a Gaussian output the means.
+/// Codes from the standard normal distribution become rows like those that the model was fitted on.
+///
+/// # Errors
+/// The bytes are no ONNX model of one member with a Gaussian code, or a linear skip needs a row to start with.
+pub fn decoder(model: &[u8]) -> Result<Vec<u8>, GraphError> {
+    let mut decoded = ModelProto::decode(model)?;
+    let graph = decoded.graph.get_or_insert_default();
+    let output = |name: &str| graph.output.iter().find(|value| value.name == name);
+    let code = output(LATENT).filter(|_| output(LATENT_DEVIATION).is_some());
+    let size =
+        code.and_then(width).ok_or(GraphError::NotGenerative { why: "it has no code that is told to be normal" })?;
+    graph.output.retain(|value| value.name == RECONSTRUCTION);
+    // Where the file decodes several draws per row, its decoder is given one code per row, and what it gives is no more
+    // averaged.
+    for node in &mut graph.node {
+        for input in node.input.iter_mut().filter(|name| *name == DRAWN_CODES) {
+            LATENT.clone_into(input);
+        }
+    }
+    if graph.node.iter().any(|node| node.output.iter().any(|name| name == DRAWN_MEANS)) {
+        let masked = gives(&graph.node, UNMASKED_RECONSTRUCTION).is_some();
+        let whole = if masked { UNMASKED_RECONSTRUCTION } else { SCALED_RECONSTRUCTION };
+        let node = gives(&graph.node, whole).expect("a file with draws averages them");
+        let same = NodeProto {
+            input: vec![DRAWN_MEANS.to_owned()],
+            output: vec![whole.to_owned()],
+            name: whole.to_owned(),
+            op_type: "Identity".to_owned(),
+            ..NodeProto::default()
+        };
+        graph.node[node] = same;
+    }
+    graph.input = vec![value(LATENT, Some(size), "codes, standard normal")];
+    let needed = strip(graph, &[LATENT]);
+    if needed.contains(WINDOW) {
+        return Err(GraphError::NotGenerative { why: "its linear skip needs a row to start with" });
+    }
+    Ok(decoded.encode_to_vec())
+}
+
+/// Which node gives this value.
+fn gives(nodes: &[NodeProto], name: &str) -> Option<usize> {
+    nodes.iter().position(|node| node.output.iter().any(|output| output == name))
+}
+
+/// Values per row of a value `[batch, values]`.
+fn width(value: &ValueInfoProto) -> Option<usize> {
+    let shape = value.r#type.as_ref()?.tensor_type.as_ref()?.shape.as_ref()?;
+    match shape.dim.get(1)?.value {
+        Some(DimensionValue::DimValue(width)) => usize::try_from(width).ok(),
+        Some(DimensionValue::DimParam(_)) | None => None,
+    }
+}
+
+/// Drops what no output needs, where the values `given` are known. Gives the names of all values that are needed.
+fn strip(graph: &mut GraphProto, given: &[&str]) -> HashSet<String> {
     // ONNX demands that a node stands after those whose values it takes, so one pass from the end finds all.
-    let mut needed = HashSet::from([output.to_owned()]);
+    let mut needed: HashSet<String> = graph.output.iter().map(|value| value.name.clone()).collect();
     let mut nodes = std::mem::take(&mut graph.node);
     nodes.reverse();
     nodes.retain(|node| {
-        let kept = node.output.iter().any(|name| needed.contains(name));
+        let kept = node.output.iter().any(|name| needed.contains(name) && !given.contains(&name.as_str()));
         if kept {
             needed.extend(node.input.iter().cloned());
         }
@@ -34,7 +103,7 @@ pub fn only(model: &[u8], output: &str) -> Result<Vec<u8>, GraphError> {
     nodes.reverse();
     graph.node = nodes;
     graph.initializer.retain(|tensor| needed.contains(&tensor.name));
-    Ok(decoded.encode_to_vec())
+    needed
 }
 
 #[cfg(test)]
@@ -80,7 +149,7 @@ mod tests {
     #[test]
     fn what_is_left_is_whole_and_holds_nothing_that_the_output_does_not_need() {
         let whole = ModelProto::decode(&model()[..]).unwrap().graph.unwrap();
-        let part = ModelProto::decode(&only(&model(), RESIDUAL).unwrap()[..]).unwrap().graph.unwrap();
+        let part = ModelProto::decode(&only(&model(), &[RESIDUAL]).unwrap()[..]).unwrap().graph.unwrap();
         let names = |graph: &crate::model::proto::GraphProto| {
             graph.output.iter().map(|value| value.name.clone()).collect::<Vec<_>>()
         };
@@ -98,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_model_without_the_output_stays_as_it_is_and_torn_bytes_are_an_error() {
-        assert_eq!(only(&model(), "nothing").unwrap(), model());
-        assert!(only(&model()[..100], RESIDUAL).is_err());
+        assert_eq!(only(&model(), &["nothing"]).unwrap(), model());
+        assert!(only(&model()[..100], &[RESIDUAL]).is_err());
     }
 }

@@ -1,8 +1,9 @@
 //! The graph's computation by the trainer's own forward pass, to compare an ONNX runtime with.
 
-use ndarray::{Array1, Array2, ArrayView2, Axis, concatenate, s};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, concatenate, s};
 
 use super::{GraphError, GraphSpec, finite_cap};
+use crate::train::LEAST_LOG_VARIANCE;
 
 /// The graph's outputs for a batch.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,8 +16,11 @@ pub struct GraphOutputs {
     pub error: Array2<f32>,
     /// `[batch, K]`: codes of all members.
     pub latent: Array2<f32>,
-    /// `[batch, D]`: newest row minus reconstruction, scaled units, cut at the caps.
+    /// `[batch, D]`: newest row minus reconstruction, scaled units, cut at the caps; of Gaussian outputs the root of the
+    /// surprise.
     pub residual: Array2<f32>,
+    /// `[batch, D]`: newest row minus reconstruction, scaled units. Only graphs of Gaussian outputs have it as an output.
+    pub difference: Array2<f32>,
 }
 
 /// Computes in Rust what [`write`](super::write)'s graph computes for raw `windows` `[batch, L * D]`.
@@ -38,17 +42,25 @@ pub fn reference(spec: &GraphSpec<'_>, windows: ArrayView2<'_, f32>) -> Result<G
         Some((low, high)) => scaled.mapv(|value| value.clamp(low, high)),
         None => scaled.clone(),
     };
-    let newest = s![.., expected - columns.len()..];
-    let codes: Vec<Array2<f32>> = spec.networks.iter().map(|network| network.encode(input.view())).collect();
-    let mut rebuilt = Array2::<f32>::zeros((windows.nrows(), columns.len()));
-    for (network, code) in spec.networks.iter().zip(&codes) {
-        rebuilt += &network.decode(code.view()).slice(newest);
+    let mask = spec.mask();
+    let known = spec.networks[0].input_width();
+    let mut input = input.slice(s![.., ..known]).as_standard_layout().into_owned();
+    if let Some(mask) = &mask {
+        input.indexed_iter_mut().for_each(|((_, at), value)| *value *= mask[at % columns.len()]);
     }
-    rebuilt /= spec.networks.len() as f32;
+    let newest = scaled.slice(s![.., expected - columns.len()..]);
+    let codes: Vec<Array2<f32>> = spec.networks.iter().map(|network| network.encode(input.view())).collect();
     let codes: Vec<ArrayView2<'_, f32>> = codes.iter().map(Array2::view).collect();
     let latent = concatenate(Axis(1), &codes).expect("every member has a code for every row");
-
-    let mut residual = &scaled.slice(newest) - &rebuilt;
+    let (mut rebuilt, surprise) = members(spec, (scaled.view(), input.view()));
+    if let Some(mask) = &mask {
+        rebuilt *= &ArrayView1::from(mask);
+    }
+    let difference = &newest - &rebuilt;
+    let mut residual = match surprise {
+        Some(surprise) => roots(surprise, difference.view(), mask.as_deref()),
+        None => difference.clone(),
+    };
     let mut error = residual.clone();
     let mut reconstruction = rebuilt;
     for (index, column) in columns.iter().enumerate() {
@@ -59,7 +71,42 @@ pub fn reference(spec: &GraphSpec<'_>, windows: ArrayView2<'_, f32>) -> Result<G
         });
         reconstruction.column_mut(index).mapv_inplace(|value| value * column.scale + column.center);
     }
-    let mean = |row: ndarray::ArrayView1<'_, f32>| row.iter().sum::<f32>() / columns.len() as f32;
+    let mean = |row: ArrayView1<'_, f32>| row.iter().sum::<f32>() / columns.len() as f32;
     let score = error.rows().into_iter().map(mean).collect();
-    Ok(GraphOutputs { score, reconstruction, error, latent, residual })
+    Ok(GraphOutputs { score, reconstruction, error, latent, residual, difference })
+}
+
+/// The mean reconstruction of the newest row and, of Gaussian outputs, the mean surprise.
+fn members(
+    spec: &GraphSpec<'_>,
+    (scaled, input): (ArrayView2<'_, f32>, ArrayView2<'_, f32>),
+) -> (Array2<f32>, Option<Array2<f32>>) {
+    let (rows, columns) = (scaled.nrows(), spec.columns.len());
+    let (mut rebuilt, mut surprise) = (Array2::zeros((rows, columns)), Array2::zeros((rows, columns)));
+    for network in spec.networks {
+        let width = network.output_width();
+        let newest = s![.., width - columns..];
+        match network.deviance(input, scaled.slice(s![.., scaled.ncols() - width..])) {
+            Some((means, deviance)) => {
+                rebuilt += &means.slice(newest);
+                surprise.scaled_add(LEAST_LOG_VARIANCE.exp() as f32, &deviance.slice(newest));
+            }
+            None => rebuilt += &network.reconstruct(input).slice(newest),
+        }
+    }
+    let members = spec.networks.len() as f32;
+    rebuilt /= members;
+    (rebuilt, spec.is_gaussian().then(|| surprise / members))
+}
+
+/// The roots of surprises with the differences' signs. A masked column is rebuilt with the least variance.
+fn roots(surprise: Array2<f32>, difference: ArrayView2<'_, f32>, mask: Option<&[f32]>) -> Array2<f32> {
+    let mut roots = surprise;
+    for ((row, column), root) in roots.indexed_iter_mut() {
+        let difference = difference[[row, column]];
+        let masked = mask.is_some_and(|mask| mask[column] == 0.0);
+        let size = if masked { difference.abs() } else { root.sqrt() };
+        *root = if difference == 0.0 { 0.0 } else { size.copysign(difference) };
+    }
+    roots
 }

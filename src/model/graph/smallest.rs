@@ -34,7 +34,7 @@ mod tests {
 
     #[test]
     fn the_smallest_graph_multiplies_a_matrix() {
-        let part = only(&smallest(), crate::model::graph::RESIDUAL).unwrap();
+        let part = only(&smallest(), &[crate::model::graph::RESIDUAL]).unwrap();
         let graph = ModelProto::decode(&part[..]).unwrap().graph.unwrap();
         assert!(graph.node.iter().any(|node| node.op_type == "Gemm"), "{graph:?}");
     }
