@@ -342,6 +342,9 @@ mod tests {
         );
         let apart = ["model.kind=convolutional", "model.convolution.dilation=2", "model.convolution.stride=1"];
         assert_eq!(told(&apart), "");
+        let grid = r#"record.features=[{"path":"frame","kind":"grid","shape":[8,8]}]"#;
+        assert_eq!(told(&["model.kind=convolutional", "training.window=1", grid]), "");
+        refuses(&["model.kind=convolutional,sequence", "training.window=1", grid], "training.window", "predicted rows");
         refuses(&["model.convolution.channels=[]"], "model.convolution.channels", "0 entries are too few");
     }
 
