@@ -196,7 +196,7 @@ fn rows_are_made_only_by_a_model_that_can() {
     succeed(folder.path(), &["train", "--data", "rows.csv", "--out", "model.onnx", "--set", "training.epochs=1"]);
     let output = strayd(folder.path(), &["model", "generate", "model.onnx"]);
     assert_eq!(output.status.code(), Some(1), "{}", told(&output));
-    for word in ["can't make rows", "training.kind: variational"] {
+    for word in ["can't make rows", "model.kind: variational"] {
         assert!(told(&output).contains(word), "`{word}` is missing in {}", told(&output));
     }
 }

@@ -90,7 +90,15 @@ fn alarms(judged: &[Judged], from: usize) -> usize {
 #[test]
 fn scores_do_not_depend_on_the_batch_to_the_bit() {
     let Some(runtime) = runtime() else { return };
-    for (columns, sets) in [(5, &["model.kind=pca"][..]), (38, &["training.window=4"]), (9, &["model.members=3"])] {
+    let probability = "model.variational.score=probability";
+    for (columns, sets) in [
+        (5, &["model.kind=pca"][..]),
+        (38, &["training.window=4"]),
+        (9, &["model.members=3"]),
+        (6, &["model.kind=convolutional", "training.window=16", "model.activation=gelu"]),
+        (6, &["model.kind=variational", probability, "model.activation=elu"]),
+        (4, &[r#"model.kind=["convolutional","sequence","variational"]"#, probability, "training.window=8"]),
+    ] {
         let model = train(&runtime, &rows(SAMPLE, columns), sets).unwrap();
         let windows: Vec<f32> = rows(512 + model.metadata.window, columns)
             .windows(model.metadata.window)
@@ -119,9 +127,14 @@ fn scores_do_not_depend_on_the_batch_to_the_bit() {
 #[test]
 fn a_change_of_a_constant_column_is_flagged_however_many_columns_there_are() {
     let Some(runtime) = runtime() else { return };
-    for (columns, sets) in
-        [(4, &[][..]), (101, &[]), (101, &["judging.residuals=raw"]), (101, &["judging.residuals=held_back"])]
-    {
+    for (columns, sets) in [
+        (4, &[][..]),
+        (101, &[]),
+        (101, &["judging.residuals=raw"]),
+        (101, &["judging.residuals=held_back"]),
+        (4, &["model.kind=convolutional", "training.window=8"]),
+        (4, &["model.kind=variational", "model.variational.score=probability"]),
+    ] {
         let constant = |mut rows: Vec<Vec<f32>>| {
             rows.iter_mut().for_each(|row| row[2] = 5.0);
             rows
@@ -198,7 +211,7 @@ fn a_code_that_would_let_everything_through_is_refused_before_anything_is_fitted
 /// A model file of a variational network over windows of two rows, with columns and scales of a model that was trained on
 /// `sample`.
 fn variational(runtime: &Runtime, sample: &[Vec<f32>], score: VariationalScore) -> (Model, Network<f32>) {
-    let model = train(runtime, sample, &["training.kind=pca", "training.window=2"]).expect("the sample is sound");
+    let model = train(runtime, sample, &["model.kind=pca", "training.window=2"]).expect("the sample is sound");
     let Metadata { columns, .. } = &model.metadata;
     let scaled = |row: &Vec<f32>| {
         let scaled = row.iter().zip(columns).map(|(value, column)| (value - column.center) / column.scale);

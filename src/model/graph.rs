@@ -138,7 +138,7 @@ pub enum GraphError {
     },
     /// Rows can't be made of codes.
     #[error(
-        "the model can't make rows: {why}; expected a model of one variational member (training.kind: variational, training.members: 1)"
+        "the model can't make rows: {why}; expected a model of one variational member (model.kind: variational, model.members: 1)"
     )]
     NotGenerative {
         /// What stands against it.
