@@ -60,7 +60,7 @@ fn ten_times_the_batches_make_no_allocation_more() {
     let everything =
         [NetworkKind::Denoising, NetworkKind::Sparse, NetworkKind::Contractive, NetworkKind::Convolutional];
     let every = [
-        of(&[NetworkKind::Undercomplete]).skip(true).trim(0.1),
+        of(&[NetworkKind::Undercomplete]).trim(0.1),
         of(&everything).noise(noise).sparsity(sparsity).contraction(contraction).convolution(window, convolution),
         of(&[NetworkKind::Variational]).variational(variational),
         of(&[NetworkKind::Sequence, NetworkKind::Denoising]).noise(noise).predicted(4),

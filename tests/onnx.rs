@@ -157,7 +157,7 @@ fn combinations(random: &mut Xoshiro256PlusPlus) -> Vec<Case> {
         ("sequence-probability", probability(plan(&[Denoising, Sequence, Variational]))),
         ("skip", Plan { skip: true, ..plan(&[Denoising]) }),
         ("convolutional-skip", Plan { skip: true, ..plan(&[Convolutional]) }),
-        ("everything", Plan { members: 2, ..probability(plan(&[Denoising, Convolutional, Sequence, Variational])) }),
+        ("everything", Plan { members: 2, ..plan(&[Denoising, Convolutional, Sequence, Variational]) }),
     ];
     plans.into_iter().map(|(name, plan)| Case { name: name.to_owned(), ..plan.case(random) }).collect()
 }

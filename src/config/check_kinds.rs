@@ -122,6 +122,10 @@ fn variational(written: &Written<'_>, kinds: &Kinds, problems: &mut Problems) {
         let problem = "principal components give no probability";
         problems.push("model.variational.score", problem, "model.skip: none, or score: error");
     }
+    if kinds.has(NetworkKind::Convolutional) {
+        let problem = "transposed convolutions give values, not a mean and a variance for each";
+        problems.push("model.variational.score", problem, "score: error, or no kind convolutional");
+    }
 }
 
 fn sequence(written: &Written<'_>, problems: &mut Problems) {
@@ -314,6 +318,8 @@ mod tests {
         refuses(&and("training.loss=binary_cross_entropy"), key, "training.loss: mean_squared_error");
         refuses(&and("model.skip=pca"), key, "model.skip: none");
         assert_eq!(told(&["model.variational.score=probability", "model.skip=pca"]), "", "only with its kind");
+        let kinds = ["model.kind=variational,convolutional", "model.variational.score=probability"];
+        refuses(&kinds, "model.variational.score", "no kind convolutional");
     }
 
     #[test]

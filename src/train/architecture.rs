@@ -75,7 +75,7 @@ impl<F: Float> AutoencoderValidParams<F> {
             }
             widths = vec![layers[layers.len() - 1].outputs()];
             let rows = if predicted > 0 { predicted } else { row.height };
-            let output = Shape { height: rows, channels: pairs(row.channels, gaussian_output), ..*row };
+            let output = Shape { height: rows, ..*row };
             decoder = chain(output, convolution);
         }
         widths.extend(&self.hidden);

@@ -420,7 +420,7 @@ mod tests {
             of(20, &[Convolutional]).convolution(grid, layers(&[2], 2, 1, 2)).loss(Loss::BinaryCrossEntropy),
             of(5, &[Vae]).variational(error).hidden(&[4]),
             of(5, &[Vae]).variational(probability).hidden(&[4]),
-            of(12, &[Vae, Convolutional]).variational(probability).convolution(window, layers(&[3], 3, 2, 1)),
+            of(12, &[Vae, Convolutional]).variational(error).convolution(window, layers(&[3], 3, 2, 1)),
             of(12, &[Sequence]).predicted(4).hidden(&[5]),
             of(12, &[Sequence, Convolutional]).predicted(2).convolution(window, layers(&[3, 2], 3, 2, 1)),
             of(12, &[Sequence, Vae]).predicted(2).variational(probability),

@@ -174,7 +174,11 @@ impl<F: Float> AutoencoderValidParams<F> {
         let loss = format!("loss {:?}", self.loss).to_lowercase();
         let cure = "the reconstruction probability has a loss of its own: leave the loss at the mean squared error";
         let first = "score probability".to_owned();
-        exclude(probability && self.loss != Loss::MeanSquaredError, first, loss, cure)
+        exclude(probability && self.loss != Loss::MeanSquaredError, first, loss, cure)?;
+        // A transposed convolution would give means here and variances there, not both at each position.
+        let cure = "score by error, or leave the kind convolutional out";
+        let (first, second) = ("score probability".to_owned(), "kind convolutional".to_owned());
+        exclude(probability && self.convolution.is_some(), first, second, cure)
     }
 
     fn check_sequence(&self) -> Result<(), AutoencoderError> {

@@ -132,6 +132,7 @@ impl Plan {
         if window - predicted < 2 && grid.is_none() {
             kinds.retain(|kind| *kind != NetworkKind::Convolutional);
         }
+        let probability = probability && !kinds.contains(&NetworkKind::Convolutional);
         let losses = [Loss::MeanSquaredError, Loss::Huber { delta: 0.1 }, Loss::BinaryCrossEntropy];
         let fitting = match (probability, skip) {
             (true, _) => 1,
