@@ -5,6 +5,7 @@ use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
+    time::Instant,
 };
 
 use clap::Args;
@@ -36,7 +37,7 @@ use crate::{
         timestamp,
     },
     telemetry::log,
-    train::{recipe::Recipe, sample::SampleRecord},
+    train::{Pace, recipe::Recipe, sample::SampleRecord},
 };
 
 /// Arguments of `strayd train`.
@@ -106,9 +107,10 @@ pub fn train(args: &TrainArgs) -> Result<(), Failure> {
         parent: None,
     };
     let mut bar = TrainingProgress::new(std::io::stderr().is_terminal(), Box::new(std::io::stderr()));
+    let (mut pace, began) = (Pace::default(), Instant::now());
     let trained = recipe.train(&sample, &mut |report| {
         // A terminal that can't be written to is no reason to stop training.
-        let _ = bar.epoch(report);
+        let _ = bar.epoch(&pace.epoch(*report, began.elapsed()));
         ControlFlow::Continue(())
     });
     let _ = bar.finish();
