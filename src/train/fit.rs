@@ -10,6 +10,7 @@ use super::{
     fitting::Fitting,
     network::Network,
     params::AutoencoderValidParams,
+    product::Threads,
     rows::{Rows, Sets, of_matrix},
 };
 use crate::config::settings::{Loss, NetworkKind};
@@ -67,8 +68,9 @@ const BLOCK: usize = 256;
 /// Called after each epoch; `Break` ends fitting with the best weights so far.
 type Progress<'a> = &'a mut dyn FnMut(&EpochReport) -> ControlFlow<()>;
 
-/// Fits several members on the same rows, at most `threads` of them at once; the number of threads changes no bit. All
-/// members finish an epoch before the next one begins, and `progress` hears of their means after each.
+/// Fits several members on the same rows with so many threads, which work on different members and share large matrix
+/// products; their number changes no bit. All members finish an epoch before the next one begins, and `progress` hears of
+/// their means after each.
 ///
 /// # Errors
 /// As for [`AutoencoderValidParams::fit_with_validation`], of the first member that fails; or there are no members.
@@ -81,8 +83,9 @@ pub fn fit_members<F: Float>(
     members.iter().try_for_each(|member| member.check_sets(sets))?;
     let mut fittings = members.iter().map(|member| Fitting::new(member, sets)).collect::<Result<Vec<_>, _>>()?;
     let epochs = members.iter().map(AutoencoderValidParams::epochs_to_run).max().unwrap_or(0);
+    let threads = Threads::new(threads);
     for epoch in 1..=epochs {
-        let reports = side_by_side(&mut fittings, threads, epoch)?;
+        let reports = threads.run(|| side_by_side(&mut fittings, epoch))?;
         if reports.is_empty() {
             break;
         }
@@ -94,25 +97,20 @@ pub fn fit_members<F: Float>(
     Ok(fittings.into_iter().map(Fitting::finish).collect())
 }
 
-/// One epoch of each member that goes on.
+/// One epoch of each member that goes on, on the threads of the pool that this is called in.
 fn side_by_side<F: Float>(
     fittings: &mut [Fitting<'_, F>],
-    threads: usize,
     epoch: usize,
 ) -> Result<Vec<EpochReport>, AutoencoderError> {
     let mut active: Vec<_> = fittings.iter_mut().filter(|fitting| fitting.goes_on()).collect();
-    if threads < 2 || active.len() < 2 {
+    if active.len() < 2 || rayon::current_thread_index().is_none() {
         return active.iter_mut().map(|fitting| fitting.advance(epoch)).collect();
     }
-    let share = active.len().div_ceil(threads);
-    let reports = std::thread::scope(|scope| {
-        let parts = active.chunks_mut(share);
-        let advance = |part: &mut [&mut Fitting<'_, F>]| {
-            part.iter_mut().map(|fitting| fitting.advance(epoch)).collect::<Vec<_>>()
-        };
-        let threads: Vec<_> = parts.map(|part| scope.spawn(move || advance(part))).collect();
-        let joined = threads.into_iter().map(|thread| thread.join());
-        joined.map(|part| part.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect::<Vec<_>>()
+    let mut reports: Vec<_> = active.iter().map(|_| None).collect();
+    rayon::scope(|scope| {
+        for (fitting, report) in active.iter_mut().zip(&mut reports) {
+            scope.spawn(move |_| *report = Some(fitting.advance(epoch)));
+        }
     });
     reports.into_iter().flatten().collect()
 }

@@ -8,6 +8,7 @@ use linfa::Float;
 use super::{
     backprop::Gradients,
     network::{Network, contiguous, contiguous_mut},
+    vector::{AdamState, AdamStep, adam},
 };
 use crate::config::settings::{Optimiser, OptimiserRule, RateSchedule};
 
@@ -44,35 +45,14 @@ struct Moments<F> {
     second: Vec<F>,
 }
 
-/// Numbers of one step that hold for all parameters of a kind.
-#[derive(Debug, Clone, Copy)]
-struct Scales<F> {
-    rate: F,
-    epsilon: F,
-    /// What gradients are multiplied by, to clip them.
-    clip: F,
-    /// Share of the parameter that is added to its gradient.
-    penalty: F,
-    /// Share of the parameter that is left, decoupled from the gradient.
-    keep: F,
-}
-
 impl<F: Float> Moments<F> {
     fn zeros(len: usize) -> Self {
         Self { first: vec![F::zero(); len], second: vec![F::zero(); len] }
     }
 
-    fn step(&mut self, parameters: &mut [F], gradients: &[F], scales: Scales<F>) {
-        let (first_decay, second_decay) = (F::cast(FIRST_DECAY), F::cast(SECOND_DECAY));
-        let (first_gain, second_gain) = (F::one() - first_decay, F::one() - second_decay);
-        let tiny = F::cast(TINY);
-        let moments = self.first.iter_mut().zip(&mut self.second);
-        for ((parameter, &gradient), (first, second)) in parameters.iter_mut().zip(gradients).zip(moments) {
-            let gradient = gradient * scales.clip + *parameter * scales.penalty;
-            *first = flush(*first * first_decay + gradient * first_gain, tiny);
-            *second = flush(*second * second_decay + gradient * gradient * second_gain, tiny);
-            *parameter = *parameter * scales.keep - scales.rate * *first / (second.sqrt() + scales.epsilon);
-        }
+    fn step(&mut self, parameters: &mut [F], gradients: &[F], step: AdamStep<F>) {
+        let Self { first, second } = self;
+        adam(AdamState { parameters, gradients, first, second }, step);
     }
 }
 
@@ -97,14 +77,16 @@ impl<F: Float> Steps<F> {
             OptimiserRule::Adam => (weight_decay, 1.0),
             OptimiserRule::AdamW => (0.0, 1.0 - rate * weight_decay),
         };
-        let of_weights = Scales {
+        let of_weights = AdamStep {
             rate: F::cast(rate * correction / (1.0 - self.first_lack)),
             epsilon: F::cast(EPSILON * correction),
             clip: F::cast(clip),
             penalty: F::cast(penalty),
             keep: F::cast(keep),
+            decays: [F::cast(FIRST_DECAY), F::cast(SECOND_DECAY)],
+            tiny: F::cast(TINY),
         };
-        let of_biases = Scales { penalty: F::zero(), keep: F::one(), ..of_weights };
+        let of_biases = AdamStep { penalty: F::zero(), keep: F::one(), ..of_weights };
         for (index, layer) in network.layers.iter_mut().enumerate() {
             let weight = contiguous_mut(layer.weight.as_slice_mut());
             self.moments[2 * index].step(weight, contiguous(gradients.weights[index].as_slice()), of_weights);
@@ -112,10 +94,6 @@ impl<F: Float> Steps<F> {
             self.moments[2 * index + 1].step(bias, contiguous(gradients.biases[index].as_slice()), of_biases);
         }
     }
-}
-
-fn flush<F: Float>(moment: F, tiny: F) -> F {
-    if moment.max(-moment) < tiny { F::zero() } else { moment }
 }
 
 /// The step size of step `done` (from 0) of `total` as a share of the largest one.

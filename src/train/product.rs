@@ -25,11 +25,9 @@ const STEP: usize = 4;
 const SHARED: usize = 1 << 20;
 
 /// A pool of threads in which large products are shared; the number of threads changes no bit.
-#[allow(dead_code)]
 #[derive(Debug)]
 pub(super) struct Threads(Option<rayon::ThreadPool>);
 
-#[allow(dead_code)]
 impl Threads {
     /// `count` threads; with fewer than 2, or where the system gives no more, the caller's own.
     pub(super) fn new(count: usize) -> Self {
@@ -463,7 +461,7 @@ mod tests {
                     let mut out = if ways[2] == 0 { out.view_mut() } else { gaps };
                     multiply(a, b, out.view_mut(), accumulate);
                     for ((row, column), &value) in out.indexed_iter() {
-                        let terms = a.row(row).iter().zip(b.column(column)).map(|(&a, &b)| exact(a) * exact(b));
+                        let terms = (0..depth).map(|term| exact(a[[row, term]]) * exact(b[[term, column]]));
                         let first = if accumulate { exact(before[[row, column]]) } else { 0.0 };
                         let expected = terms.clone().fold(first, |sum, term| sum + term);
                         let size = terms.fold(first.abs(), |sum, term| sum + term.abs());

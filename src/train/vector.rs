@@ -32,7 +32,6 @@ pub(super) fn silu<F: Float>(values: &mut [F]) {
 }
 
 /// Numbers of one step of Adam that hold for many parameters.
-#[allow(dead_code)]
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AdamStep<F> {
     /// Step size, with both moments' start from 0 corrected.
@@ -52,7 +51,6 @@ pub(super) struct AdamStep<F> {
 }
 
 /// Parameters, their gradients and both moments, all of the same length.
-#[allow(dead_code)]
 pub(super) struct AdamState<'a, F> {
     pub(super) parameters: &'a mut [F],
     pub(super) gradients: &'a [F],
@@ -61,7 +59,6 @@ pub(super) struct AdamState<'a, F> {
 }
 
 /// One step of Adam (Kingma and Ba 2015) or AdamW.
-#[allow(dead_code)]
 pub(super) fn adam<F: Float>(state: AdamState<'_, F>, step: AdamStep<F>) {
     let AdamState { parameters, gradients, first, second } = state;
     assert!([gradients.len(), first.len(), second.len()] == [parameters.len(); 3], "the lengths are equal");
@@ -251,7 +248,7 @@ impl Lane for f32 {
     const EXPONENT: u32 = 23;
     const BIAS: u32 = 127 << 23;
     const LOG2_E: Self = std::f32::consts::LOG2_E;
-    const LN_2: [Self; 2] = [0.693_359_375, -2.121_944_4e-4];
+    const LN_2: [Self; 2] = [0.693_359_4, -2.121_944_4e-4];
     const LARGEST: Self = 120.0;
     const SERIES: &'static [Self] = &[1.0 / 5_040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5];
 }
