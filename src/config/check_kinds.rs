@@ -344,7 +344,7 @@ mod tests {
         assert_eq!(told(&apart), "");
         let grid = r#"record.features=[{"path":"frame","kind":"grid","shape":[8,8]}]"#;
         assert_eq!(told(&["model.kind=convolutional", "training.window=1", grid]), "");
-        refuses(&["model.kind=convolutional,sequence", "training.window=1", grid], "training.window", "predicted rows");
+        refuses(&["model.kind=convolutional,sequence", "training.window=1", grid], "training.window", "leave none");
         refuses(&["model.convolution.channels=[]"], "model.convolution.channels", "0 entries are too few");
     }
 

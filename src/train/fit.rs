@@ -98,10 +98,7 @@ pub fn fit_members<F: Float>(
 }
 
 /// One epoch of each member that goes on, on the threads of the pool that this is called in.
-fn side_by_side<F: Float>(
-    fittings: &mut [Fitting<'_, F>],
-    epoch: usize,
-) -> Result<Vec<EpochReport>, AutoencoderError> {
+fn side_by_side<F: Float>(fittings: &mut [Fitting<'_, F>], epoch: usize) -> Result<Vec<EpochReport>, AutoencoderError> {
     let mut active: Vec<_> = fittings.iter_mut().filter(|fitting| fitting.goes_on()).collect();
     if active.len() < 2 || rayon::current_thread_index().is_none() {
         return active.iter_mut().map(|fitting| fitting.advance(epoch)).collect();

@@ -32,6 +32,7 @@ mod check;
 mod contraction;
 mod corruption;
 mod error;
+pub mod explain;
 mod fit;
 mod fitting;
 pub mod gate;

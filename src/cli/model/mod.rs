@@ -1,7 +1,7 @@
 //! `strayd model`: what lies in the registry, whether it is whole, and which model is in use.
 
 mod json;
-mod table;
+pub(super) mod table;
 
 use std::{io::Write, path::PathBuf};
 

@@ -15,7 +15,7 @@ const NOTHING: &str = "-";
 
 /// Where a cell stands in its column.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Align {
+pub(in crate::cli) enum Align {
     Left,
     Right,
 }
@@ -111,7 +111,7 @@ fn provenance(entry: &Entry) -> Vec<(&'static str, String)> {
 
 /// Lines of cells, each as wide as the widest of its column; cells beyond the columns are left out. Without a heading
 /// where all headings are empty.
-fn render(columns: &[(&str, Align)], rows: &[Vec<String>]) -> String {
+pub(in crate::cli) fn render(columns: &[(&str, Align)], rows: &[Vec<String>]) -> String {
     let heading: Vec<String> = columns.iter().map(|(name, _)| (*name).to_owned()).collect();
     let has_heading = heading.iter().any(|name| !name.is_empty());
     let lines: Vec<Vec<String>> = has_heading
