@@ -190,6 +190,18 @@ fn the_same_rows_score_the_same_in_every_format() {
 }
 
 #[test]
+fn rows_are_made_only_by_a_model_that_can() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("rows.csv"), csv(&rows()[..600])).unwrap();
+    succeed(folder.path(), &["train", "--data", "rows.csv", "--out", "model.onnx", "--set", "training.epochs=1"]);
+    let output = strayd(folder.path(), &["model", "generate", "model.onnx"]);
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    for word in ["can't make rows", "model.kind: variational"] {
+        assert!(told(&output).contains(word), "`{word}` is missing in {}", told(&output));
+    }
+}
+
+#[test]
 fn without_a_time_rows_are_independent_and_labels_are_no_features() {
     let folder = tempfile::tempdir().unwrap();
     let mut random = Xoshiro256PlusPlus::seed_from_u64(22);
@@ -525,7 +537,7 @@ fn a_training_is_explained_before_it_starts_or_instead() {
 #[test]
 fn help_tells_of_every_command_as_pinned() {
     let golden = root().join("tests/golden");
-    let commands: [&[&str]; 18] = [
+    let commands: [&[&str]; 19] = [
         &[],
         &["demo"],
         &["run"],
@@ -537,6 +549,7 @@ fn help_tells_of_every_command_as_pinned() {
         &["model", "verify"],
         &["model", "promote"],
         &["model", "rollback"],
+        &["model", "generate"],
         &["gen"],
         &["healthcheck"],
         &["retrain"],

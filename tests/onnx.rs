@@ -173,22 +173,25 @@ static ENVIRONMENT: LazyLock<Option<Environment>> = LazyLock::new(|| {
         leave_out("ONNX RUNTIME IS NOT HERE, SO NO NETWORK WAS COMPARED WITH ITS MODEL FILE");
         return None;
     }
-    Some(ort::init_from(library).unwrap().build().unwrap())
+    Some(ort::init_from(library).expect("the library loads").build().expect("it starts"))
 });
 
 impl Loaded {
     fn new(environment: &Environment, model: &[u8]) -> Self {
-        let builder = Session::builder(environment).unwrap().with_intra_threads(1).unwrap();
-        let mut builder = builder.with_intra_op_spinning(false).unwrap();
-        Self(builder.commit_from_memory(model).unwrap())
+        let builder =
+            Session::builder(environment).expect("the file is sound").with_intra_threads(1).expect("the file is sound");
+        let mut builder = builder.with_intra_op_spinning(false).expect("the file is sound");
+        Self(builder.commit_from_memory(model).expect("the file is sound"))
     }
 
     fn run(&mut self, input: &str, rows: ArrayView2<'_, f32>, output: &str) -> Array2<f32> {
         let rows = rows.as_standard_layout();
-        let given = TensorRef::from_array_view((rows.shape().to_vec(), rows.as_slice().unwrap())).unwrap();
-        let outputs = self.0.run(ort::inputs![input => given]).unwrap();
-        let (_, values) = outputs[output].try_extract_tensor::<f32>().unwrap();
-        Array2::from_shape_vec((rows.nrows(), values.len() / rows.nrows()), values.to_vec()).unwrap()
+        let given = TensorRef::from_array_view((rows.shape().to_vec(), rows.as_slice().expect("rows are row-major")))
+            .expect("the file is sound");
+        let outputs = self.0.run(ort::inputs![input => given]).expect("the file is sound");
+        let (_, values) = outputs[output].try_extract_tensor::<f32>().expect("outputs are floats");
+        Array2::from_shape_vec((rows.nrows(), values.len() / rows.nrows()), values.to_vec())
+            .expect("every row has as many values")
     }
 }
 
@@ -216,8 +219,8 @@ fn without_doubtful_signs(residual: &Array2<f32>, difference: &Array2<f32>) -> A
 
 fn computes_what_the_trainer_computes(environment: &Environment, case: &Case, random: &mut Xoshiro256PlusPlus) {
     let windows = case.windows(40, random);
-    let model = graph::write(&case.spec()).unwrap();
-    let expected = graph::reference(&case.spec(), windows.view()).unwrap();
+    let model = graph::write(&case.spec()).expect("the networks fit");
+    let expected = graph::reference(&case.spec(), windows.view()).expect("the networks fit");
     let mut whole = Loaded::new(environment, &model);
     let mut run = |output: &str| whole.run(graph::WINDOW, windows.view(), output);
     let unit = case.columns.iter().fold(1.0_f32, |unit, column| unit.max(column.scale));
@@ -236,8 +239,11 @@ fn computes_what_the_trainer_computes(environment: &Environment, case: &Case, ra
 
 fn scores_alike_in_every_batch(environment: &Environment, case: &Case, random: &mut Xoshiro256PlusPlus) {
     let windows = case.windows(40, random);
-    let model = graph::write(&case.spec()).unwrap();
-    let mut loaded = Loaded::new(environment, &graph::only(&model, &[graph::RESIDUAL, graph::DIFFERENCE]).unwrap());
+    let model = graph::write(&case.spec()).expect("the networks fit");
+    let mut loaded = Loaded::new(
+        environment,
+        &graph::only(&model, &[graph::RESIDUAL, graph::DIFFERENCE]).expect("the networks fit"),
+    );
     let whole = loaded.run(graph::WINDOW, windows.view(), graph::RESIDUAL);
     for batch in 1..40 {
         for first in (0..40).step_by(batch) {

@@ -4,19 +4,30 @@
 mod support;
 
 use std::ops::ControlFlow;
+use std::process::Command;
 
+use linfa::ParamGuard;
+use ndarray::{Array2, Axis};
 use rand::{Rng, SeedableRng};
+use rand_distr::StandardNormal;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use strayd::{
-    config::{Settings, Sources, settings::AlarmBudget},
+    config::{
+        Settings, Sources,
+        settings::{Activation, AlarmBudget, NetworkKind, Variational, VariationalScore},
+    },
     detect::{
         Scorers,
         judge::{EntityJudgement, Judge, Judged},
         runtime::Runtime,
     },
-    model::Model,
+    model::{
+        Model,
+        graph::{self, GraphSpec},
+        metadata::Metadata,
+    },
     record::Position,
-    train::{recipe::TrainError, sample::SampleRecord},
+    train::{AutoencoderParams, Network, recipe::TrainError, sample::SampleRecord},
 };
 use support::models::{self, recipe};
 
@@ -79,7 +90,15 @@ fn alarms(judged: &[Judged], from: usize) -> usize {
 #[test]
 fn scores_do_not_depend_on_the_batch_to_the_bit() {
     let Some(runtime) = runtime() else { return };
-    for (columns, sets) in [(5, &["model.kind=pca"][..]), (38, &["training.window=4"]), (9, &["model.members=3"])] {
+    let probability = "model.variational.score=probability";
+    for (columns, sets) in [
+        (5, &["model.kind=pca"][..]),
+        (38, &["training.window=4"]),
+        (9, &["model.members=3"]),
+        (6, &["model.kind=convolutional", "training.window=16", "model.activation=gelu"]),
+        (6, &["model.kind=variational", probability, "model.activation=elu"]),
+        (4, &[r#"model.kind=["convolutional","sequence","variational"]"#, probability, "training.window=8"]),
+    ] {
         let model = train(&runtime, &rows(SAMPLE, columns), sets).unwrap();
         let windows: Vec<f32> = rows(512 + model.metadata.window, columns)
             .windows(model.metadata.window)
@@ -108,9 +127,14 @@ fn scores_do_not_depend_on_the_batch_to_the_bit() {
 #[test]
 fn a_change_of_a_constant_column_is_flagged_however_many_columns_there_are() {
     let Some(runtime) = runtime() else { return };
-    for (columns, sets) in
-        [(4, &[][..]), (101, &[]), (101, &["judging.residuals=raw"]), (101, &["judging.residuals=held_back"])]
-    {
+    for (columns, sets) in [
+        (4, &[][..]),
+        (101, &[]),
+        (101, &["judging.residuals=raw"]),
+        (101, &["judging.residuals=held_back"]),
+        (4, &["model.kind=convolutional", "training.window=8"]),
+        (4, &["model.kind=variational", "model.variational.score=probability"]),
+    ] {
         let constant = |mut rows: Vec<Vec<f32>>| {
             rows.iter_mut().for_each(|row| row[2] = 5.0);
             rows
@@ -182,4 +206,134 @@ fn a_code_that_would_let_everything_through_is_refused_before_anything_is_fitted
     let mut later = rows(SAMPLE + 200, 2).split_off(SAMPLE);
     later[100..].iter_mut().for_each(|row| row[1] -= 6.0);
     assert!(alarms(&judge(&runtime, &derived, &later), 99) > 0);
+}
+
+/// A model file of a variational network over windows of two rows, with columns and scales of a model that was trained on
+/// `sample`.
+fn variational(runtime: &Runtime, sample: &[Vec<f32>], score: VariationalScore) -> (Model, Network<f32>) {
+    let model = train(runtime, sample, &["model.kind=pca", "training.window=2"]).expect("the sample is sound");
+    let Metadata { columns, .. } = &model.metadata;
+    let scaled = |row: &Vec<f32>| {
+        let scaled = row.iter().zip(columns).map(|(value, column)| (value - column.center) / column.scale);
+        scaled.collect::<Vec<f32>>()
+    };
+    let windows: Vec<f32> = sample.windows(2).flat_map(|rows| rows.iter().flat_map(&scaled)).collect();
+    let windows = Array2::from_shape_vec((sample.len() - 1, 2 * columns.len()), windows).expect("the sample is sound");
+    let settings = Variational { beta: 0.1, warm_up: 20, score, draws: 4 };
+    let params = AutoencoderParams::new(2 * columns.len(), 2)
+        .kinds(NetworkKind::Variational)
+        .variational(settings)
+        .hidden(&[24, 12])
+        .activation(Activation::Silu)
+        .epochs(150)
+        .patience(50)
+        .learning_rate(3e-3)
+        .check()
+        .expect("the sample is sound");
+    let (fitted, validation) = windows.view().split_at(Axis(0), 1_600);
+    let fit = params
+        .fit_with_validation(fitted, validation, &mut |_| ControlFlow::Continue(()))
+        .expect("the sample is sound");
+    let networks = [fit.network];
+    let spec = GraphSpec { networks: &networks, columns, window: 2, input_clip: None, doc: "a test", metadata: &[] };
+    let model = Model::assemble(graph::write(&spec).expect("the network fits"), model.metadata.clone());
+    let [network] = networks;
+    (model, network)
+}
+
+/// Mean and deviation of two columns, and their correlation.
+fn moments(rows: &[Vec<f64>], a: usize, b: usize) -> ([f64; 2], [f64; 2], f64) {
+    let mean = |value: &dyn Fn(&Vec<f64>) -> f64| rows.iter().map(value).sum::<f64>() / rows.len() as f64;
+    let (ma, mb) = (mean(&|row| row[a]), mean(&|row| row[b]));
+    let (va, vb) = (mean(&|row| (row[a] - ma).powi(2)), mean(&|row| (row[b] - mb).powi(2)));
+    let covariance = mean(&|row| (row[a] - ma) * (row[b] - mb));
+    ([ma, mb], [va.sqrt(), vb.sqrt()], covariance / (va * vb).sqrt())
+}
+
+#[test]
+fn rows_that_a_variational_model_makes_have_the_means_deviations_and_correlations_of_those_it_was_fitted_on() {
+    let Some(runtime) = runtime() else { return };
+    let sample = rows(SAMPLE, 5);
+    let true_rows: Vec<Vec<f64>> =
+        sample.iter().map(|row| row.iter().map(|value| f64::from(*value)).collect()).collect();
+    let (model, _) = variational(&runtime, &sample, VariationalScore::Error);
+    let mut generator = runtime.row_generator(&model, 7).unwrap();
+    let made: Vec<Vec<f64>> = generator.generate(4_000).unwrap().chunks(5).map(<[f64]>::to_vec).collect();
+    for (a, b) in [(0, 1), (0, 3), (1, 4), (2, 3)] {
+        let ((means, deviations, correlation), truth) = (moments(&made, a, b), moments(&true_rows, a, b));
+        for at in 0..2 {
+            assert!((means[at] - truth.0[at]).abs() < 0.3 * truth.1[at], "{means:?} for {truth:?}");
+            let ratio = deviations[at] / truth.1[at];
+            assert!((0.6..1.4).contains(&ratio), "{deviations:?} for {truth:?}");
+        }
+        let near = (correlation - truth.2).abs() < 0.35;
+        assert!(near, "columns {a} and {b}: {correlation} for {}", truth.2);
+    }
+}
+
+#[test]
+fn a_row_that_is_made_is_the_newest_one_that_the_decoder_makes_of_a_code_whatever_the_scores_stand_on() {
+    let Some(runtime) = runtime() else { return };
+    for score in [VariationalScore::Error, VariationalScore::Probability] {
+        let (model, network) = variational(&runtime, &rows(SAMPLE, 5), score);
+        let mut generator = runtime.row_generator(&model, 7).unwrap();
+        assert_eq!(generator.names()[2], "c002");
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(7);
+        let codes = Array2::from_shape_simple_fn((50, 2), || random.sample(StandardNormal));
+        let decoded = network.decode(codes.view());
+        let made = generator.generate(50).unwrap();
+        for (at, value) in made.iter().enumerate() {
+            let column = &model.metadata.columns[at % 5];
+            let expected = decoded[[at / 5, 5 + at % 5]] * column.scale + column.center;
+            assert!((*value - f64::from(expected)).abs() < 1e-4, "{score:?}: {value} for {expected}");
+        }
+    }
+}
+
+#[test]
+fn the_command_prints_the_rows_that_a_model_makes_and_the_same_seed_the_same_ones() {
+    let Some(runtime) = runtime() else { return };
+    let (model, _) = variational(&runtime, &rows(SAMPLE, 3), VariationalScore::Error);
+    let folder = tempfile::tempdir().unwrap();
+    model.write(&folder.path().join("model.onnx")).unwrap();
+    let made = |more: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_strayd"))
+            .args(["model", "generate", "model.onnx", "--rows", "3"])
+            .args(more)
+            .current_dir(folder.path())
+            .env("ORT_DYLIB_PATH", runtime.library())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let rows = runtime.row_generator(&model, 7).unwrap().generate(3).unwrap();
+    let lines = made(&["--seed", "7"]);
+    let parsed: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((parsed.len(), &parsed[1]["c001"]), (3, &serde_json::json!(rows[4])));
+    let table = made(&["--seed", "7", "--format", "csv"]);
+    assert_eq!(table.lines().next(), Some("c000,c001,c002"));
+    assert_eq!(table.lines().nth(3), Some(format!("{},{},{}", rows[6], rows[7], rows[8]).as_str()));
+    assert_ne!(made(&["--seed", "8"]), lines);
+}
+
+#[test]
+fn where_scores_are_probabilities_the_expected_value_is_the_reconstruction_and_the_batch_changes_no_bit() {
+    let Some(runtime) = runtime() else { return };
+    let sample = rows(SAMPLE, 4);
+    let (mut model, _) = variational(&runtime, &sample, VariationalScore::Probability);
+    let windows: Vec<f32> = sample.windows(2).take(100).flatten().flatten().copied().collect();
+    // The golden rows are another network's.
+    model.metadata.golden.clear();
+    let mut scorer = runtime.scorer(&model).unwrap();
+    let (mut whole, mut residuals) = (Vec::new(), Vec::new());
+    scorer.score(&windows, 100, &mut whole).unwrap();
+    let differences = scorer.differences().unwrap().to_vec();
+    assert!(whole.iter().zip(&differences).all(|(a, b)| a.signum() == b.signum() || *b == 0.0));
+    assert!(differences.iter().all(|difference| difference.abs() < 0.5));
+    for (index, window) in windows.chunks(8).enumerate() {
+        scorer.score(window, 1, &mut residuals).unwrap();
+        assert_eq!(residuals, whole[index * 4..][..4]);
+        assert_eq!(scorer.differences().unwrap(), &differences[index * 4..][..4]);
+    }
 }

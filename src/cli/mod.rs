@@ -46,7 +46,7 @@ pub enum Command {
     Train(offline::TrainArgs),
     /// Score files with a model through the same pipeline as the daemon
     Score(offline::ScoreArgs),
-    /// List, show and check the models of a registry, and choose which one is in use
+    /// List, show and check the models of a registry, choose which one is in use, make rows with one
     #[command(subcommand)]
     Model(model::ModelCommand),
     /// Make records with planted anomalies, into Kafka or a file

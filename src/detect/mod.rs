@@ -5,6 +5,7 @@ mod cuda;
 pub mod device;
 pub mod event;
 pub mod explain;
+pub mod generate;
 pub mod incident;
 pub mod judge;
 pub mod onnx;

@@ -79,13 +79,13 @@ impl Runtime {
     }
 
     /// What to ask of the GPU; `None` on the CPU.
-    fn asked(&self, device: Device) -> Result<Option<Asked>, DeviceError> {
+    pub(super) fn asked(&self, device: Device) -> Result<Option<Asked>, DeviceError> {
         let Device::Cuda(id) = device else { return Ok(None) };
         let version = cuda::load_libraries(self.library())?;
         Ok(Some(Asked { id, memory: self.wish.memory, version }))
     }
 
-    fn session(&self, bytes: &[u8], asked: Option<Asked>) -> Result<Session, LoadError> {
+    pub(super) fn session(&self, bytes: &[u8], asked: Option<Asked>) -> Result<Session, LoadError> {
         let broken = |cause: String| match asked.and_then(|asked| asked.diagnose(&cause)) {
             Some(error) => LoadError::Device(error),
             None => LoadError::Broken { cause },
@@ -111,7 +111,7 @@ impl Runtime {
 ///
 /// # Errors
 /// Another type or rank, or a batch of a fixed size.
-fn width(name: &str, dtype: &ValueType) -> Result<Option<usize>, LoadError> {
+pub(super) fn width(name: &str, dtype: &ValueType) -> Result<Option<usize>, LoadError> {
     let ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } = dtype else {
         return Err(LoadError::Type { name: name.to_owned(), found: dtype.to_string() });
     };

@@ -138,7 +138,7 @@ pub enum GraphError {
     },
     /// Rows can't be made of codes.
     #[error(
-        "the model can't make rows: {why}; expected a model of one variational member (training.kind: variational, training.members: 1)"
+        "the model can't make rows: {why}; expected a model of one variational member (model.kind: variational, model.members: 1)"
     )]
     NotGenerative {
         /// What stands against it.
@@ -484,10 +484,10 @@ mod tests {
             change(&mut columns[1]);
             assert!(refusal(GraphSpec { columns: &columns, ..good }).starts_with(name));
         }
-        let (four, two) = (random_network(&[4, 2, 4], 0, &mut rng), random_network(&[2, 1, 2], 0, &mut rng));
-        let both = [four, two];
+        let (four, six) = (random_network(&[4, 2, 4], 0, &mut rng), random_network(&[6, 1, 6], 0, &mut rng));
+        let both = [four, six];
         let told = refusal(GraphSpec { networks: &both, ..good });
-        assert_eq!(told, "member 1 takes 2 values, expected 4 (rows per window times columns)");
+        assert_eq!(told, "member 1 takes 6 values, expected 4 (rows per window times columns)");
         let predicting = [fitted(3, |params| params.kinds(NetworkKind::Sequence).predicted(1))];
         let told = refusal(GraphSpec { networks: &predicting, ..good });
         assert!(told.starts_with("member 0 takes 2 values and gives 1, expected whole rows of 2 values"), "{told}");

@@ -88,7 +88,8 @@ mod infinite_as_null {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum GraphOrigin {
-    /// Our trainer: raw rows in; `score`, `reconstruction`, `error`, `latent`, `residual` out.
+    /// Our trainer: raw rows in; `score`, `reconstruction`, `error`, `latent`, `residual` out, of Gaussian outputs
+    /// `difference` too, and of a Gaussian code `latent_deviation`.
     Strayd {
         /// Words for people: kind and layer widths.
         architecture: String,

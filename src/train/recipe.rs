@@ -318,3 +318,56 @@ fn cut_output(layer: &mut Layer<f32>, at: usize, bias: f32) {
     layer.weight.column_mut(at).fill(0.0);
     layer.bias[at] = bias;
 }
+
+#[cfg(test)]
+mod tests {
+    use linfa::ParamGuard;
+    use ndarray::{Array2, s};
+
+    use super::*;
+    use crate::{
+        config::settings::{Variational, VariationalScore},
+        train::AutoencoderParams,
+    };
+
+    /// Windows of two rows of three columns.
+    fn windows(count: usize) -> Array2<f32> {
+        Array2::from_shape_fn((count, 6), |(row, at)| 0.5 + 0.5 * ((row * 7 + at * at) as f32).sin())
+    }
+
+    fn fitted(params: AutoencoderParams<f32>) -> Network<f32> {
+        let params = params.epochs(2).learning_rate(0.05).check().unwrap();
+        let rows = windows(60);
+        params.fit_with_validation(rows.view(), rows.view(), &mut |_| ControlFlow::Continue(())).unwrap().network
+    }
+
+    #[test]
+    fn a_column_that_was_constant_is_rebuilt_as_its_centre_and_moves_no_other_whatever_the_network_is() {
+        let variational = Variational { beta: 0.1, warm_up: 0, score: VariationalScore::Probability, draws: 3 };
+        let base = || AutoencoderParams::new(6, 2).hidden(&[5]);
+        let all = [
+            base(),
+            base().loss(Loss::BinaryCrossEntropy),
+            base().skip(true),
+            base().kinds(NetworkKind::Sequence).predicted(3),
+            base().kinds(NetworkKind::Variational).variational(variational),
+        ];
+        for params in all {
+            let mut network = fitted(params.clone());
+            disconnect(&mut network, &[1], 3);
+            let mut windows = windows(4);
+            windows.slice_mut(s![.., 1..;3]).fill(0.0);
+            let mut moved = windows.clone();
+            moved.slice_mut(s![.., 1..;3]).fill(1.5);
+            let given = s![.., ..network.input_width()];
+            let (before, after) = (windows.slice(given), moved.slice(given));
+            assert_eq!(network.reconstruct(before), network.reconstruct(after), "{params:?}");
+            let rebuilt = network.reconstruct(before);
+            assert!(rebuilt.slice(s![.., 1..;3]).iter().all(|value| value.abs() < 1e-20), "{params:?}: {rebuilt}");
+            assert!(rebuilt.slice(s![.., 2..;3]).iter().any(|value| value.abs() > 1e-3), "{params:?}: {rebuilt}");
+            if let Some((_, deviance)) = network.deviance(before, windows.view()) {
+                assert!(deviance.slice(s![.., 1..;3]).iter().all(|value| *value < 1e-4), "{deviance}");
+            }
+        }
+    }
+}

@@ -111,7 +111,7 @@ pub struct Plan {
 
 impl Plan {
     pub fn random(random: &mut Xoshiro256PlusPlus) -> Self {
-        let mut kinds = vec![*[NetworkKind::Denoising, NetworkKind::Sparse].choose(random).unwrap()];
+        let mut kinds = vec![*[NetworkKind::Denoising, NetworkKind::Sparse].choose(random).expect("there are two")];
         let grid = random.gen_bool(0.2).then(|| (random.gen_range(1..6), random.gen_range(2..6)));
         if grid.is_some() || random.gen_bool(0.5) {
             kinds.push(NetworkKind::Convolutional);
@@ -133,15 +133,12 @@ impl Plan {
             kinds.retain(|kind| *kind != NetworkKind::Convolutional);
         }
         let losses = [Loss::MeanSquaredError, Loss::Huber { delta: 0.1 }, Loss::BinaryCrossEntropy];
-        let loss = *losses[..if probability {
-            1
-        } else if skip {
-            2
-        } else {
-            3
-        }]
-            .choose(random)
-            .unwrap();
+        let fitting = match (probability, skip) {
+            (true, _) => 1,
+            (false, true) => 2,
+            (false, false) => 3,
+        };
+        let loss = losses[random.gen_range(0..fitting)];
         let (members, constant) = (random.gen_range(1..4), random.gen_bool(0.5));
         Self { kinds, probability, skip, loss, grid, window, columns, predicted, members, constant }
     }
@@ -157,7 +154,7 @@ impl Plan {
         let score = if self.probability { VariationalScore::Probability } else { VariationalScore::Error };
         let mut params = AutoencoderParams::new(width, code)
             .hidden(&hidden)
-            .activation(*ACTIVATIONS.choose(random).unwrap())
+            .activation(*ACTIVATIONS.choose(random).expect("there are eight"))
             .loss(self.loss)
             .skip(self.skip)
             .predicted(self.predicted * self.columns)
@@ -167,7 +164,7 @@ impl Plan {
         if self.kinds.is_empty() {
             return params.kinds(NetworkKind::Undercomplete);
         }
-        params = params.kinds(Kinds::new(&self.kinds).unwrap());
+        params = params.kinds(Kinds::new(&self.kinds).expect("there is a kind"));
         if self.has(NetworkKind::Denoising) {
             params = params.noise(Noise { gaussian: 0.1, masking: 0.1, swap: 0.0 });
         }
@@ -194,9 +191,7 @@ impl Plan {
         // Not every draw is sound: layers may stride a window down to nothing.
         let sound = |random: &mut Xoshiro256PlusPlus| {
             let mut draws = (0..200).map(|_| self.params(random));
-            draws.find(|params| params.check_ref().is_ok()).unwrap_or_else(|| {
-                panic!("{:?} {:?} {}: {}", self.kinds, self.grid, self.window, self.params(random).check().unwrap_err())
-            })
+            draws.find(|params| params.check_ref().is_ok()).expect("one of 200 draws is sound")
         };
         let networks = (0..self.members).map(|seed| fitted(sound(random).seed(seed), rows.view())).collect();
         let cross_entropy = self.loss == Loss::BinaryCrossEntropy;

@@ -1,11 +1,13 @@
 //! `strayd model`: what lies in the registry, whether it is whole, and which model is in use.
 
+mod generate;
 mod json;
 pub(super) mod table;
 
 use std::{io::Write, path::PathBuf};
 
 use clap::{Args, Subcommand};
+pub use generate::{GenerateArgs, RowFormat};
 use serde_json::{Value, json};
 
 use super::{ConfigArgs, Failure};
@@ -14,7 +16,7 @@ use crate::model::{
     registry::{Change, Entry, Registry, Report, Severity},
 };
 
-/// The commands on the registry.
+/// The commands on the registry and on a model file.
 #[derive(Debug, Subcommand)]
 pub enum ModelCommand {
     /// Show all models, the one stored last first
@@ -27,6 +29,8 @@ pub enum ModelCommand {
     Promote(PromoteArgs),
     /// Put the model to use that was in use before; twice goes two models back
     Rollback(RegistryArgs),
+    /// Make rows like those that a variational model file was fitted on
+    Generate(GenerateArgs),
 }
 
 /// Which registry, and for whom the answer is.
@@ -114,6 +118,7 @@ pub fn run(command: &ModelCommand) -> Result<(), Failure> {
             let change = registry.rollback()?;
             tell_change(args, &registry, &change)
         }
+        ModelCommand::Generate(args) => generate::run(args),
     }
 }
 

@@ -108,16 +108,19 @@ fn strip(graph: &mut GraphProto, given: &[&str]) -> HashSet<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::ControlFlow;
+
+    use linfa::ParamGuard;
     use ndarray::{Array1, Array2};
 
     use super::*;
     use crate::{
-        config::settings::Activation,
+        config::settings::{Activation, NetworkKind, Variational, VariationalScore},
         model::{
             graph::{GraphSpec, RESIDUAL, write},
             metadata::Column,
         },
-        train::{Layer, Network},
+        train::{AutoencoderParams, Layer, Network},
     };
 
     fn model() -> Vec<u8> {
@@ -169,5 +172,48 @@ mod tests {
     fn a_model_without_the_output_stays_as_it_is_and_torn_bytes_are_an_error() {
         assert_eq!(only(&model(), &["nothing"]).unwrap(), model());
         assert!(only(&model()[..100], &[RESIDUAL]).is_err());
+    }
+
+    fn of(network: Network<f32>) -> Vec<u8> {
+        let columns = [Column::unscaled("a", 0), Column::unscaled("b", 1)];
+        let networks = [network];
+        let spec =
+            GraphSpec { networks: &networks, columns: &columns, window: 2, input_clip: None, doc: "", metadata: &[] };
+        write(&spec).unwrap()
+    }
+
+    fn variational(score: VariationalScore, skip: bool) -> Vec<u8> {
+        let variational = Variational { beta: 0.1, warm_up: 0, score, draws: 3 };
+        let params = AutoencoderParams::new(4, 2).kinds(NetworkKind::Variational).variational(variational);
+        let params = params.skip(skip).epochs(1).check().unwrap();
+        let rows = Array2::from_shape_fn((20, 4), |(row, column)| ((row * 3 + column * column) as f32).sin());
+        let fit = params.fit_with_validation(rows.view(), rows.view(), &mut |_| ControlFlow::Continue(()));
+        of(fit.unwrap().network)
+    }
+
+    #[test]
+    fn a_decoder_takes_codes_alone_and_gives_rows_alone() {
+        for score in [VariationalScore::Error, VariationalScore::Probability] {
+            let part = decoder(&variational(score, false)).unwrap();
+            let graph = ModelProto::decode(&part[..]).unwrap().graph.unwrap();
+            let names = |values: &[ValueInfoProto]| values.iter().map(|value| value.name.clone()).collect::<Vec<_>>();
+            assert_eq!((names(&graph.input), names(&graph.output)), (vec![LATENT.into()], vec![RECONSTRUCTION.into()]));
+            assert_eq!(width(&graph.input[0]), Some(2));
+            let mut known: HashSet<String> = graph.initializer.iter().map(|tensor| tensor.name.clone()).collect();
+            known.insert(LATENT.to_owned());
+            for node in &graph.node {
+                assert!(node.input.iter().all(|name| known.contains(name)), "{node:?}");
+                known.extend(node.output.iter().cloned());
+            }
+            assert!(graph.node.iter().all(|node| node.op_type != "Split" && node.op_type != "Exp"));
+        }
+    }
+
+    #[test]
+    fn of_models_that_can_not_make_rows_no_decoder_is_cut() {
+        let told = decoder(&model()).unwrap_err().to_string();
+        assert!(told.contains("no code that is told to be normal") && told.contains("variational"), "{told}");
+        let told = decoder(&variational(VariationalScore::Error, true)).unwrap_err().to_string();
+        assert!(told.contains("its linear skip needs a row"), "{told}");
     }
 }

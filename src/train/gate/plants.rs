@@ -16,7 +16,7 @@ use crate::{
     detect::calibrate::quantile,
     record::{
         Position,
-        features::{FeatureKind, FeatureSetting, columns_of},
+        features::{FeatureKind, FeatureSetting},
     },
     train::{sample::SampleRows, scaling},
 };
@@ -30,16 +30,24 @@ const MOVED: f32 = 0.5;
 
 /// What is planted in which row.
 pub(super) struct Plants {
-    /// Features that vary, in all contestants the same.
-    features: Vec<FeatureSetting>,
+    /// Parts that vary, in all contestants the same.
+    parts: Vec<Part>,
     plants: Vec<Plant>,
     of_position: HashMap<Position, usize>,
 }
 
+/// What is changed as one: a feature, or one row of the cells of a grid, which would otherwise be the whole record.
+#[derive(Debug, Clone, PartialEq)]
+struct Part {
+    feature: FeatureSetting,
+    /// The first one among the feature's columns.
+    first: usize,
+}
+
 enum Plant {
-    /// These features take the values of another record.
+    /// These parts take the values of another record.
     Swap { features: Vec<usize>, donor: Position },
-    /// This feature, of one column, is moved, column's unit.
+    /// This part is moved, column's unit.
     Move { feature: usize, by: f32 },
 }
 
@@ -61,15 +69,13 @@ impl Plants {
     /// Draws a change for each of `ends` (rows that end a window) out of the features that vary and that `shared` has too.
     pub(super) fn draw(rows: &SampleRows, ends: &[usize], shared: Option<&[FeatureSetting]>) -> Self {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(SEED);
-        let own: Vec<(usize, Range<usize>, f32)> = columns_by_feature(rows)
+        let own: Vec<(Part, f32)> = parts(rows)
             .into_iter()
-            .map(|(feature, columns)| (feature, columns.clone(), usual_range(rows, columns)))
-            .filter(|(feature, _, range)| {
-                *range > 0.0 && shared.is_none_or(|shared| shared.contains(&rows.features[*feature]))
-            })
+            .filter(|(part, _)| shared.is_none_or(|shared| shared.contains(&part.feature)))
+            .map(|(part, columns)| (part, usual_range(rows, columns)))
+            .filter(|(_, range)| *range > 0.0)
             .collect();
-        let features: Vec<FeatureSetting> = own.iter().map(|(at, _, _)| rows.features[*at].clone()).collect();
-        let movable: Vec<usize> = (0..own.len()).filter(|at| is_number(&features[*at].kind)).collect();
+        let movable: Vec<usize> = (0..own.len()).filter(|at| is_number(&own[*at].0.feature.kind)).collect();
         let mut of_entity: HashMap<u32, Vec<usize>> = HashMap::new();
         ends.iter().for_each(|row| of_entity.entry(rows.entities[*row]).or_default().push(*row));
         let mut plants = Vec::with_capacity(ends.len());
@@ -78,7 +84,7 @@ impl Plants {
             let plant = if at % 2 == 0 && !movable.is_empty() {
                 let feature = movable[random.gen_range(0..movable.len())];
                 let sign = if random.r#gen::<bool>() { 1.0 } else { -1.0 };
-                Plant::Move { feature, by: sign * MOVED * own[feature].2 }
+                Plant::Move { feature, by: sign * MOVED * own[feature].1 }
             } else {
                 let others = &of_entity[&rows.entities[*row]];
                 let donor = others[random.gen_range(0..others.len())];
@@ -92,7 +98,7 @@ impl Plants {
             of_position.insert(rows.positions[*row], plants.len());
             plants.push(plant);
         }
-        Self { features, plants, of_position }
+        Self { parts: own.into_iter().map(|(part, _)| part).collect(), plants, of_position }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -112,14 +118,14 @@ impl Plants {
         }
     }
 
-    /// The columns of each planted feature among a model's own.
+    /// The columns of each planted part among a model's own.
     pub(super) fn places(&self, rows: &SampleRows) -> Vec<Range<usize>> {
-        let columns = columns_by_feature(rows);
-        let place = |feature: &FeatureSetting| {
-            let found = columns.iter().find(|(at, _)| rows.features[*at] == *feature);
+        let own = parts(rows);
+        let place = |part: &Part| {
+            let found = own.iter().find(|(other, _)| other == part);
             found.map_or(0..0, |(_, columns)| columns.clone())
         };
-        self.features.iter().map(place).collect()
+        self.parts.iter().map(place).collect()
     }
 
     /// The row's values and marks with its plant.
@@ -146,17 +152,24 @@ impl Plants {
 }
 
 fn is_number(kind: &FeatureKind) -> bool {
-    matches!(kind, FeatureKind::Numeric { .. } | FeatureKind::Counter)
+    matches!(kind, FeatureKind::Numeric { .. } | FeatureKind::Counter | FeatureKind::Grid { .. })
 }
 
-/// Each feature that has columns, with them.
-fn columns_by_feature(rows: &SampleRows) -> Vec<(usize, Range<usize>)> {
-    let mut found: Vec<(usize, Range<usize>)> = Vec::new();
-    for (column, (_, feature)) in columns_of(&rows.features).iter().enumerate() {
-        match found.last_mut() {
-            Some((last, columns)) if last == feature => columns.end = column + 1,
-            _ => found.push((*feature, column..column + 1)),
+/// Each part of the features that have columns, with them.
+fn parts(rows: &SampleRows) -> Vec<(Part, Range<usize>)> {
+    let mut found = Vec::new();
+    let mut next = 0;
+    for feature in rows.features.iter() {
+        let columns = feature.kind.width();
+        let size = match &feature.kind {
+            FeatureKind::Grid { shape, .. } => shape.width,
+            _ => columns,
+        };
+        for first in (0..columns).step_by(size.max(1)) {
+            let part = Part { feature: feature.clone(), first };
+            found.push((part, next + first..next + (first + size).min(columns)));
         }
+        next += columns;
     }
     found
 }
