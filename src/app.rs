@@ -32,7 +32,7 @@ use crate::{
         metrics::Metrics,
     },
     train::{
-        EpochReport,
+        TimedEpoch,
         recipe::{Foreign, Recipe},
     },
 };
@@ -100,7 +100,7 @@ pub struct Ends<'a> {
     /// Who watches the records end.
     pub observer: &'a mut dyn Observer,
     /// Who hears of training epochs.
-    pub progress: &'a mut dyn FnMut(&EpochReport),
+    pub progress: &'a mut dyn FnMut(&TimedEpoch),
 }
 
 impl App {

@@ -494,6 +494,47 @@ fn shipped_configurations_are_sound_and_fit_the_schema() {
 }
 
 #[test]
+fn a_training_is_explained_before_it_starts_or_instead() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("rows.csv"), csv(&rows()[..1_500])).unwrap();
+    let sets =
+        ["--set", "model.kind=denoising,convolutional", "--set", "model.members=2", "--set", "training.epochs=2"];
+    let dry = [&["train", "--data", "rows.csv", "--set", "preset=timeseries", "--dry-run"], &sets[..]].concat();
+    let explained = strayd(folder.path(), &dry);
+    let text = String::from_utf8_lossy(&explained.stdout).into_owned();
+    assert!(explained.status.success(), "{explained:?}");
+    for words in [
+        "PART     LAYER                   OUTPUT  ACTIVATION  PARAMETERS\n",
+        "encoder  convolution             2 x 16  tanh",
+        "code     dense                   2       identity",
+        "kind              denoising + convolutional",
+        ": 2 networks of ",
+        "training time     at most about ",
+        " 2 epochs at ",
+    ] {
+        assert!(text.contains(words), "{words} is missing in\n{text}");
+    }
+    assert!(explained.stderr.is_empty(), "nothing is trained: {explained:?}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no file is written");
+
+    let both = [
+        &["train", "--data", "rows.csv", "--explain", "--out", "model.onnx"],
+        &sets[..4],
+        &["--set", "training.epochs=1"],
+    ];
+    let trained = strayd(folder.path(), &both.concat());
+    assert!(trained.status.success(), "{trained:?}");
+    assert!(String::from_utf8_lossy(&trained.stdout).contains("1 epochs at "), "{trained:?}");
+    assert!(folder.path().join("model.onnx").exists());
+
+    let linear = ["train", "--data", "rows.csv", "--dry-run", "--set", "model.kind=pca"];
+    let text = String::from_utf8_lossy(&strayd(folder.path(), &linear).stdout).into_owned();
+    assert!(text.contains("no epochs: principal components are solved exactly"), "{text}");
+    let nowhere = strayd(folder.path(), &["train", "--data", "rows.csv", "--explain"]);
+    assert_eq!(nowhere.status.code(), Some(2), "a model needs a place: {nowhere:?}");
+}
+
+#[test]
 fn help_tells_of_every_command_as_pinned() {
     let golden = root().join("tests/golden");
     let commands: [&[&str]; 19] = [

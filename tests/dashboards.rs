@@ -213,6 +213,9 @@ fn tells_what_happened(prometheus: &Prometheus) {
         "strayd-health.json: Dead letters A",
         "strayd-health.json: Training C",
         "strayd-health.json: Last success A",
+        "strayd-health.json: Epochs A",
+        "strayd-health.json: Training speed A",
+        "strayd-health.json: Active code units A",
         "strayd-health.json: Memory A",
     ];
     let queries = queries();

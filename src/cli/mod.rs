@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod demo;
+mod explain;
 mod failure;
 pub mod generate;
 pub mod healthcheck;

@@ -5,11 +5,12 @@ use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
+    time::Instant,
 };
 
 use clap::Args;
 
-use super::{ConfigArgs, Failure};
+use super::{ConfigArgs, Failure, explain};
 use crate::{
     app::{self, App, Ends},
     config::{
@@ -36,7 +37,11 @@ use crate::{
         timestamp,
     },
     telemetry::log,
-    train::{recipe::Recipe, sample::SampleRecord},
+    train::{
+        Pace,
+        recipe::{Recipe, TrainError},
+        sample::SampleRecord,
+    },
 };
 
 /// Arguments of `strayd train`.
@@ -49,8 +54,14 @@ pub struct TrainArgs {
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
     pub data: Vec<PathBuf>,
     /// Where the model goes
-    #[arg(long, value_name = "FILE.onnx")]
-    pub out: PathBuf,
+    #[arg(long, value_name = "FILE.onnx", required_unless_present = "dry_run")]
+    pub out: Option<PathBuf>,
+    /// Show layers, number of parameters, size and estimated time before training starts
+    #[arg(long)]
+    pub explain: bool,
+    /// Show the same and don't train
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Arguments of `strayd score`.
@@ -105,17 +116,28 @@ pub fn train(args: &TrainArgs) -> Result<(), Failure> {
         created: run::now(),
         parent: None,
     };
+    if args.explain || args.dry_run {
+        explain::print(&recipe, &sample)?;
+    }
+    // Only a dry run has nowhere to go.
+    let Some(out) = args.out.as_deref().filter(|_| !args.dry_run) else { return Ok(()) };
+    let model = fit(&recipe, &sample)?;
+    model.write(out).map_err(app::AppError::from)?;
+    tell(&model, out, &loaded);
+    Ok(())
+}
+
+/// Trains and shows how far it is.
+fn fit(recipe: &Recipe, sample: &[SampleRecord]) -> Result<Model, TrainError> {
     let mut bar = TrainingProgress::new(std::io::stderr().is_terminal(), Box::new(std::io::stderr()));
-    let trained = recipe.train(&sample, &mut |report| {
+    let (mut pace, began) = (Pace::default(), Instant::now());
+    let trained = recipe.train(sample, &mut |report| {
         // A terminal that can't be written to is no reason to stop training.
-        let _ = bar.epoch(report);
+        let _ = bar.epoch(&pace.epoch(*report, began.elapsed()));
         ControlFlow::Continue(())
     });
     let _ = bar.finish();
-    let model = trained?;
-    model.write(&args.out).map_err(app::AppError::from)?;
-    tell(&model, args, &loaded);
-    Ok(())
+    trained
 }
 
 fn names(files: &[PathBuf]) -> String {
@@ -189,12 +211,12 @@ fn read_sample(args: &TrainArgs, loaded: &Loaded) -> Result<(Vec<SampleRecord>, 
     }
 }
 
-fn tell(model: &Model, args: &TrainArgs, loaded: &Loaded) {
+fn tell(model: &Model, out: &Path, loaded: &Loaded) {
     let metadata = &model.metadata;
     let provenance = &metadata.provenance;
     eprintln!(
         "{}: model {} of {} rows ({} held back, {} unusable), {} columns, window {}, loss {:.3e}, held-back loss {:.3e}",
-        args.out.display(),
+        out.display(),
         model.version,
         provenance.fitted_rows,
         provenance.held_back_rows,

@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 
 use super::evaluate::Summary;
-use crate::train::EpochReport;
+use crate::train::TimedEpoch;
 
 /// Without a terminal, a line is written each so many epochs.
 const EPOCHS_PER_LINE: usize = 10;
@@ -165,7 +165,8 @@ impl TrainingProgress {
     }
 
     /// One epoch ended. Fails where the line can't be written.
-    pub fn epoch(&mut self, report: &EpochReport) -> io::Result<()> {
+    pub fn epoch(&mut self, timed: &TimedEpoch) -> io::Result<()> {
+        let report = &timed.report;
         // Each network counts its epochs from 1.
         if self.networks == 0 || report.epoch <= self.epoch {
             self.networks += 1;
@@ -174,15 +175,16 @@ impl TrainingProgress {
         self.total += 1;
         let network = if self.networks > 1 { format!(" network {}", self.networks) } else { String::new() };
         let losses = format!("loss {}, held back {}", loss(report.training_loss), loss(report.validation_loss));
+        let speed = speed(timed);
         if let Some(bar) = &self.bar {
             bar.set_length(report.epochs as u64);
             bar.set_prefix(network);
             bar.set_position(report.epoch as u64);
-            bar.set_message(losses);
+            bar.set_message(format!("{losses}{speed}"));
             return Ok(());
         }
         if report.epoch == 1 || report.epoch.is_multiple_of(EPOCHS_PER_LINE) {
-            writeln!(self.lines, "training{network}: epoch {} of {}, {losses}", report.epoch, report.epochs)?;
+            writeln!(self.lines, "training{network}: epoch {} of {}, {losses}{speed}", report.epoch, report.epochs)?;
         }
         Ok(())
     }
@@ -199,6 +201,34 @@ impl TrainingProgress {
             }
         }
         self.lines.flush()
+    }
+}
+
+/// Rows per second, and the time left where epochs are.
+fn speed(timed: &TimedEpoch) -> String {
+    let mut text = String::new();
+    if timed.rows_per_second.is_finite() {
+        let _ = write!(text, ", {} rows/s", grouped(timed.rows_per_second.round() as u64));
+    }
+    if timed.seconds_left > 0.0 {
+        let _ = write!(text, ", at most {} left", time_span(timed.seconds_left));
+    }
+    text
+}
+
+/// Seconds in words: 0.4 s, 12 s, 3 min 5 s, 2 h 10 min.
+pub(crate) fn time_span(seconds: f64) -> String {
+    if !seconds.is_finite() {
+        return "n/a".to_owned();
+    }
+    if seconds < 9.95 {
+        return format!("{seconds:.1} s");
+    }
+    let whole = seconds.round() as u64;
+    match (whole / 3600, whole / 60 % 60, whole % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, minutes, _) => format!("{} h {minutes} min", grouped(hours)),
     }
 }
 
@@ -246,7 +276,7 @@ fn percent(share: f64) -> String {
 }
 
 /// 10,080
-fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -268,6 +298,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+    use crate::train::EpochReport;
 
     const TOP: [TopFeature<'static>; 2] = [
         TopFeature { name: "m03", value: 0.91, expected: 0.12, share: 0.412 },
@@ -354,6 +385,8 @@ mod tests {
         assert_eq!(found, expected);
         assert_eq!([0.031, 1.0, 0.5, 1.2e-9].map(small), ["0.031", "1.0", "0.50", "1.2e-9"]);
         assert_eq!([14.25, 1.0, 0.031].map(score), ["14.2", "1.0", "0.031"]);
+        let spans = [0.04, 9.96, 59.4, 185.0, 7_805.0, f64::NAN].map(time_span);
+        assert_eq!(spans, ["0.0 s", "10 s", "59 s", "3 min 5 s", "2 h 10 min", "n/a"]);
         assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
     }
 
@@ -399,11 +432,13 @@ mod tests {
         }
     }
 
-    fn report(epoch: usize, epochs: usize, training_loss: f64) -> EpochReport {
-        EpochReport { epoch, epochs, rows: 1, training_loss, validation_loss: 0.25, best_epoch: 1 }
+    fn report(epoch: usize, epochs: usize, training_loss: f64) -> TimedEpoch {
+        let report = EpochReport { epoch, epochs, rows: 1, training_loss, validation_loss: 0.25, best_epoch: 1 };
+        let seconds_left = 2.5 * (epochs - epoch) as f64;
+        TimedEpoch { report, rows_per_second: 12_345.6, seconds_left }
     }
 
-    fn lines_of(reports: impl Iterator<Item = EpochReport>) -> String {
+    fn lines_of(reports: impl Iterator<Item = TimedEpoch>) -> String {
         let lines = Shared::default();
         let mut progress = TrainingProgress::new(false, Box::new(lines.clone()));
         reports.for_each(|report| progress.epoch(&report).unwrap());
@@ -416,9 +451,9 @@ mod tests {
     fn without_a_terminal_progress_is_the_first_and_each_tenth_epoch_and_the_end() {
         assert_eq!(
             lines_of((1..=21).map(|epoch| report(epoch, 30, if epoch == 20 { f64::NAN } else { 0.5 / epoch as f64 }))),
-            "training: epoch 1 of 30, loss 0.50000, held back 0.25000\n\
-             training: epoch 10 of 30, loss 0.05000, held back 0.25000\n\
-             training: epoch 20 of 30, loss n/a, held back 0.25000\n\
+            "training: epoch 1 of 30, loss 0.50000, held back 0.25000, 12,346 rows/s, at most 1 min 13 s left\n\
+             training: epoch 10 of 30, loss 0.05000, held back 0.25000, 12,346 rows/s, at most 50 s left\n\
+             training: epoch 20 of 30, loss n/a, held back 0.25000, 12,346 rows/s, at most 25 s left\n\
              training: done after 21 epochs\n"
         );
     }
@@ -428,14 +463,14 @@ mod tests {
         let members = [(1, 2), (2, 2), (1, 2), (1, 2), (2, 2)].map(|(epoch, epochs)| report(epoch, epochs, 0.5));
         assert_eq!(
             lines_of(members.into_iter()),
-            "training: epoch 1 of 2, loss 0.50000, held back 0.25000\n\
-             training network 2: epoch 1 of 2, loss 0.50000, held back 0.25000\n\
-             training network 3: epoch 1 of 2, loss 0.50000, held back 0.25000\n\
+            "training: epoch 1 of 2, loss 0.50000, held back 0.25000, 12,346 rows/s, at most 2.5 s left\n\
+             training network 2: epoch 1 of 2, loss 0.50000, held back 0.25000, 12,346 rows/s, at most 2.5 s left\n\
+             training network 3: epoch 1 of 2, loss 0.50000, held back 0.25000, 12,346 rows/s, at most 2.5 s left\n\
              training: done after 5 epochs of 3 networks\n"
         );
         assert_eq!(
             lines_of([report(1, 1, 0.5)].into_iter()),
-            "training: epoch 1 of 1, loss 0.50000, held back 0.25000\ntraining: done after 1 epoch\n"
+            "training: epoch 1 of 1, loss 0.50000, held back 0.25000, 12,346 rows/s\ntraining: done after 1 epoch\n"
         );
         assert_eq!(lines_of([].into_iter()), "");
     }

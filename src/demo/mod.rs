@@ -38,7 +38,7 @@ use crate::{
         source::KafkaSource,
     },
     telemetry::log,
-    train::EpochReport,
+    train::TimedEpoch,
 };
 
 /// The replay stays at most this many records ahead of the daemon: the mock broker keeps 5 MiB per partition.
@@ -141,7 +141,7 @@ impl Scene<'_> {
         let mut sink = KafkaSink::connect(&self.loaded.settings.kafka)?;
         let mut watch = Watch::new(teller.clone(), ended);
         // The show may be over before the daemon; nobody listens then.
-        let mut progress = |report: &EpochReport| drop(teller.send(News::Epoch(*report)));
+        let mut progress = |report: &TimedEpoch| drop(teller.send(News::Epoch(*report)));
         let ends = Ends { source: &mut source, sink: &mut sink, observer: &mut watch, progress: &mut progress };
         app.run(plan, ends, self.stop)?;
         Ok(())

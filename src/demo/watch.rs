@@ -15,7 +15,7 @@ use super::{
 use crate::{
     detect::{explain::Blame, incident::IncidentChange},
     pipeline::{Observer, Unscored, observed::Observed},
-    train::EpochReport,
+    train::TimedEpoch,
 };
 
 /// Features named in an incident's line.
@@ -24,7 +24,7 @@ const NAMED: usize = 3;
 /// What the daemon's thread tells the show.
 pub(super) enum News {
     /// An epoch of the training ended.
-    Epoch(EpochReport),
+    Epoch(TimedEpoch),
     /// A record ended.
     Ended(Told),
 }

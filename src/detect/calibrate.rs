@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::settings::AlarmBudget;
 
 /// Quantile points that are kept of the body.
-const BODY_POINTS: usize = 1024;
+pub(crate) const BODY_POINTS: usize = 1024;
 /// Share of rows above the tail's threshold.
 const TAIL_SHARE: f64 = 0.02;
 /// A tail needs this many exceedances to be fitted; below it is exponential.

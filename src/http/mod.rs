@@ -218,6 +218,7 @@ mod tests {
             created: "2026-01-02T03:04:05Z".into(),
             device: "cpu".into(),
             limit: 1.0,
+            active_units: None,
             verified: true,
         }));
     }

@@ -163,6 +163,10 @@ pub struct Provenance {
     pub validation_loss: f64,
     /// Epochs run.
     pub epochs: usize,
+    /// Share of the code's values, over held-back rows and units, that are larger than a tenth of the largest one; none for a
+    /// graph of another tool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_units: Option<f64>,
     /// Version of the model that was in use when this one was made; none for a first one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
@@ -232,6 +236,7 @@ pub(crate) mod fixture {
             training_loss: 0.0,
             validation_loss: 0.0,
             epochs: 1,
+            active_units: None,
             parent: None,
         }
     }

@@ -27,7 +27,7 @@ use crate::{
     record::{RawRecord, RecordError},
     telemetry::board::Phase,
     train::{
-        EpochReport,
+        TimedEpoch,
         recipe::{Recipe, TrainError},
         sample::SampleRecord,
     },
@@ -212,7 +212,7 @@ impl ColdStart<'_> {
             Training::start(move |progress| recipe.train(&records, progress)).map_err(RunError::Thread)?;
         loop {
             match training.state() {
-                TrainingState::Running(reports) => reports.iter().for_each(|report| tell_epoch(parts, report)),
+                TrainingState::Running(epochs) => epochs.iter().for_each(|epoch| tell_epoch(parts, epoch)),
                 TrainingState::Done(result) => {
                     return Ok(end_of_training(result.unwrap_or(Err(TrainError::Panicked)), started));
                 }
@@ -324,8 +324,9 @@ fn stray(parts: &mut Parts<'_>, flow: &mut Flow, strays: &mut Vec<SampleRecord>)
     failed.map_or(Ok(()), Err)
 }
 
-fn tell_epoch(parts: &mut Parts<'_>, report: &EpochReport) {
-    training::tell_epoch(parts, report);
+fn tell_epoch(parts: &mut Parts<'_>, timed: &TimedEpoch) {
+    training::tell_epoch(parts, timed);
+    let report = &timed.report;
     parts.board.set_phase(Phase::Training { epoch: report.epoch, epochs: report.epochs });
 }
 

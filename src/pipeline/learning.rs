@@ -226,8 +226,8 @@ impl Learner {
     fn look_at_training(&mut self, parts: &mut Parts<'_>) {
         let Some(run) = &mut self.run else { return };
         let result = match run.training.state() {
-            TrainingState::Running(reports) => {
-                reports.iter().for_each(|report| training::tell_epoch(parts, report));
+            TrainingState::Running(epochs) => {
+                epochs.iter().for_each(|epoch| training::tell_epoch(parts, epoch));
                 return;
             }
             TrainingState::Done(result) => result.unwrap_or(Err(LessonError::Train(TrainError::Panicked))),

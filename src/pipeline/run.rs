@@ -28,7 +28,7 @@ use crate::{
         metrics::Metrics,
     },
     train::{
-        EpochReport,
+        TimedEpoch,
         recipe::{Recipe, TrainError},
     },
 };
@@ -45,7 +45,7 @@ pub struct Parts<'a> {
     /// Who watches the records end.
     pub observer: &'a mut dyn Observer,
     /// Who hears of training epochs.
-    pub progress: &'a mut dyn FnMut(&EpochReport),
+    pub progress: &'a mut dyn FnMut(&TimedEpoch),
     /// Metrics.
     pub metrics: &'a Metrics,
     /// Readiness and status.
@@ -184,6 +184,7 @@ fn announce(parts: &Parts<'_>, scoring: &Scoring, settings: &Settings, (device, 
         created: metadata.provenance.created.clone(),
         device: device.to_string(),
         limit: scoring.limit(),
+        active_units: metadata.provenance.active_units,
         // Its golden rows were run on that device when the scorer was made.
         verified: true,
     };

@@ -8,14 +8,14 @@ use std::{
         mpsc::{Receiver, TryRecvError, channel},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::run::Parts;
 use crate::{
     model::{Model, metadata::Provenance},
     telemetry::TrainingOutcome,
-    train::EpochReport,
+    train::{EpochReport, Pace, TimedEpoch},
 };
 
 /// How nice the thread is: with others to run, it gets about a tenth of a core, and a whole one without.
@@ -23,7 +23,7 @@ const NICENESS: i32 = 10;
 
 /// A training run on a thread of its own. Dropping it cancels it and doesn't wait.
 pub struct Training<T> {
-    epochs: Receiver<EpochReport>,
+    epochs: Receiver<TimedEpoch>,
     cancelled: Arc<AtomicBool>,
     thread: Option<JoinHandle<T>>,
 }
@@ -31,15 +31,15 @@ pub struct Training<T> {
 /// How a training run stands.
 pub enum TrainingState<T> {
     /// It goes on; the epochs since the last look.
-    Running(Vec<EpochReport>),
+    Running(Vec<TimedEpoch>),
     /// It is over; `None` if its thread panicked.
     Done(Option<T>),
 }
 
 /// An epoch is done.
-pub(super) fn tell_epoch(parts: &mut Parts<'_>, report: &EpochReport) {
-    parts.metrics.training_epoch(report.epoch, report.training_loss, report.validation_loss);
-    (parts.progress)(report);
+pub(super) fn tell_epoch(parts: &mut Parts<'_>, epoch: &TimedEpoch) {
+    parts.metrics.training_epoch(epoch);
+    (parts.progress)(epoch);
 }
 
 /// Training ended with a model that is stored.
@@ -62,9 +62,10 @@ impl<T: Send + 'static> Training<T> {
             if let Err(error) = rustix::process::nice(NICENESS) {
                 tracing::debug!(%error, "the training thread keeps its priority");
             }
+            let (mut pace, began) = (Pace::default(), Instant::now());
             work(&mut |report| {
                 // Nobody may be listening any more when the program shuts down; the run is cancelled then.
-                let _ = sender.send(*report);
+                let _ = sender.send(pace.epoch(*report, began.elapsed()));
                 if watch.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             })
         })?;

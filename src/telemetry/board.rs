@@ -55,6 +55,8 @@ pub struct ModelStatus {
     pub device: String,
     /// Score above which a row is anomalous.
     pub limit: f64,
+    /// Share of the code's values that were active on held-back rows, where it is known.
+    pub active_units: Option<f64>,
     /// Whether it was run once and gave its golden scores.
     pub verified: bool,
 }
@@ -291,6 +293,7 @@ mod tests {
             created: "2026-01-02T03:04:05Z".into(),
             device: "cpu".into(),
             limit: 4.5,
+            active_units: None,
             verified,
         }
     }

@@ -252,6 +252,12 @@ descriptions! {
     SAMPLE_KEPT_OUT = "strayd_training_sample_kept_out_total", Counter, [KEPT_OUT_REASON],
         "Scored rows kept out of the sample for the next training.";
     TRAINING_EPOCH = "strayd_training_epoch", Gauge, [], "Epochs done of the current or last training run.";
+    TRAINING_EPOCHS = "strayd_training_epochs", Gauge, [],
+        "Epochs that the current or last training run may have at most.";
+    TRAINING_ROWS_PER_SECOND = "strayd_training_rows_per_second", Gauge, [],
+        "Rows per second in the last epoch, each counted once per member; NaN before the first.";
+    TRAINING_SECONDS_LEFT = "strayd_training_seconds_left", Gauge, [],
+        "Seconds until the last epoch that is allowed, which is at most how long training goes on; NaN while there is none.";
     TRAINING_LOSS = "strayd_training_loss", Gauge, [],
         "Loss on the fitted rows after the last epoch; NaN before the first.";
     VALIDATION_LOSS = "strayd_validation_loss", Gauge, [],
@@ -261,6 +267,8 @@ descriptions! {
     MODEL_CREATED = "strayd_model_created_timestamp_seconds", Gauge, [],
         "When the model in use was made, epoch seconds; NaN without one.";
     MODEL_LIMIT = "strayd_model_limit", Gauge, [], "Score above which a row is anomalous; NaN without a model.";
+    MODEL_ACTIVE_UNITS = "strayd_model_active_code_units_ratio", Gauge, [],
+        "Share of the code's values that were active on held-back rows of the model in use; NaN where it is not known.";
     MODEL_SWAPS = "strayd_model_swaps_total", Counter, [SWAP_RESULT],
         "Models put in another's place while scoring goes on.";
     MODEL_SWAP_SECONDS = "strayd_model_swap_seconds", Gauge, [],

@@ -17,6 +17,7 @@ pub(super) struct ModelMetrics {
     info: GaugeVec,
     created: Gauge,
     limit: Gauge,
+    active_units: Gauge,
     swaps: Vec<IntCounter>,
     swap_seconds: Gauge,
     device_info: GaugeVec,
@@ -29,6 +30,7 @@ impl ModelMetrics {
             info: gauge_vec(add, &describe::MODEL_INFO),
             created: gauge(add, &describe::MODEL_CREATED, f64::NAN),
             limit: gauge(add, &describe::MODEL_LIMIT, f64::NAN),
+            active_units: gauge(add, &describe::MODEL_ACTIVE_UNITS, f64::NAN),
             swaps: counters(add, &describe::MODEL_SWAPS),
             swap_seconds: gauge(add, &describe::MODEL_SWAP_SECONDS, f64::NAN),
             device_info: gauge_vec(add, &describe::DEVICE_INFO),
@@ -53,6 +55,7 @@ impl Metrics {
         let created = model.created.parse::<jiff::Timestamp>();
         self.model.created.set(created.map_or(f64::NAN, |time| time.as_millisecond() as f64 / 1000.0));
         self.model.limit.set(model.limit);
+        self.model.active_units.set(model.active_units.unwrap_or(f64::NAN));
         let ModelStatus { version, kind, device, limit, .. } = model;
         info!(%version, %kind, %device, limit, "model in use");
     }
@@ -92,6 +95,7 @@ pub(super) mod tests {
             created: "2026-01-02T03:04:05Z".into(),
             device: "cpu".into(),
             limit: 4.5,
+            active_units: Some(0.75),
             verified: true,
         }
     }
@@ -106,6 +110,9 @@ pub(super) mod tests {
         assert!(!text.contains("model=\"v1\""));
         assert_eq!(value(&metrics, "strayd_model_created_timestamp_seconds"), 1_767_323_045.0);
         assert_eq!(value(&metrics, "strayd_model_limit"), 4.5);
+        assert_eq!(value(&metrics, "strayd_model_active_code_units_ratio"), 0.75);
+        metrics.model_loaded(&ModelStatus { active_units: None, ..model("v3") });
+        assert!(value(&metrics, "strayd_model_active_code_units_ratio").is_nan(), "another tool's model tells none");
         assert_eq!(value(&metrics, "strayd_device_info{device=\"cpu\"}"), 1.0);
     }
 

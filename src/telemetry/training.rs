@@ -10,7 +10,7 @@ use super::{
     metrics::Metrics,
     register::{counters, gauge},
 };
-use crate::train::{gate::Check, recent::KeptOut};
+use crate::train::{EpochReport, TimedEpoch, gate::Check, recent::KeptOut};
 
 /// How a training run went.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,6 +38,9 @@ pub(super) struct TrainingMetrics {
     epoch: Gauge,
     training_loss: Gauge,
     validation_loss: Gauge,
+    epochs: Gauge,
+    rows_per_second: Gauge,
+    seconds_left: Gauge,
     seconds: Gauge,
 }
 
@@ -55,13 +58,21 @@ impl TrainingMetrics {
             epoch: gauge(add, &describe::TRAINING_EPOCH, 0.0),
             training_loss: gauge(add, &describe::TRAINING_LOSS, f64::NAN),
             validation_loss: gauge(add, &describe::VALIDATION_LOSS, f64::NAN),
+            epochs: gauge(add, &describe::TRAINING_EPOCHS, 0.0),
+            rows_per_second: gauge(add, &describe::TRAINING_ROWS_PER_SECOND, f64::NAN),
+            seconds_left: gauge(add, &describe::TRAINING_SECONDS_LEFT, f64::NAN),
             seconds: gauge(add, &describe::TRAINING_SECONDS, 0.0),
         }
     }
 
     fn ended(&self, result: TrainingResult) {
         self.runs[result as usize].inc();
+        self.over();
+    }
+
+    fn over(&self) {
         self.in_progress.set(0.0);
+        self.seconds_left.set(f64::NAN);
     }
 }
 
@@ -74,11 +85,21 @@ impl Metrics {
     }
 
     /// An epoch is done.
-    pub fn training_epoch(&self, epoch: usize, training_loss: f64, validation_loss: f64) {
+    pub fn training_epoch(&self, timed: &TimedEpoch) {
+        let TimedEpoch { report, rows_per_second, seconds_left } = *timed;
+        let EpochReport { epoch, epochs, training_loss, validation_loss, .. } = report;
         self.training.epoch.set(epoch as f64);
+        self.training.epochs.set(epochs as f64);
+        self.training.rows_per_second.set(rows_per_second);
+        self.training.seconds_left.set(seconds_left);
         self.training.training_loss.set(training_loss);
         self.training.validation_loss.set(validation_loss);
-        debug!(epoch, training_loss, validation_loss, "epoch done");
+        // Hundreds of epochs would fill the log: the first and each tenth part of them are enough.
+        if epoch == 1 || epoch * 10 / epochs.max(1) > (epoch - 1) * 10 / epochs.max(1) {
+            info!(epoch, epochs, training_loss, validation_loss, rows_per_second, seconds_left, "training");
+        } else {
+            debug!(epoch, epochs, training_loss, validation_loss, rows_per_second, seconds_left, "training");
+        }
     }
 
     /// Training ended with a model that goes live.
@@ -115,7 +136,7 @@ impl Metrics {
 
     /// Training was told to stop before its end, as at shutdown.
     pub fn training_stopped(&self) {
-        self.training.in_progress.set(0.0);
+        self.training.over();
         info!("training stopped before its end");
     }
 
@@ -152,8 +173,15 @@ mod tests {
     fn training_shows_its_course_and_its_end() {
         let metrics = Metrics::new();
         metrics.training_started(100);
-        metrics.training_epoch(3, 0.5, 0.6);
+        assert!(value(&metrics, "strayd_training_seconds_left").is_nan());
+        let report =
+            EpochReport { epoch: 3, epochs: 10, rows: 100, training_loss: 0.5, validation_loss: 0.6, best_epoch: 3 };
+        metrics.training_epoch(&TimedEpoch { report, rows_per_second: 2_000.0, seconds_left: 3.5 });
         assert_eq!(value(&metrics, "strayd_training_epoch"), 3.0);
+        assert_eq!(value(&metrics, "strayd_training_epochs"), 10.0);
+        assert_eq!(value(&metrics, "strayd_training_loss"), 0.5);
+        assert_eq!(value(&metrics, "strayd_training_rows_per_second"), 2_000.0);
+        assert_eq!(value(&metrics, "strayd_training_seconds_left"), 3.5);
         assert_eq!(value(&metrics, "strayd_training_in_progress"), 1.0);
         metrics.training_finished(&OUTCOME);
         metrics.training_failed("no rows");
@@ -162,6 +190,7 @@ mod tests {
         assert_eq!(value(&metrics, "strayd_training_epoch"), 9.0);
         assert_eq!(value(&metrics, "strayd_validation_loss"), 0.2);
         assert_eq!(value(&metrics, "strayd_training_seconds"), 2.0);
+        assert!(value(&metrics, "strayd_training_seconds_left").is_nan(), "nothing is under way");
     }
 
     #[test]

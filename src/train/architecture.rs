@@ -46,7 +46,7 @@ impl<F: Float> AutoencoderValidParams<F> {
         Ok(Network { layers, code, latent, output: self.output(), skip }.check()?)
     }
 
-    fn output(&self) -> Output<F> {
+    pub(super) fn output(&self) -> Output<F> {
         match self.variational {
             Some(variational) if variational.score == VariationalScore::Probability => {
                 let mut rng = Xoshiro256PlusPlus::seed_from_u64(self.seed ^ DRAWS);
@@ -61,7 +61,7 @@ impl<F: Float> AutoencoderValidParams<F> {
     }
 
     /// All layers, and which of them is the code.
-    fn random_layers<R: Rng>(&self, rng: &mut R) -> (Vec<Layer<F>>, usize) {
+    pub(super) fn random_layers<R: Rng>(&self, rng: &mut R) -> (Vec<Layer<F>>, usize) {
         let pairs = |width: usize, paired: bool| if paired { 2 * width } else { width };
         let gaussian_output = matches!(self.output(), Output::Gaussian(_));
         let mut layers = Vec::new();

@@ -70,6 +70,7 @@ impl Recipe {
                 training_loss: draft.losses.0,
                 validation_loss: draft.losses.1,
                 epochs: draft.epochs,
+                active_units: draft.active_units,
                 parent: self.parent.clone(),
             },
             golden: Vec::new(),

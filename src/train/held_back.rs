@@ -15,7 +15,7 @@ use crate::{
 /// Windows per call of the scorer.
 pub(super) const CHUNK: usize = 512;
 /// Golden rows in a model file.
-const GOLDEN_ROWS: usize = 4;
+pub(super) const GOLDEN_ROWS: usize = 4;
 /// Golden rows have scores below this: where single precision overflows, no runtime can be compared.
 const GOLDEN_MAX: f64 = 1e30;
 /// Smallest residual variance of a column, scaled units: a column that was rebuilt almost exactly on held-back rows must not

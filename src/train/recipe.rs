@@ -216,12 +216,7 @@ impl Recipe {
         split: &Split,
         progress: &mut dyn FnMut(&EpochReport) -> ControlFlow<()>,
     ) -> Result<Draft, TrainError> {
-        let newest: Vec<usize> = split.fitted.iter().map(|index| split.newest(*index)).collect();
-        let scales = match &self.foreign {
-            Some(foreign) => self.foreign_scales(foreign, rows, &newest)?,
-            None => scaling::fit(rows, &newest, self.scaling()),
-        };
-        let columns = columns(rows, &scales);
+        let columns = self.columns(rows, split)?;
         if let Some(foreign) = &self.foreign {
             let Ports { input, output, .. } = foreign.ports.clone();
             let origin = GraphOrigin::Foreign { input, output };
@@ -232,6 +227,16 @@ impl Recipe {
         let mut draft = Draft::unfitted(columns, origin);
         self.fit_members(&mut draft, &members, (rows, split), progress)?;
         Ok(draft)
+    }
+
+    /// The row's columns, scaled by the fitted rows.
+    pub(super) fn columns(&self, rows: &SampleRows, split: &Split) -> Result<Vec<Column>, TrainError> {
+        let newest: Vec<usize> = split.fitted.iter().map(|index| split.newest(*index)).collect();
+        let scales = match &self.foreign {
+            Some(foreign) => self.foreign_scales(foreign, rows, &newest)?,
+            None => scaling::fit(rows, &newest, self.scaling()),
+        };
+        Ok(columns(rows, &scales))
     }
 
     fn foreign_scales(

@@ -41,6 +41,7 @@ pub(super) fn entry(entry: &Entry) -> Value {
             "training_loss": from.training_loss,
             "validation_loss": from.validation_loss,
             "epochs": from.epochs,
+            "active_units": from.active_units,
         },
     })
 }

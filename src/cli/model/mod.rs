@@ -2,7 +2,7 @@
 
 mod generate;
 mod json;
-mod table;
+pub(super) mod table;
 
 use std::{io::Write, path::PathBuf};
 

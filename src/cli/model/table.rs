@@ -15,7 +15,7 @@ const NOTHING: &str = "-";
 
 /// Where a cell stands in its column.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Align {
+pub(in crate::cli) enum Align {
     Left,
     Right,
 }
@@ -94,6 +94,7 @@ fn provenance(entry: &Entry) -> Vec<(&'static str, String)> {
         from.ranges.iter().map(|(partition, first, last)| format!("partition {partition}: {first} to {last}"));
     lines.extend(offsets.map(|offsets| ("offsets", offsets)));
     let span = from.span.as_ref().map(|(first, last)| format!("{first} to {last}"));
+    let active = from.active_units.map_or_else(|| NOTHING.to_owned(), |share| format!("{:.0} %", share * 100.0));
     lines.extend([
         ("event time", span.unwrap_or_else(|| NOTHING.to_owned())),
         ("fitted rows", from.fitted_rows.to_string()),
@@ -101,6 +102,7 @@ fn provenance(entry: &Entry) -> Vec<(&'static str, String)> {
         ("unusable records", from.unusable_records.to_string()),
         ("loss", format!("{:.3e} on fitted rows, {:.3e} on held-back rows", from.training_loss, from.validation_loss)),
         ("epochs", from.epochs.to_string()),
+        ("active code units", active),
         ("seed", from.seed.to_string()),
         ("config sha256", from.config_sha256.clone()),
     ]);
@@ -109,7 +111,7 @@ fn provenance(entry: &Entry) -> Vec<(&'static str, String)> {
 
 /// Lines of cells, each as wide as the widest of its column; cells beyond the columns are left out. Without a heading
 /// where all headings are empty.
-fn render(columns: &[(&str, Align)], rows: &[Vec<String>]) -> String {
+pub(in crate::cli) fn render(columns: &[(&str, Align)], rows: &[Vec<String>]) -> String {
     let heading: Vec<String> = columns.iter().map(|(name, _)| (*name).to_owned()).collect();
     let has_heading = heading.iter().any(|name| !name.is_empty());
     let lines: Vec<Vec<String>> = has_heading
