@@ -14,7 +14,7 @@ CUDA_LIBRARIES ?= no
 export ORT_DYLIB_PATH ?= $(CURDIR)/.local/onnxruntime$(if $(filter cuda,$(DEVICE)),-cuda)/lib/libonnxruntime.so
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run build test check bench quality docs deps fetch-onnxruntime onnxruntime image prove-image test-tools clean
+.PHONY: help demo run build test check bench bench-train parity quality docs deps fetch-onnxruntime onnxruntime image prove-image test-tools clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,16 @@ bench: deps fetch-onnxruntime test-tools ## Run the benchmarks and print one tab
 	@rm -f .local/bench-rows
 	@$(CARGO) bench --locked --all-features --benches $(ARGS)
 	@scripts/report-bench
+
+bench-train: deps fetch-onnxruntime ## Compare training speed with PyTorch on 1 and 2 threads (TORCH=debian or pypi: which one)
+	@scripts/bench-tools pytorch
+	@rm -f .local/bench-rows
+	@$(CARGO) bench --locked --all-features --bench training
+	@scripts/report-bench
+
+parity: deps fetch-onnxruntime ## Compare validation losses with PyTorch's (ARGS="FILE-OR-FOLDER...", without: the demo data)
+	@scripts/bench-tools pytorch
+	@scripts/measure-parity $(or $(ARGS),deploy/demo-data)
 
 quality: build test-tools ## Measure detection quality on labelled files (ARGS="FOLDER... -- --set KEY=VALUE")
 	@.local/venv/bin/python scripts/measure-quality $(ARGS)

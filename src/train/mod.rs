@@ -56,6 +56,7 @@ pub mod sample;
 pub mod scaling;
 mod sparsity;
 mod split;
+mod tile;
 mod vector;
 pub mod withheld;
 

@@ -1,26 +1,17 @@
 //! Matrix products, the trainer's main work.
 //!
-//! The product is made of tiles as high and wide as the CPU's registers can hold (Goto and van de Geijn 2008, "Anatomy of
-//! high-performance matrix multiplication"). Each value is summed up in the same order whatever the tiles and threads, so
-//! that neither changes a bit. CPUs with fused multiply-add (all with AVX2, and AArch64) give the same bits; those
-//! without round once more per term.
+//! Each value is summed up in the same order whatever the [tiles](super::tile) and threads, so that neither changes a bit.
+//! CPUs with fused multiply-add (all with AVX2, and AArch64) give the same bits; those without round once more per term.
 
-use fearless_simd::{Simd, SimdBase, SimdFloat, SimdFloatElement};
+use fearless_simd::SimdFloatElement;
 use linfa::Float;
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, CowArray, Ix2};
 
-use super::lanes::{Kind, Work, kind, kind_mut, on_widest};
+use super::{
+    lanes::{Kind, kind, kind_mut},
+    tile::{Factor, Product, Shape, whole},
+};
 
-/// Terms that are summed up in registers before they are added to the output. A panel of the second factor is as deep.
-const DEPTH: usize = 256;
-/// The same for products that aren't deeper, whose panel needn't be cleared so far.
-const SHALLOW: usize = 64;
-/// Bytes of a panel's row: two vectors of the widest kind.
-const PANEL_BYTES: usize = 128;
-/// From this many rows on it pays to copy a panel to where its rows lie close together.
-const ROWS_TO_PACK: usize = 48;
-/// Terms that are looked up at once in a row of the first factor.
-const STEP: usize = 4;
 /// From this many multiplications on it pays to share a product among threads.
 const SHARED: usize = 1 << 20;
 
@@ -53,7 +44,8 @@ pub(super) fn multiply<F: Float>(
     mut out: ArrayViewMut2<'_, F>,
     accumulate: bool,
 ) {
-    assert!(a.ncols() == b.nrows() && out.dim() == (a.nrows(), b.ncols()), "{:?} {:?} {:?}", a, b, out);
+    let (of_a, of_b, of_out) = (a.dim(), b.dim(), out.dim());
+    assert!(of_a.1 == of_b.0 && of_out == (of_a.0, of_b.1), "no product of {of_a:?} and {of_b:?} is {of_out:?}");
     if out.is_empty() {
         return;
     }
@@ -97,56 +89,6 @@ fn laid_out<'a, F: Float>(matrix: &'a ArrayView2<'_, F>) -> CowArray<'a, F, Ix2>
     if matrix.t().is_standard_layout() { CowArray::from(matrix.view()) } else { matrix.as_standard_layout() }
 }
 
-/// Sizes of a product: `[rows, depth]` x `[depth, columns]`.
-#[derive(Debug, Clone, Copy)]
-struct Shape {
-    rows: usize,
-    columns: usize,
-    depth: usize,
-}
-
-/// A matrix whose rows, or with `transposed` columns, begin `stride` values apart.
-#[derive(Debug, Clone, Copy)]
-struct Factor<'a, E> {
-    values: &'a [E],
-    stride: usize,
-    transposed: bool,
-}
-
-impl<'a, E> Factor<'a, E> {
-    fn new(matrix: &'a CowArray<'_, E, Ix2>) -> Self {
-        let (rows, columns) = matrix.dim();
-        match matrix.as_slice() {
-            Some(values) => Self { values, stride: columns, transposed: false },
-            None => {
-                let values = matrix.t().to_slice().expect("it is in standard layout, or its transpose is");
-                Self { values, stride: rows, transposed: true }
-            }
-        }
-    }
-
-    fn cast<T>(self, values: impl FnOnce(&'a [E]) -> &'a [T]) -> Factor<'a, T> {
-        Factor { values: values(self.values), stride: self.stride, transposed: self.transposed }
-    }
-
-    /// What lies from this row and column on.
-    #[inline(always)]
-    fn from(self, row: usize, column: usize) -> Self {
-        let (long, short) = if self.transposed { (column, row) } else { (row, column) };
-        Self { values: &self.values[long * self.stride + short..], ..self }
-    }
-}
-
-/// A product to be done.
-struct Product<'a, E> {
-    a: Factor<'a, E>,
-    b: Factor<'a, E>,
-    /// Row-major, without gaps.
-    out: &'a mut [E],
-    shape: Shape,
-    accumulate: bool,
-}
-
 /// Does a product on the threads of the pool that this is called in, if any: each makes some of the rows.
 fn share<E: Float + SimdFloatElement>(product: Product<'_, E>) {
     let Shape { rows, columns, depth } = product.shape;
@@ -165,247 +107,6 @@ fn split<E: Float + SimdFloatElement>(product: Product<'_, E>, parts: usize) {
     let part = |a, out, rows| Product { a, b, out, shape: Shape { rows, ..shape }, accumulate };
     let (upper, lower) = (part(a, upper, above), part(a.from(above, 0), lower, shape.rows - above));
     rayon::join(|| split(upper, parts / 2), || split(lower, parts - parts / 2));
-}
-
-fn whole<E: Float + SimdFloatElement>(product: Product<'_, E>) {
-    if product.shape.depth <= SHALLOW {
-        let mut panel = [E::zero(); SHALLOW * PANEL_BYTES / size_of::<f32>()];
-        on_widest(Tiled { product, panel: &mut panel });
-    } else {
-        let mut panel = [E::zero(); DEPTH * PANEL_BYTES / size_of::<f32>()];
-        on_widest(Tiled { product, panel: &mut panel });
-    }
-}
-
-/// A product, and room for a panel of its second factor.
-struct Tiled<'a, E> {
-    product: Product<'a, E>,
-    panel: &'a mut [E],
-}
-
-impl<E: SimdFloatElement> Work for Tiled<'_, E> {
-    type Result = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(mut self, simd: S) {
-        let columns = self.product.shape.columns;
-        let wide = 2 * E::Native::<S>::LEN;
-        let mut column = 0;
-        while column + wide <= columns {
-            self.panels::<S, 2>(simd, column, wide);
-            column += wide;
-        }
-        while column < columns {
-            let width = E::Native::<S>::LEN.min(columns - column);
-            self.panels::<S, 1>(simd, column, width);
-            column += width;
-        }
-    }
-}
-
-impl<E: SimdFloatElement> Tiled<'_, E> {
-    /// `width` columns of the output from `column` on, which `W` vectors hold.
-    #[inline(always)]
-    fn panels<S: Simd, const W: usize>(&mut self, simd: S, column: usize, width: usize) {
-        let Product { a, b, ref mut out, shape, accumulate } = self.product;
-        let wide = W * E::Native::<S>::LEN;
-        let mut first = 0;
-        while first < shape.depth {
-            let depth = DEPTH.min(shape.depth - first);
-            let b = b.from(first, column);
-            let pack = b.transposed || width < wide || shape.rows >= ROWS_TO_PACK;
-            let packed = if pack {
-                let rows = &mut self.panel[..depth * wide];
-                fill(rows, wide, b, width);
-                Factor { values: &*rows, stride: wide, transposed: false }
-            } else {
-                b
-            };
-            let strip = Strip {
-                a: a.from(0, first),
-                panel: packed.values,
-                stride: packed.stride,
-                depth,
-                columns: shape.columns,
-                width,
-                accumulate: accumulate || first > 0,
-            };
-            strip.run::<S, E::Native<S>, W>(simd, &mut out[column..], shape.rows);
-            first += depth;
-        }
-    }
-}
-
-/// Copies `width` columns of the factor to a panel `wide` columns wide.
-#[inline(always)]
-fn fill<E: Copy>(panel: &mut [E], wide: usize, b: Factor<'_, E>, width: usize) {
-    if b.transposed {
-        let depth = panel.len() / wide;
-        for column in 0..width {
-            let values = &b.values[column * b.stride..][..depth];
-            for (row, &value) in panel.chunks_exact_mut(wide).zip(values) {
-                row[column] = value;
-            }
-        }
-    } else {
-        for (index, row) in panel.chunks_exact_mut(wide).enumerate() {
-            row[..width].copy_from_slice(&b.values[index * b.stride..][..width]);
-        }
-    }
-}
-
-/// Columns of the output, as many as some vectors hold, for one stretch of the depth.
-#[derive(Clone, Copy)]
-struct Strip<'a, E> {
-    a: Factor<'a, E>,
-    /// Rows of the second factor, `stride` values apart, each readable over the vectors' whole width.
-    panel: &'a [E],
-    stride: usize,
-    depth: usize,
-    /// Columns of the output, and how many of them are made here.
-    columns: usize,
-    width: usize,
-    accumulate: bool,
-}
-
-/// Highest tile whose sums, with what is multiplied, the registers hold.
-const fn tallest<V>() -> usize {
-    match size_of::<V>() {
-        64 => 12,
-        32 => 6,
-        _ => 4,
-    }
-}
-
-impl<E: SimdFloatElement> Strip<'_, E> {
-    /// Tiles of about equal height, from top to bottom.
-    #[inline(always)]
-    fn run<S: Simd, V: SimdFloat<S, Element = E>, const W: usize>(self, simd: S, out: &mut [E], rows: usize) {
-        let mut tiles = rows.div_ceil(tallest::<V>());
-        let mut row = 0;
-        while row < rows {
-            let height = (rows - row).div_ceil(tiles);
-            let (strip, out) = (Self { a: self.a.from(row, 0), ..self }, &mut out[row * self.columns..]);
-            macro_rules! tile {
-                ($($height:literal),*) => {
-                    match height {
-                        $($height if $height <= tallest::<V>() => strip.tile::<S, V, $height, W>(simd, out),)*
-                        _ => unreachable!("no tile is so high"),
-                    }
-                };
-            }
-            tile!(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12);
-            tiles -= 1;
-            row += height;
-        }
-    }
-
-    /// `H` rows of `W` vectors. Loops are plain so that they are unrolled and the sums stay in registers.
-    #[inline(always)]
-    fn tile<S: Simd, V: SimdFloat<S, Element = E>, const H: usize, const W: usize>(self, simd: S, out: &mut [E]) {
-        const READABLE: &str = "the factor has as many rows and columns as the product needs";
-        let (a, stride) = (self.a.values, self.a.stride);
-        let mut sums = [[V::splat(simd, E::default()); W]; H];
-        let mut term = 0;
-        if self.a.transposed {
-            while term < self.depth {
-                let column: &[E; H] = a[term * stride..].first_chunk().expect(READABLE);
-                self.add_term(
-                    simd,
-                    &mut sums,
-                    term,
-                    #[inline(always)]
-                    |row| column[row],
-                );
-                term += 1;
-            }
-        } else {
-            while term + STEP <= self.depth {
-                let rows: [&[E; STEP]; H] = std::array::from_fn(
-                    #[inline(always)]
-                    |row| a[row * stride + term..].first_chunk().expect(READABLE),
-                );
-                let mut at = 0;
-                while at < STEP {
-                    self.add_term(
-                        simd,
-                        &mut sums,
-                        term + at,
-                        #[inline(always)]
-                        |row| rows[row][at],
-                    );
-                    at += 1;
-                }
-                term += STEP;
-            }
-            while term < self.depth {
-                self.add_term(
-                    simd,
-                    &mut sums,
-                    term,
-                    #[inline(always)]
-                    |row| a[row * stride + term],
-                );
-                term += 1;
-            }
-        }
-        // Read by their place, sums would be kept in memory all along.
-        let mut done = [[V::splat(simd, E::default()); W]; H];
-        let mut row = 0;
-        while row < H {
-            done[row] = sums[row];
-            row += 1;
-        }
-        self.write(simd, &done, out);
-    }
-
-    #[inline(always)]
-    fn add_term<S: Simd, V: SimdFloat<S, Element = E>, const H: usize, const W: usize>(
-        &self,
-        simd: S,
-        sums: &mut [[V; W]; H],
-        term: usize,
-        a: impl Fn(usize) -> E,
-    ) {
-        let panel = &self.panel[term * self.stride..][..W * V::LEN];
-        let panel: [V; W] = std::array::from_fn(
-            #[inline(always)]
-            |vector| V::from_slice(simd, &panel[vector * V::LEN..][..V::LEN]),
-        );
-        let mut row = 0;
-        while row < H {
-            let value = V::splat(simd, a(row));
-            let mut vector = 0;
-            while vector < W {
-                sums[row][vector] = value.mul_add(panel[vector], sums[row][vector]);
-                vector += 1;
-            }
-            row += 1;
-        }
-    }
-
-    #[inline(always)]
-    fn write<S: Simd, V: SimdFloat<S, Element = E>, const H: usize, const W: usize>(
-        &self,
-        simd: S,
-        sums: &[[V; W]; H],
-        out: &mut [E],
-    ) {
-        for (row, sums) in sums.iter().enumerate() {
-            let out = &mut out[row * self.columns..][..self.width];
-            for (out, &sum) in out.chunks_mut(V::LEN).zip(sums) {
-                if out.len() == V::LEN {
-                    let sum = if self.accumulate { V::from_slice(simd, out) + sum } else { sum };
-                    sum.store_slice(out);
-                    continue;
-                }
-                let mut before = V::splat(simd, E::default());
-                before.as_mut_slice()[..out.len()].copy_from_slice(out);
-                let sum = if self.accumulate { before + sum } else { sum };
-                out.copy_from_slice(&sum.as_slice()[..out.len()]);
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,9 @@ use linfa::Float;
 
 use super::lanes::{Kind, Work, kind, kind_mut, on_widest};
 
+/// Values of the widest vector.
+const WIDEST: usize = 16;
+
 /// Replaces each value by its hyperbolic tangent.
 pub(super) fn tanh<F: Float>(values: &mut [F]) {
     map(Function::Tanh, values);
@@ -101,32 +104,53 @@ impl<E: Lane> Work for Adam<'_, E> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Self { state: AdamState { parameters, gradients, first, second }, step } = self;
-        let lanes = E::Native::<S>::LEN;
-        let moments = first.chunks_mut(lanes).zip(second.chunks_mut(lanes));
-        let parts = parameters.chunks_mut(lanes).zip(gradients.chunks(lanes)).zip(moments);
-        for ((parameters, gradients), (first, second)) in parts {
-            let before = [read(simd, parameters), read(simd, gradients), read(simd, first), read(simd, second)];
-            let [parameter, one, two] = adam_of::<S, E>(simd, before, step);
-            write::<S, E>(parameter, parameters);
-            write::<S, E>(one, first);
-            write::<S, E>(two, second);
-        }
+        let whole = parameters.len() / E::Native::<S>::LEN * E::Native::<S>::LEN;
+        let (parameters, last_parameters) = parameters.split_at_mut(whole);
+        let (gradients, last_gradients) = gradients.split_at(whole);
+        let (first, last_first) = first.split_at_mut(whole);
+        let (second, last_second) = second.split_at_mut(whole);
+        adam_of::<S, E>(simd, AdamState { parameters, gradients, first, second }, step);
+        let count = last_parameters.len();
+        let [mut parameters, mut gradients, mut first, mut second] = [[E::zero(); WIDEST]; 4];
+        parameters[..count].copy_from_slice(last_parameters);
+        gradients[..count].copy_from_slice(last_gradients);
+        first[..count].copy_from_slice(last_first);
+        second[..count].copy_from_slice(last_second);
+        let state =
+            AdamState { parameters: &mut parameters, gradients: &gradients, first: &mut first, second: &mut second };
+        adam_of::<S, E>(simd, state, step);
+        last_parameters.copy_from_slice(&parameters[..count]);
+        last_first.copy_from_slice(&first[..count]);
+        last_second.copy_from_slice(&second[..count]);
     }
 }
 
-/// Parameters and moments after the step. Nothing is fused, so that every CPU rounds alike.
+/// The step of as many parameters as some vectors hold. Nothing is fused, so that every CPU rounds alike.
 #[inline(always)]
-fn adam_of<S: Simd, E: Lane>(
-    simd: S,
-    [parameter, gradient, first, second]: [E::Native<S>; 4],
-    step: AdamStep<E>,
-) -> [E::Native<S>; 3] {
-    let gradient = gradient * step.clip + parameter * step.penalty;
-    let first = flush::<S, E>(simd, step.tiny, first * step.decays[0] + gradient * (E::one() - step.decays[0]));
-    let second =
-        flush::<S, E>(simd, step.tiny, second * step.decays[1] + gradient * gradient * (E::one() - step.decays[1]));
-    let parameter = parameter * step.keep - first * step.rate / (second.sqrt() + step.epsilon);
-    [parameter, first, second]
+fn adam_of<S: Simd, E: Lane>(simd: S, state: AdamState<'_, E>, step: AdamStep<E>) {
+    let lanes = E::Native::<S>::LEN;
+    let gains = step.decays.map(|decay| E::one() - decay);
+    let parameters = state.parameters.chunks_exact_mut(lanes).zip(state.gradients.chunks_exact(lanes));
+    let moments = state.first.chunks_exact_mut(lanes).zip(state.second.chunks_exact_mut(lanes));
+    for ((parameters, gradients), (first, second)) in parameters.zip(moments) {
+        let parameter = read::<S, E>(simd, parameters);
+        let gradient = read::<S, E>(simd, gradients) * step.clip + parameter * step.penalty;
+        let one = flush::<S, E>(simd, step.tiny, read::<S, E>(simd, first) * step.decays[0] + gradient * gains[0]);
+        let two = flush::<S, E>(
+            simd,
+            step.tiny,
+            read::<S, E>(simd, second) * step.decays[1] + gradient * gradient * gains[1],
+        );
+        let parameter = parameter * step.keep - one * step.rate / (two.sqrt() + step.epsilon);
+        parameter.store_slice(parameters);
+        one.store_slice(first);
+        two.store_slice(second);
+    }
+}
+
+#[inline(always)]
+fn read<S: Simd, E: Lane>(simd: S, values: &[E]) -> E::Native<S> {
+    E::Native::<S>::from_slice(simd, values)
 }
 
 #[inline(always)]
@@ -137,25 +161,6 @@ fn flush<S: Simd, E: Lane>(simd: S, tiny: E, moment: E::Native<S>) -> E::Native<
 #[inline(always)]
 fn splat<S: Simd, E: Lane>(simd: S, value: E) -> E::Native<S> {
     E::Native::<S>::splat(simd, value)
-}
-
-#[inline(always)]
-fn read<S: Simd, E: Lane>(simd: S, values: &[E]) -> E::Native<S> {
-    if values.len() == E::Native::<S>::LEN {
-        return E::Native::<S>::from_slice(simd, values);
-    }
-    let mut vector = splat::<S, E>(simd, E::zero());
-    vector.as_mut_slice()[..values.len()].copy_from_slice(values);
-    vector
-}
-
-#[inline(always)]
-fn write<S: Simd, E: Lane>(vector: E::Native<S>, values: &mut [E]) {
-    if values.len() == E::Native::<S>::LEN {
-        vector.store_slice(values);
-    } else {
-        values.copy_from_slice(&vector.as_slice()[..values.len()]);
-    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -181,12 +186,24 @@ struct Map<'a, E> {
 impl<E: Lane> Map<'_, E> {
     #[inline(always)]
     fn each<S: Simd>(self, simd: S, function: impl Fn(E::Native<S>) -> E::Native<S>) {
-        for values in self.values.chunks_mut(E::Native::<S>::LEN) {
-            let x = read(simd, values);
-            // NaN compares with nothing, so it is put back at the end.
-            write::<S, E>(x.simd_eq(x).select(function(x), x), values);
+        let mut vectors = self.values.chunks_exact_mut(E::Native::<S>::LEN);
+        for values in &mut vectors {
+            replace::<S, E>(simd, values, &function);
         }
+        let last = vectors.into_remainder();
+        let mut padded = [E::zero(); WIDEST];
+        padded[..last.len()].copy_from_slice(last);
+        replace::<S, E>(simd, &mut padded[..E::Native::<S>::LEN], &function);
+        last.copy_from_slice(&padded[..last.len()]);
     }
+}
+
+/// Replaces the values of one vector.
+#[inline(always)]
+fn replace<S: Simd, E: Lane>(simd: S, values: &mut [E], function: &impl Fn(E::Native<S>) -> E::Native<S>) {
+    let x = E::Native::<S>::from_slice(simd, values);
+    // NaN equals nothing, not even itself, and is put back.
+    x.simd_eq(x).select(function(x), x).store_slice(values);
 }
 
 impl<E: Lane> Work for Map<'_, E> {

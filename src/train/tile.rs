@@ -1,0 +1,380 @@
+//! A matrix product on one thread: tiles as high and wide as the CPU's registers can hold (Goto and van de Geijn 2008, "Anatomy
+//! of high-performance matrix multiplication").
+
+use fearless_simd::{Simd, SimdBase, SimdFloat, SimdFloatElement};
+use linfa::Float;
+use ndarray::{CowArray, Ix2};
+
+use super::lanes::{Work, on_widest};
+
+/// Terms that are summed up in registers before they are added to the output. A panel of the second factor is as deep.
+const DEPTH: usize = 256;
+/// Values of the widest vector.
+const WIDEST: usize = 16;
+/// From this many rows on it pays to copy a panel to where its rows lie close together.
+const ROWS_TO_PACK: usize = 48;
+/// Terms that are looked up at once in a row of the first factor.
+const STEP: usize = 4;
+
+/// Sizes of a product: `[rows, depth]` x `[depth, columns]`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    pub(super) depth: usize,
+}
+
+/// A matrix whose rows, or with `transposed` columns, begin `stride` values apart.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Factor<'a, E> {
+    values: &'a [E],
+    stride: usize,
+    transposed: bool,
+}
+
+impl<'a, E> Factor<'a, E> {
+    pub(super) fn new(matrix: &'a CowArray<'_, E, Ix2>) -> Self {
+        let (rows, columns) = matrix.dim();
+        match matrix.as_slice() {
+            Some(values) => Self { values, stride: columns, transposed: false },
+            None => {
+                let values = matrix.t().to_slice().expect("it is in standard layout, or its transpose is");
+                Self { values, stride: rows, transposed: true }
+            }
+        }
+    }
+
+    pub(super) fn cast<T>(self, values: impl FnOnce(&'a [E]) -> &'a [T]) -> Factor<'a, T> {
+        Factor { values: values(self.values), stride: self.stride, transposed: self.transposed }
+    }
+
+    /// What lies from this row and column on.
+    #[inline(always)]
+    pub(super) fn from(self, row: usize, column: usize) -> Self {
+        let (long, short) = if self.transposed { (column, row) } else { (row, column) };
+        Self { values: &self.values[long * self.stride + short..], ..self }
+    }
+}
+
+/// A product to be done.
+pub(super) struct Product<'a, E> {
+    pub(super) a: Factor<'a, E>,
+    pub(super) b: Factor<'a, E>,
+    /// Row-major, without gaps.
+    pub(super) out: &'a mut [E],
+    pub(super) shape: Shape,
+    pub(super) accumulate: bool,
+}
+
+/// Does a product.
+pub(super) fn whole<E: Float + SimdFloatElement>(product: Product<'_, E>) {
+    // Panels are cleared first, which takes its time where products are small.
+    match product.shape.depth {
+        ..=64 => with_panel::<E, 64>(product),
+        65..=128 => with_panel::<E, 128>(product),
+        _ => with_panel::<E, DEPTH>(product),
+    }
+}
+
+fn with_panel<E: Float + SimdFloatElement, const ROWS: usize>(product: Product<'_, E>) {
+    let mut panel = [[E::zero(); 2 * WIDEST]; ROWS];
+    on_widest(Tiled { product, panel: panel.as_flattened_mut() });
+}
+
+/// A product, and room for a panel of its second factor.
+struct Tiled<'a, E> {
+    product: Product<'a, E>,
+    panel: &'a mut [E],
+}
+
+impl<E: SimdFloatElement> Work for Tiled<'_, E> {
+    type Result = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        let columns = self.product.shape.columns;
+        let wide = 2 * E::Native::<S>::LEN;
+        let mut column = 0;
+        while column + wide <= columns {
+            self.panels::<S, 2>(simd, column, wide);
+            column += wide;
+        }
+        while column < columns {
+            let width = E::Native::<S>::LEN.min(columns - column);
+            self.panels::<S, 1>(simd, column, width);
+            column += width;
+        }
+    }
+}
+
+impl<E: SimdFloatElement> Tiled<'_, E> {
+    /// `width` columns of the output from `column` on, which `W` vectors hold.
+    #[inline(always)]
+    fn panels<S: Simd, const W: usize>(&mut self, simd: S, column: usize, width: usize) {
+        let Product { a, b, ref mut out, shape, accumulate } = self.product;
+        let wide = W * E::Native::<S>::LEN;
+        let mut first = 0;
+        while first < shape.depth {
+            let depth = DEPTH.min(shape.depth - first);
+            let b = b.from(first, column);
+            let pack = b.transposed || width < wide || shape.rows >= ROWS_TO_PACK;
+            let packed = if pack {
+                let rows = &mut self.panel[..depth * wide];
+                fill::<S, E::Native<S>, W>(simd, rows, b, width);
+                Factor { values: &*rows, stride: wide, transposed: false }
+            } else {
+                b
+            };
+            let strip = Strip {
+                a: a.from(0, first),
+                panel: packed.values,
+                stride: packed.stride,
+                depth,
+                columns: shape.columns,
+                width,
+                accumulate: accumulate || first > 0,
+            };
+            strip.run::<S, E::Native<S>, W>(simd, &mut out[column..], shape.rows);
+            first += depth;
+        }
+    }
+}
+
+/// Copies `width` columns of the factor to a panel of `W` vectors a row. What lies beyond them doesn't matter.
+#[inline(always)]
+fn fill<S: Simd, V: SimdFloat<S>, const W: usize>(
+    simd: S,
+    panel: &mut [V::Element],
+    b: Factor<'_, V::Element>,
+    width: usize,
+) {
+    let wide = W * V::LEN;
+    if b.transposed {
+        for first in (0..width).step_by(V::LEN) {
+            let columns = Factor { values: &b.values[first * b.stride..], ..b };
+            turn::<S, V>(simd, (&mut panel[first..], wide), columns, V::LEN.min(width - first));
+        }
+        return;
+    }
+    for (index, row) in panel.chunks_exact_mut(wide).enumerate() {
+        let values = &b.values[index * b.stride..];
+        // Past the width stands the next row, which is quicker to copy than to avoid.
+        match values.get(..wide) {
+            Some(values) => {
+                for (row, values) in row.chunks_exact_mut(V::LEN).zip(values.chunks_exact(V::LEN)) {
+                    V::from_slice(simd, values).store_slice(row);
+                }
+            }
+            None => row[..width].copy_from_slice(&values[..width]),
+        }
+    }
+}
+
+/// Copies as many columns as a vector holds, or `width` of them, to the beginning of each of the panel's rows.
+#[inline(always)]
+fn turn<S: Simd, V: SimdFloat<S>>(
+    simd: S,
+    (panel, wide): (&mut [V::Element], usize),
+    columns: Factor<'_, V::Element>,
+    width: usize,
+) {
+    let depth = panel.len().div_ceil(wide);
+    let mut done = 0;
+    if width == V::LEN {
+        while done + V::LEN <= depth {
+            let mut square = [V::splat(simd, V::Element::default()); WIDEST];
+            let mut index = 0;
+            while index < V::LEN {
+                let values = &columns.values[index * columns.stride + done..][..V::LEN];
+                square[index] = V::from_slice(simd, values);
+                index += 1;
+            }
+            let square = transpose::<S, V>(square);
+            let mut index = 0;
+            while index < V::LEN {
+                square[index].store_slice(&mut panel[(done + index) * wide..][..V::LEN]);
+                index += 1;
+            }
+            done += V::LEN;
+        }
+    }
+    for column in 0..width {
+        let values = &columns.values[column * columns.stride..][..depth];
+        for (row, &value) in panel.chunks_mut(wide).zip(values).skip(done) {
+            row[column] = value;
+        }
+    }
+}
+
+/// The transpose of the square in the first vectors: shuffling both halves of a deck of n cards log2(n) times turns rows
+/// to columns.
+#[inline(always)]
+fn transpose<S: Simd, V: SimdFloat<S>>(mut square: [V; WIDEST]) -> [V; WIDEST] {
+    let mut rounds = V::LEN;
+    while rounds > 1 {
+        let before = square;
+        let mut index = 0;
+        while index < V::LEN / 2 {
+            let (low, high) = before[index].interleave(before[index + V::LEN / 2]);
+            square[2 * index] = low;
+            square[2 * index + 1] = high;
+            index += 1;
+        }
+        rounds /= 2;
+    }
+    square
+}
+
+/// Columns of the output, as many as some vectors hold, for one stretch of the depth.
+#[derive(Clone, Copy)]
+struct Strip<'a, E> {
+    a: Factor<'a, E>,
+    /// Rows of the second factor, `stride` values apart, each readable over the vectors' whole width.
+    panel: &'a [E],
+    stride: usize,
+    depth: usize,
+    /// Columns of the output, and how many of them are made here.
+    columns: usize,
+    width: usize,
+    accumulate: bool,
+}
+
+/// Highest tile whose sums, with what is multiplied, the registers hold.
+const fn tallest<V>() -> usize {
+    match size_of::<V>() {
+        64 => 12,
+        32 => 6,
+        _ => 4,
+    }
+}
+
+impl<E: SimdFloatElement> Strip<'_, E> {
+    /// Tiles of about equal height, from top to bottom.
+    #[inline(always)]
+    fn run<S: Simd, V: SimdFloat<S, Element = E>, const W: usize>(self, simd: S, out: &mut [E], rows: usize) {
+        let mut tiles = rows.div_ceil(tallest::<V>());
+        let mut row = 0;
+        while row < rows {
+            let height = (rows - row).div_ceil(tiles);
+            let (strip, out) = (Self { a: self.a.from(row, 0), ..self }, &mut out[row * self.columns..]);
+            macro_rules! tile {
+                ($($height:literal),*) => {
+                    match height {
+                        $($height if $height <= tallest::<V>() => strip.tile::<S, V, $height, W>(simd, out),)*
+                        _ => unreachable!("no tile is so high"),
+                    }
+                };
+            }
+            tile!(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12);
+            tiles -= 1;
+            row += height;
+        }
+    }
+
+    /// `H` rows of `W` vectors. Loops are plain so that they are unrolled and the sums stay in registers.
+    #[inline(always)]
+    fn tile<S: Simd, V: SimdFloat<S, Element = E>, const H: usize, const W: usize>(self, simd: S, out: &mut [E]) {
+        const READABLE: &str = "the factor has as many rows and columns as the product needs";
+        let (a, stride) = (self.a.values, self.a.stride);
+        let mut sums = [[V::splat(simd, E::default()); W]; H];
+        let mut term = 0;
+        if self.a.transposed {
+            while term < self.depth {
+                let column: &[E; H] = a[term * stride..].first_chunk().expect(READABLE);
+                self.add_term(
+                    simd,
+                    &mut sums,
+                    term,
+                    #[inline(always)]
+                    |row| column[row],
+                );
+                term += 1;
+            }
+        } else {
+            while term + STEP <= self.depth {
+                let rows: [&[E; STEP]; H] = std::array::from_fn(
+                    #[inline(always)]
+                    |row| a[row * stride + term..].first_chunk().expect(READABLE),
+                );
+                let mut at = 0;
+                while at < STEP {
+                    self.add_term(
+                        simd,
+                        &mut sums,
+                        term + at,
+                        #[inline(always)]
+                        |row| rows[row][at],
+                    );
+                    at += 1;
+                }
+                term += STEP;
+            }
+            while term < self.depth {
+                self.add_term(
+                    simd,
+                    &mut sums,
+                    term,
+                    #[inline(always)]
+                    |row| a[row * stride + term],
+                );
+                term += 1;
+            }
+        }
+        // Read by their place, sums would be kept in memory all along.
+        let mut done = [[V::splat(simd, E::default()); W]; H];
+        let mut row = 0;
+        while row < H {
+            done[row] = sums[row];
+            row += 1;
+        }
+        self.write(simd, &done, out);
+    }
+
+    #[inline(always)]
+    fn add_term<S: Simd, V: SimdFloat<S, Element = E>, const H: usize, const W: usize>(
+        &self,
+        simd: S,
+        sums: &mut [[V; W]; H],
+        term: usize,
+        a: impl Fn(usize) -> E,
+    ) {
+        let panel = &self.panel[term * self.stride..][..W * V::LEN];
+        let panel: [V; W] = std::array::from_fn(
+            #[inline(always)]
+            |vector| V::from_slice(simd, &panel[vector * V::LEN..][..V::LEN]),
+        );
+        let mut row = 0;
+        while row < H {
+            let value = V::splat(simd, a(row));
+            let mut vector = 0;
+            while vector < W {
+                sums[row][vector] = value.mul_add(panel[vector], sums[row][vector]);
+                vector += 1;
+            }
+            row += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn write<S: Simd, V: SimdFloat<S, Element = E>, const H: usize, const W: usize>(
+        &self,
+        simd: S,
+        sums: &[[V; W]; H],
+        out: &mut [E],
+    ) {
+        for (row, sums) in sums.iter().enumerate() {
+            let out = &mut out[row * self.columns..][..self.width];
+            for (out, &sum) in out.chunks_mut(V::LEN).zip(sums) {
+                if out.len() == V::LEN {
+                    let sum = if self.accumulate { V::from_slice(simd, out) + sum } else { sum };
+                    sum.store_slice(out);
+                    continue;
+                }
+                let mut before = V::splat(simd, E::default());
+                before.as_mut_slice()[..out.len()].copy_from_slice(out);
+                let sum = if self.accumulate { before + sum } else { sum };
+                out.copy_from_slice(&sum.as_slice()[..out.len()]);
+            }
+        }
+    }
+}
