@@ -524,8 +524,12 @@ fn a_training_is_explained_before_it_starts_or_instead() {
     ];
     let trained = strayd(folder.path(), &both.concat());
     assert!(trained.status.success(), "{trained:?}");
-    assert!(String::from_utf8_lossy(&trained.stdout).contains("1 epochs at "), "{trained:?}");
-    assert!(folder.path().join("model.onnx").exists());
+    let text = String::from_utf8_lossy(&trained.stdout).into_owned();
+    assert!(text.contains("1 epochs at "), "{text}");
+    let told = text.split("model file        about ").nth(1).and_then(|rest| rest.split(' ').next());
+    let told: f64 = told.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no size in\n{text}"));
+    let written = fs::metadata(folder.path().join("model.onnx")).unwrap().len() as f64 / 1024.0;
+    assert!((told / written - 1.0).abs() < 0.1, "{told} KiB for {written}");
 
     let linear = ["train", "--data", "rows.csv", "--dry-run", "--set", "model.kind=pca"];
     let text = String::from_utf8_lossy(&strayd(folder.path(), &linear).stdout).into_owned();
