@@ -88,7 +88,7 @@ impl FeatureKind {
         }
     }
 
-    /// Number of slots in a [`DecodedRecord`]: values that a record holds for it.
+    /// Number of slots in a [`DecodedRecord`](super::DecodedRecord): values that a record holds for it.
     pub fn slots(&self) -> usize {
         match self {
             Self::Grid { shape, .. } => shape.cells(),
@@ -98,7 +98,7 @@ impl FeatureKind {
     }
 }
 
-/// The first slot of each feature in a [`DecodedRecord`]: those that need a field are numbered in order. A grid has one
+/// The first slot of each feature in a [`DecodedRecord`](super::DecodedRecord): those that need a field are numbered in order. A grid has one
 /// slot per cell, row by row.
 pub fn slots_of(features: &[FeatureSetting]) -> Vec<Option<usize>> {
     let mut next = 0;
