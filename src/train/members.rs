@@ -64,9 +64,10 @@ impl Recipe {
         columns: &[Column],
     ) -> Result<Vec<AutoencoderValidParams<f32>>, TrainError> {
         let code_size = self.code_size(columns)?;
+        let window = self.settings.training.window;
         let shape = match grid_of(&rows.features) {
-            Some([height, width]) => Shape { height, width, channels: 1 },
-            None => Shape { height: self.settings.training.window, width: 1, channels: columns.len() },
+            Some([height, width]) if window == 1 => Shape { height, width, channels: 1 },
+            Some(_) | None => Shape { height: window, width: 1, channels: columns.len() },
         };
         let member = |member: usize| Ok(self.params(shape, code_size, member).check()?);
         (0..self.settings.training.network.members).map(member).collect()
