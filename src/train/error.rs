@@ -77,9 +77,12 @@ pub enum AutoencoderError {
         /// Epoch, from 1.
         epoch: usize,
     },
+    /// Values of the training rows that are not finite, or too large to be squared.
+    #[error("the covariance of the training rows is not finite; their values must be, and their squares too")]
+    Covariance,
     /// The principal components could not be found.
     #[error("the principal components of the training rows could not be computed")]
-    Decomposition(#[source] linfa_reduction::ReductionError),
+    Decomposition(#[source] linfa_linalg::LinalgError),
     /// Layers that do not fit together.
     #[error(transparent)]
     Network(#[from] NetworkError),

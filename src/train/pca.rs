@@ -1,8 +1,8 @@
 //! Principal components as a network: the linear autoencoder, solved exactly (Baldi and Hornik 1989).
 
-use linfa::{DatasetBase, Float, traits::Fit};
-use linfa_reduction::Pca;
-use ndarray::{Array1, Array2, ArrayView2, Axis, concatenate, s};
+use linfa::Float;
+use linfa_linalg::eigh::{EigSort, EighInto};
+use ndarray::{Array1, Array2, ArrayView2, Axis};
 
 use crate::config::settings::Activation;
 
@@ -27,7 +27,7 @@ const BLOCK: usize = 1024;
 /// Everything is computed in double precision.
 ///
 /// # Errors
-/// No rows, no components or more than columns, or a decomposition that linfa can't make.
+/// No rows, no components or more than columns, or rows whose covariance isn't finite.
 pub fn principal_components<F: Float>(
     rows: ArrayView2<'_, F>,
     components: usize,
@@ -66,85 +66,42 @@ fn covariance<F: Float>(rows: Rows<'_, F>, mean: &Array1<f64>) -> Array2<f64> {
     sum / rows.len as f64
 }
 
+/// Smallest variance of a direction that is told from none, as a share of the largest column's.
+const NONE: f64 = 4e-10;
+
 /// The `components` orthonormal directions `[components, columns]` of largest variance; missing ones are zero.
-///
-/// linfa decomposes rows, by an iteration whose cost grows with their number and whose tolerance is absolute. So it gets
-/// a few rows of the same covariance and mean 0 instead: a triangular root of the covariance and its negative, brought
-/// to unit size. And it gets asked for all directions, because then its start is already the whole space and exact.
 fn principal_axes(covariance: &Array2<f64>, components: usize) -> Result<Array2<f64>, AutoencoderError> {
     let columns = covariance.nrows();
     let largest = covariance.diag().iter().copied().fold(0.0, f64::max);
     let mut basis = Array2::zeros((components, columns));
+    if !covariance.iter().all(|value| value.is_finite()) {
+        // The solver would search for ever.
+        return Err(AutoencoderError::Covariance);
+    }
     if largest == 0.0 {
         return Ok(basis);
     }
     // Constant columns have no part in any direction; without them the decomposition is better conditioned.
     let varying: Vec<usize> = (0..columns).filter(|&column| covariance[[column, column]] > 0.0).collect();
-    let reduced = covariance.select(Axis(0), &varying).select(Axis(1), &varying) / largest;
-    let axes = if varying.len() == 1 { Array2::ones((1, 1)) } else { decompose(&reduced)? };
-    let mut found = 0;
-    for axis in axes.rows() {
-        if found == components {
-            break;
-        }
-        let mut axis = axis.to_owned();
-        let earlier = basis.slice(s![..found, ..]).select(Axis(1), &varying);
-        // Twice is enough (Giraud and Langou 2002).
-        for _ in 0..2 {
-            let projection = earlier.t().dot(&earlier.dot(&axis));
-            axis -= &projection;
-        }
-        let norm = axis.dot(&axis).sqrt();
-        if norm > 0.5 {
-            for (&column, value) in varying.iter().zip(&axis) {
-                basis[[found, column]] = value / norm;
-            }
-            found += 1;
+    // The same variance in every direction more leaves the directions as they are; without it the solver looks long for
+    // digits of small variances that rounding has taken.
+    let shifted =
+        covariance.select(Axis(0), &varying).select(Axis(1), &varying) / largest + Array2::<f64>::eye(varying.len());
+    let (variances, axes) = shifted.eigh_into().map_err(AutoencoderError::Decomposition)?.sort_eig_desc();
+    let spanned = variances.iter().take_while(|&&variance| variance - 1.0 > NONE);
+    for ((mut place, axis), _) in basis.rows_mut().into_iter().zip(axes.columns()).zip(spanned) {
+        for (&column, &value) in varying.iter().zip(axis) {
+            place[column] = value;
         }
     }
     Ok(basis)
 }
 
-/// Added to each variance, as a share of the largest: the square of the smallest standard deviation that is told from none.
-const RIDGE: f64 = 1e-11;
-
-fn decompose(covariance: &Array2<f64>) -> Result<Array2<f64>, AutoencoderError> {
-    // Directions without any variance make linfa's solver divide by zero; a ridge far below what counts keeps it whole.
-    let ridge = covariance.diag().iter().copied().fold(0.0, f64::max) * RIDGE;
-    let mut covariance = covariance.clone();
-    covariance.diag_mut().mapv_inplace(|variance| variance + ridge);
-    let covariance = &covariance;
-    let root = root(covariance);
-    let mirrored = root.mapv(|value| -value);
-    let rows = concatenate(Axis(0), &[root.view(), mirrored.view()]).expect("both halves have the same columns");
-    let pca = Pca::params(covariance.nrows()).fit(&DatasetBase::from(rows)).map_err(AutoencoderError::Decomposition)?;
-    Ok(pca.components().clone())
-}
-
-/// Upper triangular `r` with `r^T r = matrix` (Cholesky) for a positive semidefinite matrix; directions that rounding
-/// alone gives are left out.
-fn root(matrix: &Array2<f64>) -> Array2<f64> {
-    let size = matrix.nrows();
-    let mut rest = matrix.clone();
-    let mut root = Array2::zeros((size, size));
-    for pivot in 0..size {
-        if rest[[pivot, pivot]] <= matrix[[pivot, pivot]] * f64::EPSILON * size as f64 {
-            continue;
-        }
-        let row = &rest.row(pivot) / rest[[pivot, pivot]].sqrt();
-        let row = Array1::from_shape_fn(size, |column| if column < pivot { 0.0 } else { row[column] });
-        for lower in pivot..size {
-            let factor = row[lower];
-            rest.row_mut(lower).scaled_add(-factor, &row);
-        }
-        root.row_mut(pivot).assign(&row);
-    }
-    root
-}
-
 #[cfg(test)]
 mod tests {
-    use ndarray::arr2;
+    use linfa::{Dataset, traits::Fit};
+    use linfa_reduction::Pca;
+    use ndarray::{arr2, concatenate, s};
     use rand::{Rng, SeedableRng};
     use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -180,6 +137,18 @@ mod tests {
         assert!((network.reconstruct(rows.view()) - expected).iter().all(|error| error.abs() < 1e-9));
     }
 
+    /// linfa-reduction iterates from random directions: an independent way, but minutes long for hundreds of columns, and
+    /// exact only where it is asked for all directions.
+    #[test]
+    fn components_are_those_of_linfa_reduction() {
+        let rows = random(300, 12, 4).dot(&random(12, 12, 5)) + 2.0;
+        let network = principal_components(rows.view(), 5).unwrap();
+        let pca = Pca::params(12).fit(&Dataset::from(rows)).unwrap();
+        for (ours, theirs) in network.layers()[0].weight().columns().into_iter().zip(pca.components().rows()) {
+            assert!((ours.dot(&theirs).abs() - 1.0).abs() < 1e-6, "{ours} and {theirs}");
+        }
+    }
+
     #[test]
     fn directions_are_orthonormal_and_leave_the_least_error_for_any_count() {
         for columns in [2, 3, 7, 38] {
@@ -211,6 +180,20 @@ mod tests {
             }
             assert!((1..columns).all(|index| spread[[index, index]] <= spread[[index - 1, index - 1]]));
         }
+    }
+
+    #[test]
+    fn windows_of_rows_that_change_slowly_are_decomposed_too() {
+        // Such windows have directions of almost no variance by the hundred.
+        let mut walk = random(400, 38, 11);
+        for row in 1..walk.nrows() {
+            let before = walk.row(row - 1).to_owned();
+            walk.row_mut(row).scaled_add(50.0, &before.mapv(|value| value / 51.0));
+        }
+        let windows: Vec<_> = (0..4).map(|step| walk.slice(s![step..step + 397, ..])).collect();
+        let rows = concatenate(Axis(1), &windows).unwrap();
+        assert!(worst_error(&rows, 152) < 1e-9);
+        assert!(worst_error(&rows, 76) < worst_error(&rows, 38));
     }
 
     #[test]
@@ -248,5 +231,8 @@ mod tests {
         let error = principal_components(rows.view(), 4).unwrap_err().to_string();
         assert_eq!(error, "number of components is 4, expected between 1 and the number of columns, 3");
         assert!(principal_components(rows.slice(s![..0, ..]), 1).is_err());
+        let mut rows = rows;
+        rows[[1, 2]] = f64::NAN;
+        assert!(matches!(principal_components(rows.view(), 1), Err(AutoencoderError::Covariance)));
     }
 }
