@@ -46,19 +46,19 @@ const LONGEST_NAP: Duration = Duration::from_millis(500);
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     /// No ONNX Runtime.
-    #[error("{0}")]
+    #[error(transparent)]
     Runtime(#[from] RuntimeError),
     /// The device can't be had.
     #[error("runtime.device: {0}")]
     Device(#[from] DeviceError),
     /// No metrics and probes.
-    #[error("{0}")]
+    #[error(transparent)]
     Http(#[from] HttpError),
     /// The admin token can't be read.
     #[error("http.admin_token_file: {0}")]
     Token(#[from] TokenError),
     /// The model file can't be used.
-    #[error("{0}")]
+    #[error(transparent)]
     Model(#[from] ModelError),
     /// The foreign graph can't be used.
     #[error("model.file {file}: {cause}")]
@@ -69,7 +69,7 @@ pub enum AppError {
         cause: LoadError,
     },
     /// The run failed.
-    #[error("{0}")]
+    #[error(transparent)]
     Run(#[from] RunError),
     /// A thread of the demo died.
     #[error("{0} was lost on the way")]

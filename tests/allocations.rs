@@ -10,7 +10,10 @@ use std::{
 use linfa::ParamGuard;
 use ndarray::Array2;
 use strayd::{
-    config::settings::{Contraction, Convolution, Kinds, NetworkKind, Noise, Sparsity, Variational, VariationalScore},
+    config::settings::{
+        Contraction, Convolution, Kinds, NetworkKind, Noise, Optimiser, OptimiserRule, RateSchedule, Sparsity,
+        Variational, VariationalScore,
+    },
     train::{AutoencoderParams, Shape},
 };
 
@@ -56,11 +59,20 @@ fn ten_times_the_batches_make_no_allocation_more() {
     let variational = Variational { beta: 0.1, warm_up: 1, score: VariationalScore::Probability, draws: 4 };
     let noise = Noise { gaussian: 0.1, masking: 0.1, swap: 0.1 };
     let sparsity = Sparsity { l1: 0.1, ..Sparsity::default() };
+    let kl = Sparsity { kl: 0.1, target: 0.1, ..Sparsity::default() };
+    let clipped = Optimiser {
+        rule: OptimiserRule::AdamW,
+        learning_rate: 1e-3,
+        schedule: RateSchedule::OneCycle,
+        weight_decay: 0.01,
+        clip_norm: Some(0.1),
+    };
     let contraction = Contraction { weight: 0.1, projections: 1 };
     let everything =
         [NetworkKind::Denoising, NetworkKind::Sparse, NetworkKind::Contractive, NetworkKind::Convolutional];
     let every = [
         of(&[NetworkKind::Undercomplete]).trim(0.1),
+        of(&[NetworkKind::Sparse]).sparsity(kl).skip(true).optimiser(clipped),
         of(&everything).noise(noise).sparsity(sparsity).contraction(contraction).convolution(window, convolution),
         of(&[NetworkKind::Variational]).variational(variational),
         of(&[NetworkKind::Sequence, NetworkKind::Denoising]).noise(noise).predicted(4),

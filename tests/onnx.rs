@@ -96,7 +96,7 @@ fn write_case(folder: &Path, case: &Case, random: &mut Xoshiro256PlusPlus) {
     let mut model = graph::write(&spec).expect("the graph can be written");
     graph::append_metadata(&mut model, "strayd-test", &case.name);
     let windows = case.windows(ROWS, random);
-    let GraphOutputs { score, reconstruction, error, latent, residual, difference } =
+    let GraphOutputs { score, reconstruction, error, latent, latent_deviation, residual, difference } =
         graph::reference(&spec, windows.view()).expect("the trainer can compute it");
     let folder = folder.join(&case.name);
     fs::create_dir(&folder).expect("a folder can be made");
@@ -115,6 +115,7 @@ fn write_case(folder: &Path, case: &Case, random: &mut Xoshiro256PlusPlus) {
         ("latent", &latent),
         ("residual", &residual),
         ("difference", &difference),
+        ("latent_deviation", latent_deviation.as_ref().unwrap_or(&latent)),
     ] {
         write_f32(&folder.join(format!("{name}.f32")), values);
     }
@@ -178,17 +179,17 @@ static ENVIRONMENT: LazyLock<Option<Environment>> = LazyLock::new(|| {
 
 impl Loaded {
     fn new(environment: &Environment, model: &[u8]) -> Self {
-        let builder =
-            Session::builder(environment).expect("the file is sound").with_intra_threads(1).expect("the file is sound");
-        let mut builder = builder.with_intra_op_spinning(false).expect("the file is sound");
+        let builder = Session::builder(environment).expect("the library makes sessions");
+        let builder = builder.with_intra_threads(1).expect("one thread can be had");
+        let mut builder = builder.with_intra_op_spinning(false).expect("threads may wait");
         Self(builder.commit_from_memory(model).expect("the file is sound"))
     }
 
     fn run(&mut self, input: &str, rows: ArrayView2<'_, f32>, output: &str) -> Array2<f32> {
         let rows = rows.as_standard_layout();
         let given = TensorRef::from_array_view((rows.shape().to_vec(), rows.as_slice().expect("rows are row-major")))
-            .expect("the file is sound");
-        let outputs = self.0.run(ort::inputs![input => given]).expect("the file is sound");
+            .expect("the shape is that of the rows");
+        let outputs = self.0.run(ort::inputs![input => given]).expect("the rows have the input's width");
         let (_, values) = outputs[output].try_extract_tensor::<f32>().expect("outputs are floats");
         Array2::from_shape_vec((rows.nrows(), values.len() / rows.nrows()), values.to_vec())
             .expect("every row has as many values")
@@ -226,6 +227,9 @@ fn computes_what_the_trainer_computes(environment: &Environment, case: &Case, ra
     let unit = case.columns.iter().fold(1.0_f32, |unit, column| unit.max(column.scale));
     assert_close("reconstruction", run(graph::RECONSTRUCTION).view(), expected.reconstruction.view(), unit);
     assert_close("latent", run(graph::LATENT).view(), expected.latent.view(), 1.0);
+    if let Some(deviation) = expected.latent_deviation.as_ref().filter(|_| case.networks.len() == 1) {
+        assert_close("latent deviation", run(graph::LATENT_DEVIATION).view(), deviation.view(), 1.0);
+    }
     assert_close("error", run(graph::ERROR).view(), expected.error.view(), 1.0);
     let score = expected.score.view().insert_axis(ndarray::Axis(1));
     assert_close("score", run(graph::SCORE).view(), score, 1.0);
@@ -240,10 +244,8 @@ fn computes_what_the_trainer_computes(environment: &Environment, case: &Case, ra
 fn scores_alike_in_every_batch(environment: &Environment, case: &Case, random: &mut Xoshiro256PlusPlus) {
     let windows = case.windows(40, random);
     let model = graph::write(&case.spec()).expect("the networks fit");
-    let mut loaded = Loaded::new(
-        environment,
-        &graph::only(&model, &[graph::RESIDUAL, graph::DIFFERENCE]).expect("the networks fit"),
-    );
+    let part = graph::only(&model, &[graph::RESIDUAL, graph::DIFFERENCE]).expect("the file is a model");
+    let mut loaded = Loaded::new(environment, &part);
     let whole = loaded.run(graph::WINDOW, windows.view(), graph::RESIDUAL);
     for batch in 1..40 {
         for first in (0..40).step_by(batch) {

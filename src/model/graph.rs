@@ -136,6 +136,14 @@ pub enum GraphError {
         /// Index of the member, from 0.
         member: usize,
     },
+    /// A Gaussian output of a network with convolutions.
+    #[error(
+        "member {member} gives means and variances by a convolution, which the graph has no place for; use an output of values"
+    )]
+    Shared {
+        /// Which member, from 0.
+        member: usize,
+    },
     /// Rows can't be made of codes.
     #[error(
         "the model can't make rows: {why}; expected a model of one variational member (model.kind: variational, model.members: 1)"
@@ -247,6 +255,9 @@ impl GraphSpec<'_> {
         }
         if is_gaussian(network) && network.skip().is_some() {
             return Err(GraphError::Skip { member });
+        }
+        if is_gaussian(network) && network.shares_weights() {
+            return Err(GraphError::Shared { member });
         }
         if network.is_finite() { Ok(()) } else { Err(GraphError::Weight { member }) }
     }

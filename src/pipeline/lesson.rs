@@ -25,11 +25,11 @@ pub(super) struct Lesson {
 /// Why a retraining gave no model to weigh.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LessonError {
-    #[error("{0}")]
+    #[error(transparent)]
     Train(#[from] TrainError),
-    #[error("{0}")]
+    #[error(transparent)]
     Gate(#[from] GateError),
-    #[error("{0}")]
+    #[error(transparent)]
     Registry(#[from] ModelError),
     #[error("another model was put to use while this one was trained: it was weighed against the one before")]
     Overtaken,

@@ -97,15 +97,16 @@ fn silu_curvature<F: Float>(a: F) -> F {
 
 /// The standard normal distribution function. In double precision: single precision would cancel in the lower tail.
 fn normal_distribution<F: Float>(x: F) -> F {
-    F::cast(0.5 * libm::erfc(-exact(x) * std::f64::consts::FRAC_1_SQRT_2))
+    F::cast(0.5 * libm::erfc(-to_f64(x) * std::f64::consts::FRAC_1_SQRT_2))
 }
 
 fn normal_density<F: Float>(x: F) -> F {
-    let x = exact(x);
+    let x = to_f64(x);
     F::cast((-0.5 * x * x).exp() * 0.5 * std::f64::consts::FRAC_1_SQRT_2 * std::f64::consts::FRAC_2_SQRT_PI)
 }
 
-fn exact<F: Float>(x: F) -> f64 {
+/// The same number in double precision.
+pub(super) fn to_f64<F: Float>(x: F) -> f64 {
     x.to_f64().expect("linfa's floats are f32 and f64")
 }
 

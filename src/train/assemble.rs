@@ -28,8 +28,7 @@ impl Recipe {
                 input_clip: self.input_clip(),
                 doc: "Anomaly score by reconstruction error; see the output `score`.",
                 metadata: &[],
-            })
-            .map_err(|error| TrainError::Graph(error.to_string()))?,
+            })?,
         };
         Ok(Model::assemble(graph, metadata))
     }

@@ -283,7 +283,7 @@ mod tests {
     const WIDTHS: [usize; 5] = [5, 4, 3, 4, 5];
     const CODE: usize = 1;
 
-    /// A network of 5 values; of those that need them, the last layers give pairs.
+    /// A network of 5 values in and out.
     fn network(hidden: Activation, code: Activation, rng: &mut Xoshiro256PlusPlus) -> Network<f64> {
         let layers = WIDTHS.windows(2).enumerate().map(|(index, pair)| {
             let activation = match index {

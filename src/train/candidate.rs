@@ -21,6 +21,16 @@ use crate::{
 /// Principal components of more values would take minutes and gigabytes: their time grows with the third power.
 const MOST_INPUTS: usize = 2048;
 
+/// What a network must not do worse than.
+#[derive(Debug, Clone)]
+pub enum Yardstick {
+    /// Principal components of the same fitted rows with the same scaling, window, code size, residual statistics and
+    /// calibration: a whole candidate, which may take the network's place where it does better.
+    Components(Box<Candidate>),
+    /// There is none, because of this.
+    None(&'static str),
+}
+
 /// A model that a [gate](super::gate) has to let through.
 #[derive(Debug, Clone)]
 pub struct Candidate {
@@ -30,10 +40,8 @@ pub struct Candidate {
     pub networks: Vec<Network<f32>>,
     /// Smallest and largest value that the networks are given, in scaled units.
     pub input_clip: Option<(f32, f32)>,
-    /// Principal components of the same fitted rows with the same scaling, window, code size, residual statistics and
-    /// calibration: a whole candidate, which may take the network's place where it does better. `None` where the model
-    /// consists of them, where another tool made the graph, where so few values vary that no code is smaller, or more than 2,048.
-    pub yardstick: Option<Box<Candidate>>,
+    /// What the model is compared with.
+    pub yardstick: Yardstick,
 }
 
 impl Recipe {
@@ -87,12 +95,21 @@ impl Recipe {
         draft: &Draft,
         (sample, missing): (&[SampleRecord], Missing),
         (rows, split): (&SampleRows, &Split),
-    ) -> Result<Option<Box<Candidate>>, TrainError> {
-        let Some(network) = draft.networks.first() else { return Ok(None) };
+    ) -> Result<Yardstick, TrainError> {
+        let none = |why| Ok(Yardstick::None(why));
+        let Some(network) = draft.networks.first() else {
+            return none("the graph comes from another tool, so principal components can't cure it");
+        };
+        if self.settings.training.network.has(NetworkKind::Pca) {
+            return none("the model consists of principal components itself");
+        }
         let constant = constant_columns(&draft.columns);
         let inputs = (draft.columns.len() - constant.len()) * self.settings.training.window;
-        if self.settings.training.network.has(NetworkKind::Pca) || !(2..=MOST_INPUTS).contains(&inputs) {
-            return Ok(None);
+        if inputs < 2 {
+            return none("fewer than two values of a window vary, so that no code of principal components is smaller");
+        }
+        if inputs > MOST_INPUTS {
+            return none("more than 2,048 values of a window vary, of which principal components take too long");
         }
         // A linear code as wide as the input would rebuild every row, so that none could stand out.
         let code = if network.code_size() < inputs { network.code_size() } else { inputs / 2 };
@@ -108,6 +125,7 @@ impl Recipe {
         let recipe = Self { settings: settings.into(), ..self.clone() };
         let model = recipe.finish(&pca, (sample, missing), (rows, split))?;
         let input_clip = self.input_clip();
-        Ok(Some(Box::new(Candidate { model, networks: pca.networks, input_clip, yardstick: None })))
+        let yardstick = Yardstick::None("the model consists of principal components itself");
+        Ok(Yardstick::Components(Box::new(Candidate { model, networks: pca.networks, input_clip, yardstick })))
     }
 }

@@ -10,12 +10,12 @@ use crate::config::settings::{Activation, Contraction, Loss, NetworkKind, Noise,
 impl<F: Float> AutoencoderValidParams<F> {
     pub(super) fn check_everything(&self) -> Result<(), AutoencoderError> {
         self.check_widths()?;
+        self.check_sequence()?;
         self.check_optimiser()?;
         self.check_loss_and_penalties()?;
         self.check_kinds()?;
         self.check_convolution()?;
         self.check_variational()?;
-        self.check_sequence()?;
         self.check_skip()?;
         self.check_components()
     }
@@ -41,6 +41,9 @@ impl<F: Float> AutoencoderValidParams<F> {
         require(clip > 0.0 && clip.is_finite(), "clip norm", clip, "a finite number above 0, such as 1")?;
         let trim = self.trim;
         require((0.0..=0.5).contains(&trim), "trimmed share", trim, "a share of at least 0 and at most 0.5")?;
+        let least = 1.0 / self.batch_size as f64;
+        let expected = format!("0, or at least {least:.4}: one row of a batch of {}", self.batch_size);
+        require(trim == 0.0 || trim >= least, "trimmed share", trim, &expected)?;
         let share = self.validation_share;
         require(share > 0.0 && share < 1.0, "validation share", share, "a number between 0 and 1, such as 0.2")
     }
@@ -53,6 +56,8 @@ impl<F: Float> AutoencoderValidParams<F> {
         require(gaussian >= 0.0 && gaussian.is_finite(), "gaussian noise", gaussian, "a finite number, at least 0")?;
         require((0.0..1.0).contains(&masking), "masking noise", masking, "a share of at least 0 and below 1")?;
         require((0.0..1.0).contains(&swap), "swap noise", swap, "a share of at least 0 and below 1")?;
+        let cure = "a value is taken from another row of the batch: use batches of at least 2";
+        exclude(swap > 0.0 && self.batch_size < 2, format!("swap noise {swap}"), "batch size 1".to_owned(), cure)?;
         require(masking + swap <= 1.0, "sum of masking and swap noise", masking + swap, "at most 1")?;
         let Contraction { weight, projections } = self.contraction;
         require(weight >= 0.0 && weight.is_finite(), "contraction weight", weight, "a finite number, at least 0")?;
@@ -119,9 +124,9 @@ impl<F: Float> AutoencoderValidParams<F> {
             exclude(!self.kinds.has(kind) && there, format!("a {what}"), kinds, superfluous)?;
         }
         let plain = self.kinds.has(NetworkKind::Undercomplete) || self.kinds.has(NetworkKind::Pca);
-        let width = format!("code size {} for {} columns", self.code_size, self.row_width - self.predicted);
+        let width = format!("code size {} for {} columns", self.code_size, self.input_width());
         let cure = "use a smaller code, or the kind denoising or sparse";
-        let wide = plain && self.code_size >= self.row_width - self.predicted.min(self.row_width);
+        let wide = plain && self.code_size >= self.input_width();
         exclude(wide, width, format!("kind {}", self.kinds), cure)
     }
 
@@ -241,7 +246,10 @@ mod tests {
     use linfa::ParamGuard;
 
     use super::*;
-    use crate::train::AutoencoderParams;
+    use crate::{
+        config::settings::{Convolution, Kinds, Optimiser, Variational},
+        train::{AutoencoderParams, Shape},
+    };
 
     fn refusal(params: AutoencoderParams<f32>) -> String {
         params.check().unwrap_err().to_string()
@@ -257,6 +265,71 @@ mod tests {
 
     fn sparse(sparsity: Sparsity) -> AutoencoderParams<f32> {
         params().kinds(NetworkKind::Sparse).sparsity(sparsity)
+    }
+
+    const PLAIN: Variational = Variational { beta: 0.1, warm_up: 1, score: VariationalScore::Error, draws: 4 };
+
+    fn variational(variational: Variational) -> AutoencoderParams<f32> {
+        params().kinds(NetworkKind::Variational).variational(variational)
+    }
+
+    fn convolutional(channels: &[usize], kernel: usize, dilation: usize) -> AutoencoderParams<f32> {
+        let window = Shape { height: 4, width: 1, channels: 2 };
+        let layers = Convolution { channels: channels.to_vec(), kernel, stride: 2, dilation };
+        params().hidden(&[]).kinds(NetworkKind::Convolutional).convolution(window, layers)
+    }
+
+    fn both(kinds: &[NetworkKind]) -> Kinds {
+        Kinds::new(kinds).unwrap()
+    }
+
+    #[test]
+    fn what_convolutions_codes_predictions_and_skips_can_not_be_is_told_with_what_would_be_right() {
+        use NetworkKind::{Contractive, Convolutional, Sequence, Sparse, Variational as Gaussian};
+        let probability = Variational { score: VariationalScore::Probability, ..PLAIN };
+        let l1 = Sparsity { l1: 0.1, ..Sparsity::default() };
+        let contraction = Contraction { weight: 0.1, projections: 1 };
+        let other = Shape { height: 4, width: 1, channels: 3 };
+        let layers = || Convolution { channels: vec![3], kernel: 3, stride: 2, dilation: 1 };
+        for (params, words) in [
+            (convolutional(&[], 3, 1), "number of convolutional layers is 0, expected at least 1"),
+            (convolutional(&[3, 0], 3, 1), "channels of convolutional layer 2 is 0, expected at least 1"),
+            (convolutional(&[3], 0, 1), "kernel is 0, expected at least 1"),
+            (convolutional(&[3], 3, 0), "dilation is 0, expected at least 1"),
+            (convolutional(&[3], 5, 1), "a kernel of 5 at a dilation of 1 does not go with a length of 4"),
+            (convolutional(&[3], 3, 2), "use a smaller kernel or dilation, or a longer window"),
+            (convolutional(&[3, 3, 3], 3, 1), "convolutional layer 3 does not go with a single position"),
+            (
+                convolutional(&[3], 3, 1).convolution(other, layers()),
+                "size of a row's shape is 4 x 3 = 12, expected as many values as a row has",
+            ),
+            (
+                convolutional(&[3], 3, 1).kinds(both(&[Convolutional, Sequence])).predicted(3),
+                "a multiple of the 2 values",
+            ),
+            (variational(Variational { draws: 0, ..PLAIN }), "number of draws is 0, expected at least 1"),
+            (variational(PLAIN).kinds(both(&[Gaussian, Sparse])).sparsity(l1), "leave one of the two out"),
+            (
+                variational(PLAIN).kinds(both(&[Gaussian, Contractive])).contraction(contraction),
+                "leave one of the two out",
+            ),
+            (variational(PLAIN).code_activation(Activation::Tanh), "leave its activation out"),
+            (variational(probability).loss(Loss::Huber { delta: 1.0 }), "leave the loss at the mean squared error"),
+            (
+                convolutional(&[3], 3, 1).kinds(both(&[Convolutional, Gaussian])).variational(probability),
+                "score by error, or leave the kind convolutional out",
+            ),
+            (variational(probability).skip(true), "score by error, or leave the skip out"),
+            (params().kinds(Sequence).predicted(8), "predicted values is 8, expected less than the 8 values of a row"),
+            (params().kinds(Sequence).predicted(9), "predicted values is 9, expected less than the 8 values of a row"),
+            (params().kinds(Sequence).predicted(2).skip(true), "leave the skip out"),
+            (params().skip(true).loss(Loss::BinaryCrossEntropy), "use the mean squared error or huber, or no skip"),
+            (params().trim(0.004).batch_size(128), "expected 0, or at least 0.0078: one row of a batch of 128"),
+            (noisy(Noise { swap: 0.1, ..Noise::default() }).batch_size(1), "use batches of at least 2"),
+        ] {
+            let told = refusal(params);
+            assert!(told.contains(words), "{told:?} instead of {words:?}");
+        }
     }
 
     #[test]
@@ -278,6 +351,7 @@ mod tests {
     fn nan_is_refused_wherever_a_number_is_asked_for() {
         let nan = f64::NAN;
         let noise = Noise::default();
+        let steps = params().check().unwrap().optimiser;
         let kl = Sparsity { l1: 0.0, kl: 1.0, target: 0.1 };
         for params in [
             params().learning_rate(nan),
@@ -289,6 +363,11 @@ mod tests {
             sparse(Sparsity { l1: nan, ..kl }),
             sparse(Sparsity { kl: nan, ..kl }),
             sparse(Sparsity { target: nan, ..kl }),
+            params().optimiser(Optimiser { weight_decay: nan, ..steps }),
+            params().optimiser(Optimiser { clip_norm: Some(nan), ..steps }),
+            params().trim(nan),
+            params().kinds(NetworkKind::Contractive).contraction(Contraction { weight: nan, projections: 1 }),
+            variational(Variational { beta: nan, ..PLAIN }),
         ] {
             assert!(refusal(params).contains("is NaN, expected"));
         }

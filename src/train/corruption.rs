@@ -4,41 +4,8 @@ use linfa::Float;
 use rand::RngCore;
 use rand_distr::{Distribution, StandardNormal};
 
-use super::{fit::to_f64, rows::Rows};
+use super::rows::{Rows, column_moments};
 use crate::config::settings::Noise;
-
-/// Rows that are looked at together.
-const BLOCK: usize = 256;
-
-/// Mean and standard deviation of each of the first `columns` columns; exact for constant ones, whose deviation is 0.
-pub(super) fn column_moments<F: Float>(rows: Rows<'_, F>, columns: usize) -> (Vec<f64>, Vec<f64>) {
-    let count = rows.len as f64;
-    let (mut first, mut constant) = (Vec::new(), vec![true; columns]);
-    let (mut means, mut variances) = (vec![0.0; columns], vec![0.0; columns]);
-    rows.blocks(BLOCK, |at, block| {
-        if at == 0 {
-            first = block.row(0).iter().map(|&value| to_f64(value)).collect();
-        }
-        for row in block.rows() {
-            for (column, &value) in row.iter().take(columns).enumerate() {
-                means[column] += to_f64(value);
-                constant[column] &= to_f64(value) == first[column];
-            }
-        }
-    });
-    means.iter_mut().for_each(|sum| *sum /= count);
-    rows.blocks(BLOCK, |_, block| {
-        for row in block.rows() {
-            for (column, &value) in row.iter().take(columns).enumerate() {
-                variances[column] += (to_f64(value) - means[column]).powi(2);
-            }
-        }
-    });
-    for column in (0..columns).filter(|column| constant[*column]) {
-        (means[column], variances[column]) = (first.get(column).copied().unwrap_or(0.0), 0.0);
-    }
-    (means, variances.into_iter().map(|sum| (sum / count).sqrt()).collect())
-}
 
 /// Noise that is fitted to the training rows' columns.
 #[derive(Debug, Clone)]

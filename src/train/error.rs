@@ -81,7 +81,7 @@ pub enum AutoencoderError {
     #[error("the covariance of the training rows is not finite; their values must be, and their squares too")]
     Covariance,
     /// The principal components could not be found.
-    #[error("the principal components of the training rows could not be computed")]
+    #[error("the principal components of the training rows could not be computed: {0}")]
     Decomposition(#[source] linfa_linalg::LinalgError),
     /// Layers that do not fit together.
     #[error(transparent)]

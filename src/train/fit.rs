@@ -6,6 +6,7 @@ use linfa::{DatasetBase, Float, traits::Fit};
 use ndarray::{Array2, ArrayView2, Axis};
 
 use super::{
+    activation::to_f64,
     error::AutoencoderError,
     fitting::Fitting,
     network::Network,
@@ -73,7 +74,7 @@ type Progress<'a> = &'a mut dyn FnMut(&EpochReport) -> ControlFlow<()>;
 /// their means after each.
 ///
 /// # Errors
-/// As for [`AutoencoderValidParams::fit_with_validation`], of the first member that fails; or there are no members.
+/// As for [`AutoencoderValidParams::fit_with_validation`], of the first member that fails.
 pub fn fit_members<F: Float>(
     members: &[AutoencoderValidParams<F>],
     sets: Sets<'_, F>,
@@ -81,9 +82,10 @@ pub fn fit_members<F: Float>(
     progress: Progress<'_>,
 ) -> Result<Vec<Fitted<F>>, AutoencoderError> {
     members.iter().try_for_each(|member| member.check_sets(sets))?;
-    let mut fittings = members.iter().map(|member| Fitting::new(member, sets)).collect::<Result<Vec<_>, _>>()?;
-    let epochs = members.iter().map(AutoencoderValidParams::epochs_to_run).max().unwrap_or(0);
     let threads = Threads::new(threads);
+    let begin = || members.iter().map(|member| Fitting::new(member, sets)).collect::<Result<Vec<_>, _>>();
+    let mut fittings = threads.run(begin)?;
+    let epochs = members.iter().map(AutoencoderValidParams::epochs_to_run).max().unwrap_or(0);
     for epoch in 1..=epochs {
         let reports = threads.run(|| side_by_side(&mut fittings, epoch))?;
         if reports.is_empty() {
@@ -195,10 +197,6 @@ impl<F: Float, T> Fit<Array2<F>, T, AutoencoderError> for AutoencoderValidParams
         let fitted = self.fit_with_validation(training, validation, &mut |_| ControlFlow::Continue(()))?;
         Ok(fitted.network)
     }
-}
-
-pub(super) fn to_f64<F: Float>(value: F) -> f64 {
-    value.to_f64().expect("linfa's floats are f32 and f64")
 }
 
 #[cfg(test)]
@@ -461,6 +459,33 @@ mod tests {
         };
         let fitted = valid.fit_with_validation(training.view(), validation.view(), &mut stop_at_two).unwrap();
         assert_eq!((fitted.end, fitted.epochs), (FitEnd::Cancelled, 2));
+        let short = params().epochs(fitted.best_epoch).check().unwrap();
+        let short =
+            short.fit_with_validation(training.view(), validation.view(), &mut |_| ControlFlow::Continue(())).unwrap();
+        assert_eq!(short.network, fitted.network);
+    }
+
+    #[test]
+    fn epochs_before_the_divergence_has_its_whole_weight_are_never_the_best_of_all() {
+        // The lighter the divergence, the better rows are rebuilt: the first epochs would win.
+        let warming = |epochs: usize| {
+            let variational = Variational { beta: 5.0, warm_up: 60, score: VariationalScore::Error, draws: 1 };
+            let params = params().kinds(NetworkKind::Variational).variational(variational);
+            let valid = params.learning_rate(0.02).patience(3).epochs(epochs).check().unwrap();
+            let (training, validation) = (rows(400, 2), rows(50, 3));
+            let mut losses = Vec::new();
+            let fitted = valid.fit_with_validation(training.view(), validation.view(), &mut |report| {
+                losses.push(report.validation_loss);
+                ControlFlow::Continue(())
+            });
+            (fitted.unwrap(), losses)
+        };
+        let (fitted, losses) = warming(100);
+        let before = losses[..59].iter().copied().fold(f64::INFINITY, f64::min);
+        assert!(before < fitted.validation_loss, "{losses:?}");
+        assert!(fitted.best_epoch >= 60 && fitted.epochs >= 62, "{} of {}", fitted.best_epoch, fitted.epochs);
+        // Where there are fewer epochs, the best of them is what there is.
+        assert!((1..=5).contains(&warming(5).0.best_epoch));
     }
 
     #[test]

@@ -6,10 +6,11 @@ use rand::{SeedableRng, seq::SliceRandom};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::{
+    activation::to_f64,
     backprop::{Backprop, Batch},
     corruption::Corruption,
     error::AutoencoderError,
-    fit::{EpochReport, FitEnd, Fitted, to_f64},
+    fit::{EpochReport, FitEnd, Fitted},
     network::{Network, contiguous, contiguous_mut},
     optimiser::Steps,
     params::AutoencoderValidParams,
@@ -162,14 +163,18 @@ impl<'a, F: Float> Fitting<'a, F> {
         }
         self.run = epoch;
         let mut report = self.report(epoch, training_loss, validation_loss);
+        let warm = self.params.warm_epoch();
         match &self.best_report {
-            Some(best) if best.validation_loss <= validation_loss => report.best_epoch = best.epoch,
+            // Before the divergence has its whole weight, rows are easier rebuilt than after: such epochs are forgotten then.
+            Some(best) if best.validation_loss <= validation_loss && !(epoch == warm && best.epoch > 0) => {
+                report.best_epoch = best.epoch;
+            }
             Some(_) | None => {
                 self.best.copy_from(&self.network);
                 self.best_report = Some(report);
             }
         }
-        if epoch - report.best_epoch >= self.params.patience {
+        if epoch >= warm && epoch - report.best_epoch.max(warm.saturating_sub(1)) >= self.params.patience {
             self.end = Some(FitEnd::Patience);
         } else if epoch == self.params.epochs {
             self.end = Some(FitEnd::Finished);
@@ -178,9 +183,8 @@ impl<'a, F: Float> Fitting<'a, F> {
     }
 
     /// The network with the best weights.
-    pub(super) fn finish(mut self) -> Fitted<F> {
-        let best = self.best_report.unwrap_or_else(|| self.report(0, f64::NAN, f64::NAN));
-        self.network.copy_from(&self.best);
+    pub(super) fn finish(self) -> Fitted<F> {
+        let best = self.best_report.expect("the first epoch, or a linear skip before it, left a report");
         let active_units = self.active_units();
         Fitted {
             network: self.best,
@@ -244,7 +248,8 @@ impl<'a, F: Float> Fitting<'a, F> {
     /// Keeps the rows with the smaller losses, in their order, at the front of the batch; gives how many. Of equal losses the
     /// later row goes. A loss that isn't a number stays, to be told.
     fn trim(&mut self, count: usize) -> usize {
-        let kept = count - (count as f64 * self.params.trim) as usize;
+        // A product next to a whole number is meant to be one.
+        let kept = count - (count as f64 * self.params.trim + 1e-9) as usize;
         if kept == count {
             return count;
         }
@@ -272,14 +277,17 @@ impl<'a, F: Float> Fitting<'a, F> {
         total / (rows.len * self.network.output_width()) as f64
     }
 
-    /// Share of active values of the validation rows' codes.
+    /// Share of active values of the validation rows' codes, with the best weights.
     fn active_units(&self) -> f64 {
-        let mut sizes = Vec::with_capacity(self.rows.validation.len * self.network.code_size());
-        self.rows.validation.blocks(self.batch.target.nrows(), |_, block| {
-            let codes = self.network.encode(block.slice(s![.., ..self.network.input_width()]));
-            sizes.extend(codes.iter().map(|&code| to_f64(code).abs()));
-        });
-        let largest = sizes.iter().fold(0.0, |largest: f64, &size| largest.max(size));
-        sizes.iter().filter(|size| **size > ACTIVE * largest).count() as f64 / sizes.len() as f64
+        let codes = |look: &mut dyn FnMut(f64)| {
+            self.rows.validation.blocks(self.batch.target.nrows(), |_, block| {
+                let codes = self.best.encode(block.slice(s![.., ..self.best.input_width()]));
+                codes.iter().for_each(|&code| look(to_f64(code).abs()));
+            });
+        };
+        let (mut largest, mut active) = (0.0_f64, 0_usize);
+        codes(&mut |size| largest = largest.max(size));
+        codes(&mut |size| active += usize::from(size > ACTIVE * largest));
+        active as f64 / (self.rows.validation.len * self.best.code_size()) as f64
     }
 }

@@ -12,14 +12,14 @@ use serde::{Deserialize, Serialize};
 
 pub use trial::TrialError;
 
-use super::{Candidate, held_back::CHUNK, sample::SampleRecord};
+use super::{Candidate, Yardstick, held_back::CHUNK, sample::SampleRecord};
 use crate::{
     config::settings::{AlarmBudget, Settings},
     detect::{LoadError, Scorers, calibrate::SECONDS_PER_DAY, judge::raw_score},
     model::{
         Model,
         graph::{self, GraphError, GraphSpec},
-        metadata::{Column, GraphOrigin},
+        metadata::Column,
     },
 };
 use plants::{Plants, Scored, Separation};
@@ -129,7 +129,7 @@ pub enum GateError {
         least: usize,
     },
     /// The candidate can't be tried.
-    #[error("{0}")]
+    #[error(transparent)]
     Trial(#[from] TrialError),
     /// The trainer's own forward pass refuses.
     #[error("the trainer's own network can't be compared: {0}")]
@@ -169,7 +169,7 @@ impl<'a> Contest<'a> {
         let report = self.judge()?;
         let open = self.settings.training.network.kinds.is_none();
         match &self.candidate.yardstick {
-            Some(components) if open && report.reasons().contains(&Check::WorseThanPca) => {
+            Yardstick::Components(components) if open && report.reasons().contains(&Check::WorseThanPca) => {
                 let instead = Contest { candidate: components, ..*self }.judge()?;
                 if !instead.passed() {
                     return Ok((self.candidate, report));
@@ -241,14 +241,9 @@ impl<'a> Contest<'a> {
 
     fn not_worse_than_pca(&self, trial: &mut Trial<'_>) -> Result<CheckResult, GateError> {
         let check = Check::WorseThanPca;
-        let Some(yardstick) = &self.candidate.yardstick else {
-            let why = match &self.candidate.model.metadata.graph {
-                GraphOrigin::Foreign { .. } => {
-                    "the graph comes from another tool, so principal components can't cure it"
-                }
-                GraphOrigin::Strayd { .. } => "the model consists of principal components itself",
-            };
-            return Ok(not_made(check, why));
+        let yardstick = match &self.candidate.yardstick {
+            Yardstick::Components(yardstick) => yardstick,
+            Yardstick::None(why) => return Ok(not_made(check, why)),
         };
         let mut other = self.trial(&yardstick.model)?;
         let compared = self.compare(trial, &mut other)?;
@@ -308,13 +303,16 @@ impl<'a> Contest<'a> {
             let chunk = first..trial.len().min(first + CHUNK);
             chunk.clone().for_each(|window| trial.append(window, &mut values));
             let windows = ArrayView2::from_shape((chunk.len(), inputs), &values).expect("windows are full");
-            let own = graph::reference(&spec, windows)?.residual;
+            let own = graph::reference(&spec, windows)?;
             let exported = trial.residuals[first * width..chunk.end * width].chunks_exact(width);
-            for ((own, exported), window) in own.rows().into_iter().zip(exported).zip(windows.rows()) {
+            for (((own, difference), exported), window) in
+                own.residual.rows().into_iter().zip(own.difference.rows()).zip(exported).zip(windows.rows())
+            {
                 let size = largest_input(window.as_slice().unwrap_or_default(), columns);
-                let apart = own.iter().zip(exported).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs());
-                // A comparison with what is no number must not look like agreement.
-                worst = apart.fold(worst, |worst, apart| if apart / size <= worst { worst } else { apart / size });
+                let each = own.iter().zip(difference).zip(exported);
+                worst = each.fold(worst, |worst, ((own, difference), exported)| {
+                    larger(worst, apart((*own, *exported), f64::from(*difference), size))
+                });
             }
         }
         let passed = worst <= EXPORT_TOLERANCE;
@@ -364,6 +362,20 @@ fn not_made(check: Check, why: &str) -> CheckResult {
     CheckResult { check, passed: true, measured: None, bound: None, sentence: format!("nothing to compare: {why}") }
 }
 
+/// How far two residuals are apart, as a share of `size`. A Gaussian output's residual has the sign of the difference, which
+/// rounding may turn where it is next to none.
+fn apart((own, exported): (f32, f32), difference: f64, size: f64) -> f64 {
+    let (own, exported) = (f64::from(own), f64::from(exported));
+    let doubtful = difference.abs() <= EXPORT_TOLERANCE * size;
+    let apart = if doubtful { own.abs() - exported.abs() } else { own - exported };
+    apart.abs() / size
+}
+
+/// The larger of two; what is no number counts as larger than any, and so it must not look like agreement.
+fn larger(worst: f64, apart: f64) -> f64 {
+    if worst.is_nan() || apart <= worst { worst } else { apart }
+}
+
 /// The model file says itself that it doesn't compute what it did when it was made.
 fn golden_differs(index: usize, got: f32, expected: f32) -> GateReport {
     let check = if got.is_finite() { Check::ExportDiffers } else { Check::NonFinite };
@@ -376,4 +388,25 @@ fn largest_input(window: &[f32], columns: &[Column]) -> f64 {
     let scaled = window.iter().zip(columns.iter().cycle());
     let varying = scaled.filter(|(_, column)| column.residual_cap.is_infinite());
     varying.map(|(value, column)| f64::from((value - column.center) / column.scale).abs()).fold(1.0, f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_number_never_looks_like_agreement() {
+        let worst = [0.5, f64::NAN, 0.1].into_iter().fold(0.0, larger);
+        assert!(worst.is_nan());
+        assert_eq!([0.5, 0.7, 0.1].into_iter().fold(0.0, larger), 0.7);
+        assert!(apart((f32::NAN, 0.1), 0.3, 1.0).is_nan());
+    }
+
+    #[test]
+    fn a_sign_that_hangs_on_rounding_is_not_compared() {
+        assert!(apart((0.05, -0.05), 1e-8, 1.0) == 0.0);
+        assert!(apart((0.05, -0.05), 1e-3, 1.0) > 0.09);
+        assert!(apart((0.05, -0.07), 1e-8, 1.0) > 0.01);
+        assert!((apart((0.25, 0.75), 0.3, 2.0) - 0.25).abs() < 1e-9);
+    }
 }

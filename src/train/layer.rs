@@ -9,12 +9,7 @@ use linfa::Float;
 use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2};
 use rand::Rng;
 
-use super::{
-    activation::LEAK,
-    geometry::{Geometry, Shape},
-    network::NetworkError,
-    product::multiply,
-};
+use super::{activation::LEAK, geometry::Geometry, network::NetworkError, product::multiply};
 use crate::config::settings::Activation;
 
 /// How a layer's inputs are connected with its outputs.
@@ -141,15 +136,6 @@ impl<F: Float> Layer<F> {
             Map::Dense => self.weight.ncols(),
             Map::Convolution(geometry) => geometry.coarse.size(),
             Map::Transposed(geometry) => geometry.fine.size(),
-        }
-    }
-
-    /// Its outputs as a grid; those of a dense layer are one position of many channels.
-    pub fn output_shape(&self) -> Shape {
-        match &self.map {
-            Map::Dense => Shape { height: 1, width: 1, channels: self.outputs() },
-            Map::Convolution(geometry) => geometry.coarse,
-            Map::Transposed(geometry) => geometry.fine,
         }
     }
 

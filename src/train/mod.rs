@@ -1,12 +1,27 @@
-//! The trainer: autoencoders in plain `ndarray`, fitted on rows that are already scaled.
+//! The trainer: autoencoders of every kind, fitted on rows that are already scaled, and models made of them.
 //!
 //! An autoencoder squeezes a row through a narrow (or sparse, or noisy) code and rebuilds it. It learns to rebuild what
 //! it has often seen, so that the error of the rebuilt row tells how unlike the training rows a row is.
 //!
 //! - [`AutoencoderParams`] says what is fitted and how; only once [checked](linfa::ParamGuard) can it
 //!   [fit](AutoencoderValidParams::fit_with_validation).
-//! - [`Network`] is the result: dense layers, of which one is the code.
+//! - [`Network`] is the result: dense and convolutional layers, one of which gives the code, and a linear skip beside them.
 //! - [`principal_components`] solves the linear case exactly; it is the baseline that every other network must beat.
+//! - [`recipe`] makes a whole model of a sample of records: it splits and scales the rows, fits, and describes the model by
+//!   rows that were held back. A [`gate`] decides whether the model may take the place of the one in use.
+//!
+//! Where to look, from the sample to the arithmetic:
+//!
+//! | what | where |
+//! |---|---|
+//! | rows for training, kept while records are scored | [`sample`], [`recent`], [`withheld`] |
+//! | from sample to model | [`recipe`], `split`, [`scaling`], `members`, `held_back`, `assemble`, `candidate` |
+//! | whether it may be used | [`gate`] |
+//! | what is fitted | `params`, `check`, `architecture`, [`explain`] |
+//! | fitting | `fit` (all members), `fitting` (one of them), `optimiser`, `rows`, `pace` |
+//! | a network | `network`, `layer`, `geometry`, `activation`, `forward`, `pca` |
+//! | what is minimised | `loss`, `corruption`, `sparsity`, `contraction`, `latent`, and their gradients in `backprop` |
+//! | arithmetic | `product`, `tile`, `vector`, `lanes` |
 //!
 //! Nothing here reads a clock or a source of randomness: the same rows, parameters and seed give the same bits.
 //!
@@ -23,7 +38,6 @@
 //! ```
 
 mod activation;
-
 mod architecture;
 mod assemble;
 mod backprop;
@@ -35,6 +49,7 @@ mod error;
 pub mod explain;
 mod fit;
 mod fitting;
+mod forward;
 pub mod gate;
 mod geometry;
 mod held_back;
@@ -61,7 +76,7 @@ mod vector;
 pub mod withheld;
 
 pub(crate) use activation::LEAK;
-pub use candidate::Candidate;
+pub use candidate::{Candidate, Yardstick};
 pub use error::AutoencoderError;
 pub use fit::{EpochReport, FitEnd, Fitted, fit_members};
 pub use geometry::{Geometry, Shape, Steps};

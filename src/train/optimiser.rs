@@ -6,6 +6,7 @@ use std::f64::consts::PI;
 use linfa::Float;
 
 use super::{
+    activation::to_f64,
     backprop::Gradients,
     network::{Network, contiguous, contiguous_mut},
     vector::{AdamState, AdamStep, adam},
@@ -110,10 +111,11 @@ fn share_of_rate(schedule: RateSchedule, done: usize, total: usize) -> f64 {
 
 /// What to multiply gradients by so that their norm is at most `largest`.
 fn clip<F: Float>(gradients: &Gradients<F>, largest: f64) -> f64 {
-    let squares = |values: &[F]| values.iter().fold(F::zero(), |sum, &value| sum + value * value).to_f64();
+    // In double precision: the squares of large gradients overflow single precision, just where clipping is needed.
+    let squares = |values: &[F]| values.iter().map(|&value| to_f64(value).powi(2)).sum::<f64>();
     let weights = gradients.weights.iter().map(|weight| squares(contiguous(weight.as_slice())));
     let biases = gradients.biases.iter().map(|bias| squares(contiguous(bias.as_slice())));
-    let norm = weights.chain(biases).flatten().sum::<f64>().sqrt();
+    let norm = weights.chain(biases).sum::<f64>().sqrt();
     // A norm that isn't finite is left to the check of the loss.
     if norm > largest && norm.is_finite() { largest / norm } else { 1.0 }
 }
@@ -183,6 +185,9 @@ mod tests {
         // Two layers of a weight and a bias: norm 2 times the value.
         assert_eq!(clip(&gradients(3.0), 1.5), 0.25);
         assert_eq!(clip(&gradients(0.5), 1.5), 1.0);
+        let weights = vec![Array2::from_elem((1, 1), 1e25f32); 2];
+        let large = Gradients { weights, biases: vec![Array1::zeros(1); 2] };
+        assert!((clip(&large, 1.0) * 2f64.sqrt() * 1e25 - 1.0).abs() < 1e-6);
         // Adam doesn't see the size of the first gradient, but that of a later one beside it.
         let clipped = after(Optimiser { clip_norm: Some(1.0), ..PLAIN }, &[0.5, 100.0]);
         assert!(clipped != after(PLAIN, &[0.5, 100.0]));

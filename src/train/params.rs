@@ -267,6 +267,11 @@ impl<F: Float> AutoencoderValidParams<F> {
         Objective { loss: self.loss, sparsity: self.sparsity, contraction: self.contraction }
     }
 
+    /// The first epoch, from 1, in which a variational code's divergence has its whole weight; 1 without such a code.
+    pub(super) fn warm_epoch(&self) -> usize {
+        self.variational.map_or(1, |variational| variational.warm_up.max(1))
+    }
+
     /// Weight of a variational code's divergence in this epoch, from 1.
     pub(super) fn divergence_weight(&self, epoch: usize) -> f64 {
         self.variational.map_or(0.0, |variational| {

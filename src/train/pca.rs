@@ -2,18 +2,17 @@
 
 use linfa::Float;
 use linfa_linalg::eigh::{EigSort, EighInto};
-use ndarray::{Array1, Array2, ArrayView2, Axis};
+use ndarray::{Array1, Array2, ArrayView2, Axis, Zip, s};
 
 use crate::config::settings::Activation;
 
 use super::{
-    corruption::column_moments,
+    activation::to_f64,
     error::AutoencoderError,
-    fit::to_f64,
     layer::Layer,
     network::Network,
     product::multiply,
-    rows::{Rows, of_matrix},
+    rows::{Rows, column_moments, of_matrix},
 };
 
 /// Rows that are brought to double precision at a time.
@@ -59,8 +58,15 @@ pub(super) fn components_of<F: Float>(rows: Rows<'_, F>, components: usize) -> R
 /// Covariance `[columns, columns]` of the rows.
 fn covariance<F: Float>(rows: Rows<'_, F>, mean: &Array1<f64>) -> Array2<f64> {
     let mut sum = Array2::zeros((mean.len(), mean.len()));
+    let mut centred = Array2::zeros((BLOCK.min(rows.len), mean.len()));
     rows.blocks(BLOCK, |_, block| {
-        let centred = block.mapv(to_f64) - mean;
+        let mut centred = centred.slice_mut(s![..block.nrows(), ..]);
+        for (mut centred, row) in centred.rows_mut().into_iter().zip(block.rows()) {
+            Zip::from(&mut centred)
+                .and(row)
+                .and(mean)
+                .for_each(|centred, &value, mean| *centred = to_f64(value) - mean);
+        }
         multiply(centred.t(), centred.view(), sum.view_mut(), true);
     });
     sum / rows.len as f64
@@ -101,7 +107,7 @@ fn principal_axes(covariance: &Array2<f64>, components: usize) -> Result<Array2<
 mod tests {
     use linfa::{Dataset, traits::Fit};
     use linfa_reduction::Pca;
-    use ndarray::{arr2, concatenate, s};
+    use ndarray::{arr2, concatenate};
     use rand::{Rng, SeedableRng};
     use rand_xoshiro::Xoshiro256PlusPlus;
 

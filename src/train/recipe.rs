@@ -22,6 +22,7 @@ use crate::{
     },
     model::{
         Model,
+        graph::GraphError,
         metadata::{Column, GraphOrigin},
     },
 };
@@ -37,6 +38,7 @@ const HALF_LIFE: f64 = 5_000.0;
 const FEW_WINDOWS: usize = 1_000;
 /// A sum of which a sigmoid or a raw log-variance makes next to nothing.
 const NOTHING: f32 = -50.0;
+
 /// A graph from another tool, to be given scaler and calibration.
 #[derive(Debug, Clone)]
 pub struct Foreign {
@@ -73,7 +75,7 @@ pub struct Recipe {
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     /// The sample gives no rows.
-    #[error("{0}")]
+    #[error(transparent)]
     Sample(#[from] SampleError),
     /// Too few rows for fitting and holding back.
     #[error(
@@ -88,13 +90,13 @@ pub enum TrainError {
         unusable: String,
     },
     /// The network can't be fitted.
-    #[error("{0}")]
+    #[error(transparent)]
     Network(#[from] AutoencoderError),
     /// The draft model can't be loaded.
-    #[error("{0}")]
+    #[error(transparent)]
     Load(#[from] LoadError),
     /// The draft model can't score.
-    #[error("{0}")]
+    #[error(transparent)]
     Score(#[from] ScoreError),
     /// No held-back row has a score.
     #[error(
@@ -123,7 +125,7 @@ pub enum TrainError {
         cure: String,
     },
     /// No limit.
-    #[error("{0}")]
+    #[error(transparent)]
     Calibration(#[from] CalibrationError),
     /// The given scaler doesn't fit the rows.
     #[error("model.foreign gives {given} centres and scales, but the rows have {columns} columns")]
@@ -150,7 +152,7 @@ pub enum TrainError {
     },
     /// The graph can't be written.
     #[error("the graph can't be written: {0}")]
-    Graph(String),
+    Graph(#[from] GraphError),
     /// The training thread died.
     #[error("the training thread panicked; its message stands in the log")]
     Panicked,

@@ -4,7 +4,10 @@
 use linfa::Float;
 use ndarray::{Array2, ArrayView2};
 
-use super::network::contiguous_mut;
+use super::{activation::to_f64, network::contiguous_mut};
+
+/// Rows that are looked at together.
+const BLOCK: usize = 256;
 
 /// `len` rows of `width` values, scaled.
 #[derive(Clone, Copy)]
@@ -49,6 +52,36 @@ impl<F: Float> Rows<'_, F> {
             each(first, block.slice(ndarray::s![..count, ..]));
         }
     }
+}
+
+/// Mean and standard deviation of each of the first `columns` columns; exact for constant ones, whose deviation is 0.
+pub(super) fn column_moments<F: Float>(rows: Rows<'_, F>, columns: usize) -> (Vec<f64>, Vec<f64>) {
+    let count = rows.len as f64;
+    let (mut first, mut constant) = (Vec::new(), vec![true; columns]);
+    let (mut means, mut variances) = (vec![0.0; columns], vec![0.0; columns]);
+    rows.blocks(BLOCK, |at, block| {
+        if at == 0 {
+            first = block.row(0).iter().map(|&value| to_f64(value)).collect();
+        }
+        for row in block.rows() {
+            for (column, &value) in row.iter().take(columns).enumerate() {
+                means[column] += to_f64(value);
+                constant[column] &= to_f64(value) == first[column];
+            }
+        }
+    });
+    means.iter_mut().for_each(|sum| *sum /= count);
+    rows.blocks(BLOCK, |_, block| {
+        for row in block.rows() {
+            for (column, &value) in row.iter().take(columns).enumerate() {
+                variances[column] += (to_f64(value) - means[column]).powi(2);
+            }
+        }
+    });
+    for column in (0..columns).filter(|column| constant[*column]) {
+        (means[column], variances[column]) = (first.get(column).copied().unwrap_or(0.0), 0.0);
+    }
+    (means, variances.into_iter().map(|sum| (sum / count).sqrt()).collect())
 }
 
 impl<F> std::fmt::Debug for Rows<'_, F> {

@@ -120,10 +120,10 @@ pub enum SampleError {
         records: usize,
     },
     /// The features can't be told.
-    #[error("{0}")]
+    #[error(transparent)]
     Discovery(#[from] DiscoveryError),
     /// The features contradict each other.
-    #[error("{0}")]
+    #[error(transparent)]
     Features(#[from] EncoderError),
 }
 

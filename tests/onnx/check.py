@@ -28,7 +28,7 @@ def check(case):
     scale = np.fromfile(case / "scale.f32", dtype="<f4")
     worst = 0.0
     difference = np.fromfile(case / "difference.f32", dtype="<f4").reshape(rows, -1)
-    told = OUTPUTS + [name for name in ["difference"] if name in names]
+    told = OUTPUTS + [name for name in ["difference", "latent_deviation"] if name in names]
     for name, got in zip(told, session.run(told, {"window": fed})):
         expected = np.fromfile(case / f"{name}.f32", dtype="<f4").reshape(got.shape)
         assert np.isfinite(got).all(), f"{case.name}: {name} is not finite"

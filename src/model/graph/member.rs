@@ -14,8 +14,6 @@ pub(super) struct Surroundings<'a> {
     pub(super) input: &'a str,
     /// The newest row in scaled units, `[batch, D]`.
     pub(super) newest: &'a str,
-    /// 0 for columns that no deviance may come from, 1 for the others.
-    pub(super) mask: Option<&'a str>,
     /// What the mean of all reconstructions is called.
     pub(super) reconstruction: &'a str,
 }
@@ -160,18 +158,10 @@ impl GraphBuilder {
         self.with_number("Sub", &names.of("raw_log_variances"), ("least", LEAST_LOG_VARIANCE as f32), &part("raw"));
         self.reshape(&part("raw"), &per_draw, &part("raw_per_draw"));
         self.softplus(&part("raw_per_draw"), &part("excess"));
-        let mut excess = part("excess");
-        if let Some(mask) = around.mask {
-            self.node("Mul", &[&excess, mask], &part("masked_excess"));
-            excess = part("masked_excess");
-        }
+        let excess = part("excess");
         self.with_number("Mul", &excess, ("minus_half", -0.5), &part("log_precision"));
         self.node("Exp", &[&part("log_precision")], &part("precision"));
-        let mut means = part("means");
-        if let Some(mask) = around.mask {
-            self.node("Mul", &[&means, mask], &part("masked_means"));
-            means = part("masked_means");
-        }
+        let means = part("means");
         self.node("Sub", &[around.newest, &means], &part("distance"));
         self.node("Mul", &[&part("distance"), &part("precision")], &part("deviations"));
         self.node("Mul", &[&part("deviations"), &part("deviations")], &part("squares"));

@@ -10,7 +10,7 @@ use super::{
     GraphError, LATENT, LATENT_DEVIATION, RECONSTRUCTION, WINDOW,
     builder::value,
     member::{DRAWN_CODES, DRAWN_MEANS},
-    score::{SCALED_RECONSTRUCTION, UNMASKED_RECONSTRUCTION},
+    score::SCALED_RECONSTRUCTION,
 };
 
 /// The model with these outputs alone, as far as it has them, and the nodes that they need. ONNX Runtime computes every node
@@ -53,8 +53,7 @@ pub fn decoder(model: &[u8]) -> Result<Vec<u8>, GraphError> {
         }
     }
     if graph.node.iter().any(|node| node.output.iter().any(|name| name == DRAWN_MEANS)) {
-        let masked = gives(&graph.node, UNMASKED_RECONSTRUCTION).is_some();
-        let whole = if masked { UNMASKED_RECONSTRUCTION } else { SCALED_RECONSTRUCTION };
+        let whole = SCALED_RECONSTRUCTION;
         let node = gives(&graph.node, whole).expect("a file with draws averages them");
         let same = NodeProto {
             input: vec![DRAWN_MEANS.to_owned()],

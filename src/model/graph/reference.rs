@@ -16,6 +16,8 @@ pub struct GraphOutputs {
     pub error: Array2<f32>,
     /// `[batch, K]`: codes of all members.
     pub latent: Array2<f32>,
+    /// `[batch, K]`: deviations of Gaussian codes; `None` where codes are plain.
+    pub latent_deviation: Option<Array2<f32>>,
     /// `[batch, D]`: newest row minus reconstruction, scaled units, cut at the caps; of Gaussian outputs the root of the
     /// surprise.
     pub residual: Array2<f32>,
@@ -49,16 +51,17 @@ pub fn reference(spec: &GraphSpec<'_>, windows: ArrayView2<'_, f32>) -> Result<G
         input.indexed_iter_mut().for_each(|((_, at), value)| *value *= mask[at % columns.len()]);
     }
     let newest = scaled.slice(s![.., expected - columns.len()..]);
-    let codes: Vec<Array2<f32>> = spec.networks.iter().map(|network| network.encode(input.view())).collect();
-    let codes: Vec<ArrayView2<'_, f32>> = codes.iter().map(Array2::view).collect();
-    let latent = concatenate(Axis(1), &codes).expect("every member has a code for every row");
+    let latent = side_by_side(spec.networks.iter().map(|network| network.encode(input.view())));
+    let deviations: Option<Vec<_>> =
+        spec.networks.iter().map(|network| network.code_deviations(input.view())).collect();
+    let latent_deviation = deviations.map(side_by_side);
     let (mut rebuilt, surprise) = members(spec, (scaled.view(), input.view()));
     if let Some(mask) = &mask {
         rebuilt *= &ArrayView1::from(mask);
     }
     let difference = &newest - &rebuilt;
     let mut residual = match surprise {
-        Some(surprise) => roots(surprise, difference.view(), mask.as_deref()),
+        Some(surprise) => roots(surprise, difference.view()),
         None => difference.clone(),
     };
     let mut error = residual.clone();
@@ -73,7 +76,14 @@ pub fn reference(spec: &GraphSpec<'_>, windows: ArrayView2<'_, f32>) -> Result<G
     }
     let mean = |row: ArrayView1<'_, f32>| row.iter().sum::<f32>() / columns.len() as f32;
     let score = error.rows().into_iter().map(mean).collect();
-    Ok(GraphOutputs { score, reconstruction, error, latent, residual, difference })
+    Ok(GraphOutputs { score, reconstruction, error, latent, latent_deviation, residual, difference })
+}
+
+/// What each member has for every row, in one matrix.
+fn side_by_side(members: impl IntoIterator<Item = Array2<f32>>) -> Array2<f32> {
+    let members: Vec<Array2<f32>> = members.into_iter().collect();
+    let members: Vec<ArrayView2<'_, f32>> = members.iter().map(Array2::view).collect();
+    concatenate(Axis(1), &members).expect("every member has a code for every row")
 }
 
 /// The mean reconstruction of the newest row and, of Gaussian outputs, the mean surprise.
@@ -99,14 +109,11 @@ fn members(
     (rebuilt, spec.is_gaussian().then(|| surprise / members))
 }
 
-/// The roots of surprises with the differences' signs. A masked column is rebuilt with the least variance.
-fn roots(surprise: Array2<f32>, difference: ArrayView2<'_, f32>, mask: Option<&[f32]>) -> Array2<f32> {
+/// The roots of surprises with the differences' signs.
+fn roots(surprise: Array2<f32>, difference: ArrayView2<'_, f32>) -> Array2<f32> {
     let mut roots = surprise;
-    for ((row, column), root) in roots.indexed_iter_mut() {
-        let difference = difference[[row, column]];
-        let masked = mask.is_some_and(|mask| mask[column] == 0.0);
-        let size = if masked { difference.abs() } else { root.sqrt() };
-        *root = if difference == 0.0 { 0.0 } else { size.copysign(difference) };
-    }
+    roots.zip_mut_with(&difference, |root, &difference| {
+        *root = if difference == 0.0 { 0.0 } else { root.sqrt().copysign(difference) };
+    });
     roots
 }

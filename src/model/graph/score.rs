@@ -16,7 +16,7 @@ const MASK: &str = "column_mask";
 /// The mean of the members' reconstructions, `[batch, D]`.
 pub(super) const SCALED_RECONSTRUCTION: &str = "scaled_reconstruction";
 /// The same before constant columns are masked, where they are.
-pub(super) const UNMASKED_RECONSTRUCTION: &str = "unmasked_reconstruction";
+const UNMASKED_RECONSTRUCTION: &str = "unmasked_reconstruction";
 
 impl GraphBuilder {
     pub(super) fn whole(&mut self, spec: &GraphSpec<'_>) {
@@ -26,7 +26,6 @@ impl GraphBuilder {
         let around = Surroundings {
             input: &input,
             newest: newest(spec),
-            mask: masked.then_some(MASK),
             reconstruction: if masked { UNMASKED_RECONSTRUCTION } else { SCALED_RECONSTRUCTION },
         };
         for member in 0..spec.networks.len() {
@@ -90,8 +89,8 @@ impl GraphBuilder {
                 self.mean(members, surprise_name, ("surprise_sum", SURPRISE));
             }
         }
-        if let Some(mask) = around.mask {
-            self.node("Mul", &[around.reconstruction, mask], SCALED_RECONSTRUCTION);
+        if around.reconstruction == UNMASKED_RECONSTRUCTION {
+            self.node("Mul", &[UNMASKED_RECONSTRUCTION, MASK], SCALED_RECONSTRUCTION);
         }
     }
 

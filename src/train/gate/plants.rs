@@ -81,13 +81,14 @@ impl Plants {
         let mut plants = Vec::with_capacity(ends.len());
         let mut of_position = HashMap::with_capacity(ends.len());
         for (at, row) in ends.iter().enumerate().filter(|_| !own.is_empty()) {
-            let plant = if at % 2 == 0 && !movable.is_empty() {
+            let others = &of_entity[&rows.entities[*row]];
+            // An entity's only row has none to take values from.
+            let plant = if (at % 2 == 0 || others.len() < 2) && !movable.is_empty() {
                 let feature = movable[random.gen_range(0..movable.len())];
                 let sign = if random.r#gen::<bool>() { 1.0 } else { -1.0 };
                 Plant::Move { feature, by: sign * MOVED * own[feature].1 }
             } else {
-                let others = &of_entity[&rows.entities[*row]];
-                let donor = others[random.gen_range(0..others.len())];
+                let Some(donor) = another(others, *row, &mut random) else { continue };
                 let count = ((own.len() as f64 * SWAPPED).ceil() as usize).max(1);
                 let mut features: Vec<usize> = (0..own.len()).collect();
                 features.partial_shuffle(&mut random, count);
@@ -145,10 +146,22 @@ impl Plants {
                     imputed[columns.clone()].copy_from_slice(&marks(donor)[columns]);
                 }
             }
-            Plant::Move { feature, by } => values[places[*feature].clone()].iter_mut().for_each(|value| *value += by),
+            Plant::Move { feature, by } => {
+                let columns = places[*feature].clone();
+                values[columns.clone()].iter_mut().for_each(|value| *value += by);
+                // A value that moved is there; left marked as missing it would not count.
+                imputed[columns].fill(false);
+            }
         }
         Planted { plant, values, imputed }
     }
+}
+
+/// One of the other rows of an entity.
+fn another(rows: &[usize], row: usize, random: &mut Xoshiro256PlusPlus) -> Option<usize> {
+    let own = rows.iter().position(|other| *other == row)?;
+    let choice = random.gen_range(0..rows.len().checked_sub(1).filter(|others| *others > 0)?);
+    Some(rows[choice + usize::from(choice >= own)])
 }
 
 fn is_number(kind: &FeatureKind) -> bool {

@@ -24,16 +24,16 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum TrialError {
     /// The model can't be loaded.
-    #[error("{0}")]
+    #[error(transparent)]
     Load(#[from] LoadError),
     /// The model can't score.
-    #[error("{0}")]
+    #[error(transparent)]
     Score(#[from] ScoreError),
     /// No withheld record can be used.
-    #[error("{0}")]
+    #[error(transparent)]
     Sample(#[from] SampleError),
     /// The calibration gives no limit for the budget.
-    #[error("{0}")]
+    #[error(transparent)]
     Calibration(#[from] CalibrationError),
 }
 
