@@ -458,6 +458,34 @@ fn scores_that_can_not_be_written_are_an_error() {
 }
 
 #[test]
+fn a_picture_that_can_not_be_drawn_is_told_before_anything_is_scored() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("rows.csv"), csv(&rows()[..600])).unwrap();
+    train_and_score(folder.path(), "rows.csv", &[]);
+    fs::remove_file(folder.path().join("scores.csv")).unwrap();
+    let score = |out: &str, plot: &str| {
+        strayd(folder.path(), &["score", "--model", "model.onnx", "--data", "rows.csv", "--out", out, "--plot", plot])
+    };
+    for (out, plot, code, words) in [
+        ("scores.svg", "./scores.svg", 64, "--plot and --out both name ./scores.svg, expected two files"),
+        ("scores.csv", "scores.csv", 64, "expected two files"),
+        ("scores.csv", "scores.png", 1, "expected a name that ends in .svg"),
+        ("scores.csv", "no/such/folder/scores.svg", 1, "no/such/folder/scores.svg"),
+    ] {
+        let output = score(out, plot);
+        assert_eq!(output.status.code(), Some(code), "{plot}: {}", told(&output));
+        assert!(told(&output).contains(words), "{plot}: {}", told(&output));
+        assert!(!told(&output).contains("anomalous"), "{plot}: rows were scored before it was told");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "{plot}: no file is left behind");
+    }
+    let output = score("scores.csv", "scores.svg");
+    assert!(output.status.success(), "{}", told(&output));
+    let picture = fs::read_to_string(folder.path().join("scores.svg")).unwrap();
+    assert!(picture.starts_with("<svg") && picture.contains("score / limit"), "{picture:.300}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4);
+}
+
+#[test]
 fn a_row_that_can_not_be_used_keeps_its_place_and_says_why() {
     let folder = tempfile::tempdir().unwrap();
     let mut rows = rows();

@@ -79,7 +79,7 @@ pub struct ScoreArgs {
     /// Where the scores go, one row per input row
     #[arg(long, value_name = "FILE.csv")]
     pub out: PathBuf,
-    /// A picture of the scores, beside the limit
+    /// A picture of the scores, beside the limit; always SVG
     #[arg(long, value_name = "FILE.svg")]
     pub plot: Option<PathBuf>,
 }
@@ -243,6 +243,10 @@ fn words(settings: &Settings) -> String {
 
 /// Scores files.
 pub fn score(args: &ScoreArgs) -> Result<(), Failure> {
+    if let Some(plot) = args.plot.as_deref().filter(|plot| is_same_file(plot, &args.out)) {
+        let told = format!("--plot and --out both name {}, expected two files", plot.display());
+        return Err(Failure::config(&told));
+    }
     let mut loaded = args.config.load_for_files(&args.data)?;
     loaded.settings.http.listen = None;
     log::init(&loaded.settings.log)?;
@@ -287,7 +291,17 @@ fn plot(path: &Path, model: &Model, settings: &Settings) -> Result<ScorePlot, Fa
         GraphOrigin::Strayd { architecture } => architecture.clone(),
         GraphOrigin::Foreign { .. } => "a graph of another tool".to_owned(),
     };
-    Ok(ScorePlot::new(path, format!("{title}, budget {}", words(settings)), limit))
+    Ok(ScorePlot::create(path, format!("{title}, budget {}", words(settings)), limit)?)
+}
+
+/// Whether two paths lead to one file, which need not be there yet.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let whole = path.canonicalize().ok();
+        whole.or_else(|| Some(folder.canonicalize().ok()?.join(path.file_name()?))).unwrap_or_else(|| path.to_owned())
+    };
+    place(one) == place(other)
 }
 
 /// Writes each record's end as one row.

@@ -17,6 +17,7 @@ pub mod csv;
 pub mod json_lines;
 pub mod layout;
 pub mod parquet;
+mod partial;
 pub mod plot;
 pub mod scores;
 pub mod source;
@@ -117,6 +118,12 @@ pub enum FileError {
         other: PathBuf,
         /// Its column, quoted, or words for none.
         other_column: String,
+    },
+    /// A picture under a name that promises another format.
+    #[error("{path} can't be a picture of scores, which is SVG; expected a name that ends in .svg")]
+    NotSvg {
+        /// The file.
+        path: PathBuf,
     },
     /// Writing failed.
     #[error("cannot write {path}: {cause}")]

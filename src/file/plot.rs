@@ -1,6 +1,10 @@
 //! Scores as a picture: how far each row was from the limit, and which ones were anomalous.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io::{self, Write},
+    path::Path,
+};
 
 use plotters::{
     prelude::{
@@ -10,7 +14,7 @@ use plotters::{
     style::ShapeStyle,
 };
 
-use super::FileError;
+use super::{FileError, partial::Partial};
 
 /// Size of the picture in pixels.
 const SIZE: (u32, u32) = (1200, 360);
@@ -22,9 +26,11 @@ const SCORES: RGBColor = RGBColor(40, 100, 170);
 const ANOMALOUS: RGBColor = RGBColor(200, 40, 40);
 
 /// Collects the scores of a run in the order in which they come, and draws them when it is over.
+/// The file appears under its name only then.
 #[derive(Debug)]
 pub struct ScorePlot {
-    path: PathBuf,
+    partial: Partial,
+    file: File,
     title: String,
     limit: f64,
     /// Score and whether it was anomalous; no number for rows without a score.
@@ -32,9 +38,18 @@ pub struct ScorePlot {
 }
 
 impl ScorePlot {
-    /// A picture to be written to `path`, an `.svg`, of scores with this limit.
-    pub fn new(path: impl AsRef<Path>, title: String, limit: f64) -> Self {
-        Self { path: path.as_ref().to_owned(), title, limit, scores: Vec::new() }
+    /// Begins a picture of scores with this limit. Its place is taken at once, so that nobody waits for all scores to hear
+    /// that there is none.
+    ///
+    /// # Errors
+    /// The name doesn't end in `.svg`, or the file's folder can't be written to.
+    pub fn create(path: impl AsRef<Path>, title: String, limit: f64) -> Result<Self, FileError> {
+        let path = path.as_ref();
+        if !path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("svg")) {
+            return Err(FileError::NotSvg { path: path.to_owned() });
+        }
+        let (partial, file) = Partial::create(path)?;
+        Ok(Self { partial, file, title, limit, scores: Vec::new() })
     }
 
     /// The score of the next row, and whether it was anomalous; `None` for a row without one.
@@ -46,11 +61,13 @@ impl ScorePlot {
     ///
     /// # Errors
     /// The file can't be written.
-    pub fn finish(self) -> Result<(), FileError> {
+    pub fn finish(mut self) -> Result<(), FileError> {
         let mut text = String::new();
-        let told = |cause: String| FileError::Write { path: self.path.clone(), cause: std::io::Error::other(cause) };
-        self.draw(SVGBackend::with_string(&mut text, SIZE)).map_err(|error| told(error.to_string()))?;
-        std::fs::write(&self.path, text).map_err(|cause| FileError::Write { path: self.path.clone(), cause })
+        let drawn = self.draw(SVGBackend::with_string(&mut text, SIZE));
+        let drawn = drawn.map_err(|error| io::Error::other(error.to_string()));
+        let written = drawn.and_then(|()| self.file.write_all(text.as_bytes()));
+        let complete = written.and_then(|()| self.partial.complete(&self.file));
+        complete.map_err(|cause| FileError::Write { path: self.partial.path().to_owned(), cause })
     }
 
     /// Row, largest share of the limit and whether any was anomalous, per point of the picture.
@@ -102,7 +119,7 @@ mod tests {
     fn a_picture_shows_every_anomalous_stretch_and_the_limit_however_many_rows_there_are() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("scores.svg");
-        let mut plot = ScorePlot::new(&path, "a model".to_owned(), 2.0);
+        let mut plot = ScorePlot::create(&path, "a model".to_owned(), 2.0).unwrap();
         for row in 0..50_000 {
             let anomalous = row == 777 || (40_000..40_100).contains(&row);
             plot.push((row % 1000 != 5).then_some((if anomalous { 9.0 } else { 0.5 }, anomalous)));
@@ -110,18 +127,33 @@ mod tests {
         let points = plot.points();
         assert_eq!((points.len(), points[15]), (1000, (750.0, 4.5, true)));
         assert_eq!(points.iter().filter(|(_, _, anomalous)| *anomalous).count(), 3);
+        assert!(!path.exists(), "there is no half of a picture");
         plot.finish().unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("<svg") && text.contains("a model") && text.matches("<circle").count() == 3);
     }
 
     #[test]
-    fn a_run_without_rows_or_scores_is_drawn_too_and_a_folder_that_is_not_there_is_told() {
+    fn a_run_without_rows_or_scores_is_drawn_too_and_one_that_fails_leaves_no_file() {
         let folder = tempfile::tempdir().unwrap();
-        let mut plot = ScorePlot::new(folder.path().join("empty.svg"), String::new(), 1.0);
+        let begin = || ScorePlot::create(folder.path().join("empty.svg"), String::new(), 1.0).unwrap();
+        drop(begin());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        let mut plot = begin();
         plot.push(None);
         plot.finish().unwrap();
-        let lost = ScorePlot::new(folder.path().join("no/such/folder.svg"), String::new(), 1.0).finish();
-        assert!(lost.unwrap_err().to_string().contains("folder.svg"));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_picture_that_can_not_be_made_is_told_before_there_are_scores() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("folder.svg")).unwrap();
+        for (name, words) in
+            [("no/such/a.svg", "No such file"), ("folder.svg", "directory"), ("a.png", "ends in .svg"), ("svg", ".svg")]
+        {
+            let told = ScorePlot::create(folder.path().join(name), String::new(), 1.0).unwrap_err().to_string();
+            assert!(told.contains(name) && told.contains(words), "{told}");
+        }
     }
 }

@@ -2,14 +2,14 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs::File,
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
 };
 
 use flate2::{Compression, write::GzEncoder};
 
-use super::FileError;
+use super::{FileError, partial::Partial};
 
 /// The header row.
 pub const COLUMNS: [&str; 10] = [
@@ -50,8 +50,7 @@ pub struct ScoreRow {
 /// before that it is written beside it with `.partial` at the end of its name, which is removed if
 /// [`ScoresWriter::finish`] is never reached.
 pub struct ScoresWriter {
-    path: PathBuf,
-    partial: PathBuf,
+    partial: Partial,
     /// `None` once finished.
     csv: Option<csv::Writer<Out>>,
     next: u64,
@@ -83,16 +82,12 @@ impl Write for Out {
 impl ScoresWriter {
     /// Begins a file; gzip-compressed where `path` ends in `.gz`. Fails where its folder can't be written to.
     pub fn create(path: impl AsRef<Path>) -> Result<Self, FileError> {
-        let path = path.as_ref().to_owned();
-        let mut partial = path.clone().into_os_string();
-        partial.push(".partial");
-        let partial = PathBuf::from(partial);
-        let failed = |cause| FileError::Write { path: path.clone(), cause };
-        let file = BufWriter::with_capacity(1 << 16, File::create(&partial).map_err(failed)?);
+        let path = path.as_ref();
+        let (partial, file) = Partial::create(path)?;
+        let file = BufWriter::with_capacity(1 << 16, file);
         let gzip = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
         let out = if gzip { Out::Gzip(GzEncoder::new(file, Compression::default())) } else { Out::Plain(file) };
-        let mut writer =
-            Self { path, partial, csv: Some(csv::Writer::from_writer(out)), next: 0, waiting: BTreeMap::new() };
+        let mut writer = Self { partial, csv: Some(csv::Writer::from_writer(out)), next: 0, waiting: BTreeMap::new() };
         writer.write_record(&COLUMNS)?;
         Ok(writer)
     }
@@ -101,7 +96,7 @@ impl ScoresWriter {
     pub fn write(&mut self, row: ScoreRow) -> Result<(), FileError> {
         let number = row.row;
         if number < self.next || self.waiting.insert(number, row).is_some() {
-            return Err(FileError::RowUnexpected { path: self.path.clone(), row: number });
+            return Err(FileError::RowUnexpected { path: self.path(), row: number });
         }
         while let Some(row) = self.waiting.remove(&self.next) {
             self.write_row(&row)?;
@@ -114,12 +109,12 @@ impl ScoresWriter {
     /// where a row never came.
     pub fn finish(mut self, rows: u64) -> Result<(), FileError> {
         if self.next < rows {
-            return Err(FileError::RowMissing { path: self.path.clone(), row: self.next, rows });
+            return Err(FileError::RowMissing { path: self.path(), row: self.next, rows });
         }
         if self.next > rows || !self.waiting.is_empty() {
-            return Err(FileError::RowUnexpected { path: self.path.clone(), row: rows });
+            return Err(FileError::RowUnexpected { path: self.path(), row: rows });
         }
-        self.complete().map_err(|cause| FileError::Write { path: self.path.clone(), cause })
+        self.complete().map_err(|cause| FileError::Write { path: self.path(), cause })
     }
 
     fn complete(&mut self) -> io::Result<()> {
@@ -128,15 +123,11 @@ impl ScoresWriter {
             Out::Plain(out) => out,
             Out::Gzip(out) => out.finish()?,
         };
-        let synced = file.into_inner().map_err(io::IntoInnerError::into_error).and_then(|file| file.sync_all());
-        let renamed = synced.and_then(|()| fs::rename(&self.partial, &self.path));
-        if renamed.is_err() {
-            self.discard();
-            return renamed;
-        }
-        // The new name lasts only when its folder is on the disk too.
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder)?.sync_all()
+        self.partial.complete(&file.into_inner().map_err(io::IntoInnerError::into_error)?)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.partial.path().to_owned()
     }
 
     fn write_row(&mut self, row: &ScoreRow) -> Result<(), FileError> {
@@ -158,21 +149,7 @@ impl ScoresWriter {
     fn write_record(&mut self, cells: &[&str; COLUMNS.len()]) -> Result<(), FileError> {
         let csv = self.csv.as_mut().expect("the writer is only taken by `finish`, which consumes it");
         csv.write_record(cells)
-            .map_err(|error| FileError::Write { path: self.path.clone(), cause: io::Error::other(error) })
-    }
-
-    fn discard(&self) {
-        if let Err(cause) = fs::remove_file(&self.partial) {
-            tracing::warn!(path = %self.partial.display(), %cause, "cannot remove an incomplete file of scores");
-        }
-    }
-}
-
-impl Drop for ScoresWriter {
-    fn drop(&mut self) {
-        if self.csv.take().is_some() {
-            self.discard();
-        }
+            .map_err(|error| FileError::Write { path: self.path(), cause: io::Error::other(error) })
     }
 }
 
@@ -188,7 +165,7 @@ fn double(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::{fs, io::Read};
 
     use flate2::read::GzDecoder;
     use proptest::prelude::*;
