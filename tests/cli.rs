@@ -127,15 +127,19 @@ fn strayd(folder: &Path, arguments: &[&str]) -> Output {
 
 /// The same with environment variables.
 fn strayd_in(environment: &[(&str, &str)], folder: &Path, arguments: &[&str]) -> Output {
+    command(folder, arguments).envs(environment.iter().copied()).output().expect("the program starts")
+}
+
+/// The program, not started yet.
+fn command(folder: &Path, arguments: &[&str]) -> Command {
     let runtime = root().join(".local/onnxruntime/lib/libonnxruntime.so");
-    Command::new(env!("CARGO_BIN_EXE_strayd"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_strayd"));
+    command
         .args(arguments)
         .current_dir(folder)
         .env("ORT_DYLIB_PATH", std::env::var_os("ORT_DYLIB_PATH").map_or(runtime, Into::into))
-        .env("COLUMNS", "100")
-        .envs(environment.iter().copied())
-        .output()
-        .expect("the program starts")
+        .env("COLUMNS", "100");
+    command
 }
 
 fn told(output: &Output) -> String {
@@ -198,6 +202,29 @@ fn rows_are_made_only_by_a_model_that_can() {
     assert_eq!(output.status.code(), Some(1), "{}", told(&output));
     for word in ["can't make rows", "model.kind: variational"] {
         assert!(told(&output).contains(word), "`{word}` is missing in {}", told(&output));
+    }
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("rows.csv"), csv(&rows()[..600])).unwrap();
+    let sets = ["--set", "training.epochs=1", "--set", "model.kind=variational", "--set", "model.members=1"];
+    succeed(folder.path(), &[&["train", "--data", "rows.csv", "--out", "model.onnx"], &sets[..]].concat());
+    let commands: [&[&str]; 5] = [
+        &["model", "generate", "model.onnx"],
+        &["model", "generate", "model.onnx", "--format", "csv", "--rows", "5000"],
+        &["model", "list", "--registry", "."],
+        &["config", "schema"],
+        &["train", "--data", "rows.csv", "--dry-run", "--set", "log.level=warn"],
+    ];
+    for arguments in commands {
+        assert!(!succeed(folder.path(), arguments).is_empty(), "{arguments:?}");
+        // A pipe that nobody reads any more.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = command(folder.path(), arguments).stdout(writer).output().expect("the program starts");
+        assert_eq!((output.status.code(), told(&output).as_str()), (Some(0), ""), "{arguments:?}");
     }
 }
 

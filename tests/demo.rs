@@ -145,6 +145,18 @@ fn a_demo_that_is_stopped_before_its_end_fails_and_prints_no_summary() {
 }
 
 #[test]
+fn a_demo_whose_reader_has_seen_enough_ends_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut demo = Running::start(&folder.path().join("demo"), &["--keep-running"]);
+    // The first line, and nobody reads any more.
+    lines_until(demo.0.stdout.take().unwrap(), "");
+    let mut told = String::new();
+    demo.0.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    assert_eq!(demo.0.wait().unwrap().code(), Some(0), "{told}");
+    assert!(!told.contains("panicked"), "{told}");
+}
+
+#[test]
 fn the_demo_finds_the_labelled_events_of_a_server() {
     let (summary, folder) = demo("server");
     is_whole(&summary);

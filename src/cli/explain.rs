@@ -1,7 +1,6 @@
 //! `strayd train --explain`: what would be trained, and about how long that takes on this machine.
 
 use std::{
-    io::Write,
     ops::ControlFlow,
     time::{Duration, Instant},
 };
@@ -9,6 +8,7 @@ use std::{
 use super::{
     Failure,
     model::table::{Align, render},
+    output,
 };
 use crate::{
     demo::display::{grouped, time_span},
@@ -25,8 +25,7 @@ const TRIAL: Duration = Duration::from_millis(500);
 /// Prints the explanation.
 pub(super) fn print(recipe: &Recipe, sample: &[SampleRecord]) -> Result<(), Failure> {
     let plan = recipe.plan(sample)?;
-    let text = explanation(&plan, &speed(&plan));
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failure::other(&error))
+    output::print(&explanation(&plan, &speed(&plan)))
 }
 
 /// What was measured: rows and how many of them a second.

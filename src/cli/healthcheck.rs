@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{ConfigArgs, Failure};
+use super::{ConfigArgs, Failure, output};
 use crate::{config::Settings, http::probe};
 
 /// How long the daemon may take to answer.
@@ -29,6 +29,5 @@ pub fn run(args: &HealthcheckArgs) -> Result<(), Failure> {
     };
     let page = if args.ready { "/readyz" } else { "/healthz" };
     let answer = probe::ask(listen, page, PATIENCE).map_err(|error| Failure::other(&error))?;
-    println!("{}", answer.trim_end());
-    Ok(())
+    output::print(&format!("{}\n", answer.trim_end()))
 }

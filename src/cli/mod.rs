@@ -8,10 +8,11 @@ pub mod generate;
 pub mod healthcheck;
 pub mod model;
 pub mod offline;
+pub(crate) mod output;
 pub mod retrain;
 pub mod run;
 
-use std::{io::Write, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 pub use failure::Failure;
@@ -122,6 +123,6 @@ pub fn configure(command: &ConfigCommand) -> Result<(), Failure> {
     };
     let mut out = Vec::new();
     let code = config::run(what, &sources, &mut out);
-    std::io::stdout().write_all(&out).map_err(|error| Failure::other(&error))?;
+    output::print(&String::from_utf8_lossy(&out))?;
     if code == 0 { Ok(()) } else { Err(Failure::told(code)) }
 }

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::Failure;
+use super::{Failure, output};
 use crate::http::{admin, client};
 
 /// How long the daemon may take to say whether it begins.
@@ -36,8 +36,7 @@ pub fn run(args: &RetrainArgs) -> Result<(), Failure> {
     let url = format!("{}/admin/retrain", args.url.trim_end_matches('/'));
     let answer = client::post(&url, Some(&token), PATIENCE).map_err(|error| Failure::other(&error))?;
     if answer.status == 202 {
-        println!("{}", answer.body.trim());
-        return Ok(());
+        return output::print(&format!("{}\n", answer.body.trim()));
     }
     let why = answer.body.trim().to_owned();
     Err(Failure::other(&Refused { url, status: answer.status, why }))

@@ -28,7 +28,10 @@ use watch::{News, Tally, Watch};
 
 use crate::{
     app::{self, App, AppError, Ends},
-    cli::Failure,
+    cli::{
+        Failure,
+        output::{is_read, print},
+    },
     config::{Loaded, settings::AlarmBudget},
     file::FileError,
     kafka::{
@@ -88,18 +91,17 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     app::stop_on_signals(Arc::clone(&stop), loaded.settings.pipeline.shutdown_deadline)?;
     let app = App::build(&loaded)?;
-    say(options, &setup::opening(options, &loaded, &address, app.http_address()));
+    say(options, &setup::opening(options, &loaded, &address, app.http_address()))?;
     let scene = Scene { options, loaded: &loaded, replay: &replay, address: &address, file: &file, stop: &stop };
     scene.play(&app)
 }
 
-/// What people read: on stdout, or on stderr where stdout is for programs.
-fn say(options: &Options, text: &str) {
-    if options.json {
-        eprintln!("{text}");
-    } else {
-        println!("{text}");
-    }
+/// What people read: on stdout, or on stderr where stdout is for programs. Whoever has seen enough of it ends the show,
+/// which is no failure.
+fn say(options: &Options, text: &str) -> Result<(), Failure> {
+    let written =
+        if options.json { writeln!(std::io::stderr(), "{text}") } else { writeln!(std::io::stdout(), "{text}") };
+    if is_read(written)? { Ok(()) } else { Err(Failure::told(0)) }
 }
 
 /// Everything that the acts of the demo share.
@@ -174,11 +176,10 @@ impl Scene<'_> {
             Colour::of(!self.options.json && std::io::stdout().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
         let tally = self.watch(news, colour)?;
         let summary = self.sum_up(&tally)?;
-        say(self.options, &summary_table(&summary, colour));
-        say(self.options, &setup::closing(self.options, self.file));
+        say(self.options, &summary_table(&summary, colour))?;
+        say(self.options, &setup::closing(self.options, self.file))?;
         if self.options.json {
-            println!("{}", summary.to_json_line());
-            std::io::stdout().flush().map_err(|error| Failure::other(&error))?;
+            print(&format!("{}\n", summary.to_json_line()))?;
         }
         Ok(())
     }
@@ -197,7 +198,7 @@ impl Scene<'_> {
                         drop(bar.take().map(TrainingProgress::finish));
                     }
                     if let Some(opened) = tally.take(told) {
-                        say(self.options, &opened.write(|line| incident_line(line, colour)));
+                        say(self.options, &opened.write(|line| incident_line(line, colour)))?;
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => return Err(lost("a record on its way")),

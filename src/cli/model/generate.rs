@@ -8,7 +8,7 @@ use std::{
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value};
 
-use super::super::{ConfigArgs, Failure};
+use super::super::{ConfigArgs, Failure, output::is_read};
 use crate::{
     app::AppError,
     detect::{generate::RowGenerator, runtime::Runtime},
@@ -47,44 +47,39 @@ pub enum RowFormat {
     Csv,
 }
 
-/// Writes rows to standard output.
+/// Writes rows to standard output, until there are enough or its reader has seen enough.
 pub(super) fn run(args: &GenerateArgs) -> Result<(), Failure> {
     let model = Model::read(&args.model)?;
     let runtime = Runtime::of(&args.config.load()?.settings).map_err(AppError::from)?;
     let mut generator = runtime.row_generator(&model, args.seed).map_err(|error| Failure::other(&error))?;
     let mut out = BufWriter::new(io::stdout().lock());
-    if args.format == RowFormat::Csv {
-        csv(&mut out, |line| line.write_record(generator.names()))?;
-    }
+    let mut goes_on = args.format != RowFormat::Csv || is_read(csv(&mut out, generator.names()))?;
     let mut left = args.rows;
-    while left > 0 {
+    while goes_on && left > 0 {
         let rows = left.min(BATCH);
         let values = generator.generate(rows).map_err(|error| Failure::other(&error))?;
-        write(&mut out, args.format, &generator, &values)?;
+        goes_on = is_read(write(&mut out, args.format, &generator, &values))?;
         left -= rows;
     }
-    out.flush().map_err(|error| Failure::other(&error))
+    is_read(out.flush()).map(drop)
 }
 
-fn write(out: &mut dyn Write, format: RowFormat, generator: &RowGenerator, values: &[f64]) -> Result<(), Failure> {
+fn write(out: &mut dyn Write, format: RowFormat, generator: &RowGenerator, values: &[f64]) -> io::Result<()> {
     for row in values.chunks_exact(generator.names().len()) {
         match format {
-            RowFormat::Csv => csv(out, |line| line.write_record(row.iter().map(f64::to_string)))?,
+            RowFormat::Csv => csv(out, row.iter().map(f64::to_string))?,
             RowFormat::Jsonl => {
                 let fields = generator.names().iter().cloned().zip(row.iter().map(|value| Value::from(*value)));
-                let object = Value::Object(fields.collect::<Map<String, Value>>());
-                writeln!(out, "{object}").map_err(|error| Failure::other(&error))?;
+                writeln!(out, "{}", Value::Object(fields.collect::<Map<String, Value>>()))?;
             }
         }
     }
     Ok(())
 }
 
-fn csv(
-    out: &mut dyn Write,
-    write: impl FnOnce(&mut csv::Writer<&mut dyn Write>) -> Result<(), csv::Error>,
-) -> Result<(), Failure> {
-    let mut line = csv::Writer::from_writer(out);
-    write(&mut line).map_err(|error| Failure::other(&error))?;
-    line.flush().map_err(|error| Failure::other(&error))
+fn csv(out: &mut dyn Write, cells: impl IntoIterator<Item = impl AsRef<[u8]>>) -> io::Result<()> {
+    let mut line = csv::Writer::from_writer(Vec::new());
+    line.write_record(cells)?;
+    let line = line.into_inner().map_err(|error| io::Error::other(error.to_string()))?;
+    out.write_all(&line)
 }

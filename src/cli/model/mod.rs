@@ -4,13 +4,13 @@ mod generate;
 mod json;
 pub(super) mod table;
 
-use std::{io::Write, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 pub use generate::{GenerateArgs, RowFormat};
 use serde_json::{Value, json};
 
-use super::{ConfigArgs, Failure};
+use super::{ConfigArgs, Failure, output};
 use crate::model::{
     Model, ModelError,
     registry::{Change, Entry, Registry, Report, Severity},
@@ -98,7 +98,7 @@ impl RegistryArgs {
 
     fn answer(&self, text: impl FnOnce() -> String, document: impl FnOnce() -> Value) -> Result<(), Failure> {
         let answer = if self.json { format!("{}\n", document()) } else { text() };
-        std::io::stdout().write_all(answer.as_bytes()).map_err(|error| Failure::other(&error))
+        output::print(&answer)
     }
 }
 
