@@ -53,7 +53,7 @@ pub struct TrainArgs {
     /// Files to train on, in time order: .csv, .jsonl, .parquet, also .gz
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
     pub data: Vec<PathBuf>,
-    /// Where the model goes
+    /// Where the model goes; required unless --dry-run is given
     #[arg(long, value_name = "FILE.onnx", required_unless_present = "dry_run")]
     pub out: Option<PathBuf>,
     /// Show layers, number of parameters, size and estimated time before training starts
