@@ -409,6 +409,13 @@ fn records_whose_value_is_a_grid_are_trained_on_and_scored() {
     assert!(told(&output).contains("record.format") && told(&output).contains("from Kafka only"), "{}", told(&output));
 }
 
+/// A model file without the document about it, which says when it was made.
+fn graph(file: &Path) -> Vec<u8> {
+    let bytes = fs::read(file).expect("a model was written");
+    let document = bytes.windows(9).position(|window| window == b"\"format\":").expect("it holds the document");
+    bytes[..document].to_vec()
+}
+
 #[test]
 fn the_same_seed_gives_the_same_model_and_another_seed_another() {
     let folder = tempfile::tempdir().unwrap();
@@ -417,10 +424,7 @@ fn the_same_seed_gives_the_same_model_and_another_seed_another() {
         let seed = format!("training.seed={seed}");
         let sets = ["--set", &seed, "--set", "training.epochs=2"];
         succeed(folder.path(), &[&["train", "--data", "rows.csv", "--out", out], &sets[..]].concat());
-        // The document about the model says when it was made; the graph must be the same.
-        let bytes = fs::read(folder.path().join(out)).unwrap();
-        let document = bytes.windows(9).position(|window| window == b"\"format\":").unwrap();
-        bytes[..document].to_vec()
+        graph(&folder.path().join(out))
     };
     let first = train("a.onnx", "1");
     assert!(first == train("b.onnx", "1"), "the same seed gives the same weights");
@@ -591,6 +595,20 @@ fn a_training_is_explained_before_it_starts_or_instead() {
     assert!(text.contains("no epochs: principal components are solved exactly"), "{text}");
     let nowhere = strayd(folder.path(), &["train", "--data", "rows.csv", "--explain"]);
     assert_eq!(nowhere.status.code(), Some(2), "a model needs a place: {nowhere:?}");
+}
+
+#[test]
+fn a_training_that_is_explained_first_decides_once_and_gives_the_same_model() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("rows.csv"), csv(&rows()[..1_200])).unwrap();
+    let train = |out: &str, more: &[&str]| {
+        let train = ["train", "--data", "rows.csv", "--out", out];
+        let output = strayd(folder.path(), &[&train[..], more].concat());
+        assert!(output.status.success(), "{}", told(&output));
+        assert_eq!(told(&output).matches("taking pca").count(), 1, "{}", told(&output));
+        graph(&folder.path().join(out))
+    };
+    assert!(train("explained.onnx", &["--explain"]) == train("silent.onnx", &[]), "an explanation changes nothing");
 }
 
 #[test]

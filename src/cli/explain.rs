@@ -14,8 +14,7 @@ use crate::{
     demo::display::{grouped, time_span},
     train::{
         explain::{LayerLine, Plan},
-        recipe::{Recipe, TrainError},
-        sample::SampleRecord,
+        recipe::TrainError,
     },
 };
 
@@ -23,9 +22,8 @@ use crate::{
 const TRIAL: Duration = Duration::from_millis(500);
 
 /// Prints the explanation.
-pub(super) fn print(recipe: &Recipe, sample: &[SampleRecord]) -> Result<(), Failure> {
-    let plan = recipe.plan(sample)?;
-    output::print(&explanation(&plan, &speed(&plan)))
+pub(super) fn print(plan: &Plan) -> Result<(), Failure> {
+    output::print(&explanation(plan, &speed(plan)))
 }
 
 /// What was measured: rows and how many of them a second.

@@ -29,6 +29,7 @@ use crate::{
         Discard, Observer, Polled, Source, Unscored,
         observed::Observed,
         run::{self, Start},
+        training::Progress,
     },
     record::{
         features::{FeatureKind, FeatureSetting},
@@ -116,22 +117,27 @@ pub fn train(args: &TrainArgs) -> Result<(), Failure> {
         created: run::now(),
         parent: None,
     };
-    if args.explain || args.dry_run {
-        explain::print(&recipe, &sample)?;
+    let plan = if args.explain || args.dry_run { Some(recipe.plan(&sample)?) } else { None };
+    if let Some(plan) = &plan {
+        explain::print(plan)?;
     }
     // Only a dry run has nowhere to go.
     let Some(out) = args.out.as_deref().filter(|_| !args.dry_run) else { return Ok(()) };
-    let model = fit(&recipe, &sample)?;
+    let model = fit(|progress| match &plan {
+        // What was decided and decoded for it need not be once more.
+        Some(plan) => plan.train(&sample, progress),
+        None => recipe.train(&sample, progress),
+    })?;
     model.write(out).map_err(app::AppError::from)?;
     tell(&model, out, &loaded);
     Ok(())
 }
 
 /// Trains and shows how far it is.
-fn fit(recipe: &Recipe, sample: &[SampleRecord]) -> Result<Model, TrainError> {
+fn fit(train: impl FnOnce(&mut Progress<'_>) -> Result<Model, TrainError>) -> Result<Model, TrainError> {
     let mut bar = TrainingProgress::new(std::io::stderr().is_terminal(), Box::new(std::io::stderr()));
     let (mut pace, began) = (Pace::default(), Instant::now());
-    let trained = recipe.train(sample, &mut |report| {
+    let trained = train(&mut |report| {
         // A terminal that can't be written to is no reason to stop training.
         let _ = bar.epoch(&pace.epoch(*report, began.elapsed()));
         ControlFlow::Continue(())

@@ -19,8 +19,11 @@ use super::{
 };
 use crate::{
     config::settings::{Activation, NetworkKind},
-    detect::calibrate::BODY_POINTS,
-    model::metadata::{Column, GraphOrigin},
+    detect::calibrate::{BODY_POINTS, Missing},
+    model::{
+        Model,
+        metadata::{Column, GraphOrigin},
+    },
 };
 
 /// Batches of an epoch that the speed is measured by.
@@ -183,6 +186,20 @@ impl Plan {
     pub fn seconds(&self, rows_per_second: f64) -> Option<f64> {
         let rows = self.epochs()? * self.split.fitted.len() * self.members.len();
         Some(rows as f64 / rows_per_second)
+    }
+
+    /// Trains what was planned and gives the finished model, the same as [`Recipe::train`] on this `sample`, which must be the
+    /// one that was planned with.
+    ///
+    /// # Errors
+    /// As for [`Recipe::train`].
+    pub fn train(
+        &self,
+        sample: &[SampleRecord],
+        progress: &mut dyn FnMut(&EpochReport) -> ControlFlow<()>,
+    ) -> Result<Model, TrainError> {
+        let (model, _) = self.recipe.train_on(sample, Missing::default(), (&self.rows, &self.split), progress)?;
+        Ok(model)
     }
 
     /// Fits for a try on a few batches, epoch by epoch, until `progress` breaks. All epochs are alike and hold as many rows to
