@@ -389,6 +389,8 @@ fn records_whose_value_is_a_grid_are_trained_on_and_scored() {
     let features = r#"record.features=[{"path":"frame","kind":"grid","shape":[2,3]}]"#;
     let sets = ["--set", features, "--set", "training.window=1", "--set", "training.epochs=4"];
     let train = [&["train", "--data", "rows.jsonl", "--out", "model.onnx"], &sets[..]].concat();
+    let explained = succeed(folder.path(), &[&train[..], &["--dry-run"]].concat());
+    assert!(explained.contains("input             a grid of 2 rows of 3 cells each\n"), "{explained}");
     let output = strayd(folder.path(), &train);
     assert!(output.status.success() && told(&output).contains("6 columns"), "{}", told(&output));
     succeed(folder.path(), &["score", "--model", "model.onnx", "--data", "new.jsonl", "--out", "scores.csv"]);
@@ -567,8 +569,9 @@ fn a_training_is_explained_before_it_starts_or_instead() {
         "encoder  convolution             2 x 16  tanh",
         "code     dense                   2       identity",
         "kind              denoising + convolutional",
+        "input             3 columns in windows of 4 rows\n",
         ": 2 networks of ",
-        "training time     at most about ",
+        "training time     ",
         " 2 epochs at ",
     ] {
         assert!(text.contains(words), "{words} is missing in\n{text}");
@@ -584,7 +587,7 @@ fn a_training_is_explained_before_it_starts_or_instead() {
     let trained = strayd(folder.path(), &both.concat());
     assert!(trained.status.success(), "{trained:?}");
     let text = String::from_utf8_lossy(&trained.stdout).into_owned();
-    assert!(text.contains("1 epochs at "), "{text}");
+    assert!(text.contains(" 1 epoch at "), "{text}");
     let told = text.split("model file        about ").nth(1).and_then(|rest| rest.split(' ').next());
     let told: f64 = told.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no size in\n{text}"));
     let written = fs::metadata(folder.path().join("model.onnx")).unwrap().len() as f64 / 1024.0;
@@ -593,6 +596,9 @@ fn a_training_is_explained_before_it_starts_or_instead() {
     let linear = ["train", "--data", "rows.csv", "--dry-run", "--set", "model.kind=pca"];
     let text = String::from_utf8_lossy(&strayd(folder.path(), &linear).stdout).into_owned();
     assert!(text.contains("no epochs: principal components are solved exactly"), "{text}");
+    let sequence = ["train", "--data", "rows.csv", "--dry-run", "--set", "model.kind=sequence"];
+    let text = succeed(folder.path(), &[&sequence[..], &["--set", "model.sequence.rows=2"]].concat());
+    assert!(text.contains("3 columns in windows of 4 rows, of which the last 2 are predicted\n"), "{text}");
     let nowhere = strayd(folder.path(), &["train", "--data", "rows.csv", "--explain"]);
     assert_eq!(nowhere.status.code(), Some(2), "a model needs a place: {nowhere:?}");
 }

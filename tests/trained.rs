@@ -200,8 +200,9 @@ fn a_code_that_would_let_everything_through_is_refused_before_anything_is_fitted
     let Some(runtime) = runtime() else { return };
     let refusal = |columns, sets: &[&str]| train(&runtime, &rows(SAMPLE, columns), sets).unwrap_err().to_string();
     let lone = refusal(1, &["model.kind=pca", "training.window=1"]);
-    assert!(lone.contains("training.window") && lone.contains("1 values"), "{lone}");
+    assert!(lone.contains("training.window") && lone.contains("an input 1 wide"), "{lone}");
     let both = refusal(2, &["model.kind=undercomplete", "training.window=1", "model.code_size=2"]);
+    assert!(both.starts_with("model.kind undercomplete: a code 2 wide can't squeeze an input 2 wide"), "{both}");
     assert!(both.contains("model.code_size below 2"), "{both}");
     let derived = train(&runtime, &rows(SAMPLE, 2), &["model.kind=pca", "training.window=1"]).unwrap();
     let mut later = rows(SAMPLE + 200, 2).split_off(SAMPLE);

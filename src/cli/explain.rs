@@ -11,7 +11,8 @@ use super::{
     output,
 };
 use crate::{
-    demo::display::{grouped, time_span},
+    demo::display::{bound, counted, grouped},
+    record::grid::Shape,
     train::{
         explain::{LayerLine, Plan},
         recipe::TrainError,
@@ -60,7 +61,7 @@ fn explanation(plan: &Plan, speed: &Speed) -> String {
     let (members, parameters) = (plan.members(), layers.iter().map(|layer| layer.parameters).sum::<usize>());
     let mut lines = vec![
         ("kind", plan.kinds().unwrap_or_else(|| "a graph of another tool, which is adopted and not fitted".to_owned())),
-        ("input", format!("{} columns in windows of {} rows", plan.columns(), plan.window())),
+        ("input", input(plan)),
         ("rows to fit", grouped(plan.fitted_rows() as u64)),
         ("rows to validate", grouped(plan.validation_rows() as u64)),
         ("rows held back", format!("{} in all", grouped(plan.held_back_rows() as u64))),
@@ -76,6 +77,19 @@ fn explanation(plan: &Plan, speed: &Speed) -> String {
     let lines: Vec<_> = lines.into_iter().map(|(key, value)| vec![key.to_owned(), value]).collect();
     let table = if layers.is_empty() { String::new() } else { format!("{}\n", table(&layers)) };
     format!("{table}{}", render(&[("", Align::Left), ("", Align::Left)], &lines))
+}
+
+/// What the network is given for one score, and how much of it a sequence network must predict.
+fn input(plan: &Plan) -> String {
+    let given = match plan.grid() {
+        Some([height, width]) => format!("a grid of {}", Shape { height, width }),
+        None => format!("{} in windows of {}", counted(plan.columns(), "column"), counted(plan.window(), "row")),
+    };
+    match plan.predicted_rows() {
+        0 => given,
+        1 => format!("{given}, of which the last one is predicted"),
+        rows => format!("{given}, of which the last {rows} are predicted"),
+    }
 }
 
 fn table(layers: &[LayerLine]) -> String {
@@ -100,13 +114,13 @@ fn time(plan: &Plan, speed: &Speed) -> String {
     };
     match speed {
         Ok((rows, speed)) => format!(
-            "at most about {}: {} epochs at {} rows/s (measured on {} rows); it ends earlier where the validation loss gets no better",
-            time_span(plan.seconds(*speed).unwrap_or(f64::NAN)),
-            grouped(epochs as u64),
+            "{}: {} at {} rows/s (measured on {}); it ends earlier where the validation loss gets no better",
+            bound("at most about", plan.seconds(*speed).unwrap_or(f64::NAN)),
+            counted(epochs, "epoch"),
             grouped(speed.round() as u64),
-            grouped(*rows as u64)
+            counted(*rows, "row")
         ),
-        Err(why) => format!("at most {} epochs; the speed can't be measured: {why}", grouped(epochs as u64)),
+        Err(why) => format!("at most {}; the speed can't be measured: {why}", counted(epochs, "epoch")),
     }
 }
 

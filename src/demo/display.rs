@@ -211,13 +211,23 @@ fn speed(timed: &TimedEpoch) -> String {
         let _ = write!(text, ", {} rows/s", grouped(timed.rows_per_second.round() as u64));
     }
     if timed.seconds_left > 0.0 {
-        let _ = write!(text, ", at most {} left", time_span(timed.seconds_left));
+        let _ = write!(text, ", {} left", bound("at most", timed.seconds_left));
     }
     text
 }
 
+/// An upper bound in words: `at_most` and the time span, or `less than 0.1 s`.
+pub(crate) fn bound(at_most: &str, seconds: f64) -> String {
+    if seconds < 0.1 { "less than 0.1 s".to_owned() } else { format!("{at_most} {}", time_span(seconds)) }
+}
+
+/// `1 epoch`, `1,200 epochs`.
+pub(crate) fn counted(count: usize, what: &str) -> String {
+    format!("{} {what}{}", grouped(count as u64), if count == 1 { "" } else { "s" })
+}
+
 /// Seconds in words: 0.4 s, 12 s, 3 min 5 s, 2 h 10 min.
-pub(crate) fn time_span(seconds: f64) -> String {
+fn time_span(seconds: f64) -> String {
     if !seconds.is_finite() {
         return "n/a".to_owned();
     }
@@ -385,8 +395,10 @@ mod tests {
         assert_eq!(found, expected);
         assert_eq!([0.031, 1.0, 0.5, 1.2e-9].map(small), ["0.031", "1.0", "0.50", "1.2e-9"]);
         assert_eq!([14.25, 1.0, 0.031].map(score), ["14.2", "1.0", "0.031"]);
-        let spans = [0.04, 9.96, 59.4, 185.0, 7_805.0, f64::NAN].map(time_span);
-        assert_eq!(spans, ["0.0 s", "10 s", "59 s", "3 min 5 s", "2 h 10 min", "n/a"]);
+        let spans = [0.04, 0.14, 9.96, 59.4, 185.0, 7_805.0, f64::NAN].map(|seconds| bound("at most", seconds));
+        let expected = ["0.1 s", "10 s", "59 s", "3 min 5 s", "2 h 10 min", "n/a"].map(|span| format!("at most {span}"));
+        assert_eq!((spans[0].as_str(), &spans[1..]), ("less than 0.1 s", &expected[..]));
+        assert_eq!([0, 1, 1200].map(|count| counted(count, "row")), ["0 rows", "1 row", "1,200 rows"]);
         assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
     }
 

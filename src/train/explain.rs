@@ -24,6 +24,7 @@ use crate::{
         Model,
         metadata::{Column, GraphOrigin},
     },
+    record::features::grid_of,
 };
 
 /// Batches of an epoch that the speed is measured by.
@@ -159,6 +160,17 @@ impl Plan {
     /// Rows per window.
     pub fn window(&self) -> usize {
         self.recipe.settings.training.window
+    }
+
+    /// Height and width, where each window is one row and all its columns are the cells of one grid.
+    pub fn grid(&self) -> Option<[usize; 2]> {
+        grid_of(&self.rows.features).filter(|_| self.window() == 1)
+    }
+
+    /// Rows at the end of each window that a sequence network predicts out of those before; else 0.
+    pub fn predicted_rows(&self) -> usize {
+        let network = &self.recipe.settings.training.network;
+        if self.members.is_empty() || !network.has(NetworkKind::Sequence) { 0 } else { network.predicted_rows }
     }
 
     /// Windows to fit on.

@@ -112,7 +112,7 @@ pub enum TrainError {
     },
     /// A code that lets everything through.
     #[error(
-        "a {kind} code of {code} values can't squeeze {inputs} values (columns that vary times rows of the window): it would rebuild every row, and none would stand out; {cure}"
+        "model.kind {kind}: a code {code} wide can't squeeze an input {inputs} wide (columns that vary times rows of the window): it would rebuild every row, and none would stand out; {cure}"
     )]
     WideCode {
         /// The network's kind.

@@ -3,9 +3,12 @@
 use std::path::Path;
 
 use super::json::architecture;
-use crate::model::{
-    Model,
-    registry::{Entry, State},
+use crate::{
+    demo::display::counted,
+    model::{
+        Model,
+        registry::{Entry, State},
+    },
 };
 
 /// What stands between two columns.
@@ -61,7 +64,7 @@ pub(super) fn of_model(entry: &Entry, path: &Path, model: Option<&Model>) -> Str
     if let Some(metadata) = model.map(|model| &model.metadata) {
         let names: Vec<&str> = metadata.columns.iter().map(|column| column.name.as_str()).collect();
         lines.push(("network", architecture(&metadata.graph)));
-        lines.push(("window", format!("{} rows", metadata.window)));
+        lines.push(("window", counted(metadata.window, "row")));
         lines.push(("columns", format!("{}: {}", names.len(), names.join(", "))));
     }
     lines.extend(provenance(entry));
