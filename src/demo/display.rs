@@ -138,15 +138,13 @@ pub fn summary_table(summary: &Summary, colour: Colour) -> String {
     })
 }
 
-/// The progress of a training: a bar on a terminal, else a line each ten epochs. A training may fit several networks, one
-/// after the other, and end each before its last epoch.
+/// The progress of a training: a bar on a terminal, else a line each ten epochs. Members of a model share their epochs; a cold
+/// start that got no model out of its sample trains once more on a larger one, and counts its epochs from 1 again.
 pub struct TrainingProgress {
-    /// Networks begun.
-    networks: usize,
-    /// The last epoch of the current network.
+    /// Trainings begun.
+    attempts: usize,
+    /// The last epoch of the current one.
     epoch: usize,
-    /// Epochs of all networks.
-    total: usize,
     /// `None` without a terminal.
     bar: Option<ProgressBar>,
     lines: Box<dyn Write + Send>,
@@ -161,46 +159,47 @@ impl TrainingProgress {
             bar.set_style(style.expect("the template is constant and valid").progress_chars("=> "));
             bar
         });
-        Self { networks: 0, epoch: 0, total: 0, bar, lines }
+        Self { attempts: 0, epoch: 0, bar, lines }
     }
 
     /// One epoch ended. Fails where the line can't be written.
     pub fn epoch(&mut self, timed: &TimedEpoch) -> io::Result<()> {
         let report = &timed.report;
-        // Each network counts its epochs from 1.
-        if self.networks == 0 || report.epoch <= self.epoch {
-            self.networks += 1;
+        if self.attempts == 0 || report.epoch <= self.epoch {
+            self.attempts += 1;
         }
         self.epoch = report.epoch;
-        self.total += 1;
-        let network = if self.networks > 1 { format!(" network {}", self.networks) } else { String::new() };
         let losses = format!("loss {}, held back {}", loss(report.training_loss), loss(report.validation_loss));
-        let speed = speed(timed);
+        let (attempt, speed) = (self.attempt(), speed(timed));
         if let Some(bar) = &self.bar {
             bar.set_length(report.epochs as u64);
-            bar.set_prefix(network);
+            bar.set_prefix(attempt);
             bar.set_position(report.epoch as u64);
             bar.set_message(format!("{losses}{speed}"));
             return Ok(());
         }
         if report.epoch == 1 || report.epoch.is_multiple_of(EPOCHS_PER_LINE) {
-            writeln!(self.lines, "training{network}: epoch {} of {}, {losses}{speed}", report.epoch, report.epochs)?;
+            writeln!(self.lines, "training{attempt}: epoch {} of {}, {losses}{speed}", report.epoch, report.epochs)?;
         }
         Ok(())
     }
 
     /// The training ended. Takes the bar away or writes the last line; there is none where nothing was trained.
     pub fn finish(mut self) -> io::Result<()> {
-        let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-        match (&self.bar, self.networks) {
-            (Some(bar), _) => bar.finish_and_clear(),
-            (None, 0) => {}
-            (None, 1) => writeln!(self.lines, "training: done after {}", count(self.total, "epoch"))?,
-            (None, networks) => {
-                writeln!(self.lines, "training: done after {} of {networks} networks", count(self.total, "epoch"))?;
+        match &self.bar {
+            Some(bar) => bar.finish_and_clear(),
+            None if self.attempts == 0 => {}
+            None => {
+                let (attempt, epochs) = (self.attempt(), counted(self.epoch, "epoch"));
+                writeln!(self.lines, "training{attempt}: done after {epochs}")?;
             }
         }
         self.lines.flush()
+    }
+
+    /// The first one needs no number.
+    fn attempt(&self) -> String {
+        if self.attempts > 1 { format!(", attempt {}", self.attempts) } else { String::new() }
     }
 }
 
@@ -471,14 +470,14 @@ mod tests {
     }
 
     #[test]
-    fn several_networks_and_a_solved_one_are_told_as_they_are() {
-        let members = [(1, 2), (2, 2), (1, 2), (1, 2), (2, 2)].map(|(epoch, epochs)| report(epoch, epochs, 0.5));
+    fn a_training_that_begins_anew_is_another_attempt_and_a_solved_one_has_one_epoch() {
+        let attempts = [(1, 2), (2, 2), (1, 2), (1, 2), (2, 2)].map(|(epoch, epochs)| report(epoch, epochs, 0.5));
         assert_eq!(
-            lines_of(members.into_iter()),
+            lines_of(attempts.into_iter()),
             "training: epoch 1 of 2, loss 0.50000, held back 0.25000, 12,346 rows/s, at most 2.5 s left\n\
-             training network 2: epoch 1 of 2, loss 0.50000, held back 0.25000, 12,346 rows/s, at most 2.5 s left\n\
-             training network 3: epoch 1 of 2, loss 0.50000, held back 0.25000, 12,346 rows/s, at most 2.5 s left\n\
-             training: done after 5 epochs of 3 networks\n"
+             training, attempt 2: epoch 1 of 2, loss 0.50000, held back 0.25000, 12,346 rows/s, at most 2.5 s left\n\
+             training, attempt 3: epoch 1 of 2, loss 0.50000, held back 0.25000, 12,346 rows/s, at most 2.5 s left\n\
+             training, attempt 3: done after 2 epochs\n"
         );
         assert_eq!(
             lines_of([report(1, 1, 0.5)].into_iter()),

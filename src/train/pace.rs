@@ -65,6 +65,6 @@ mod tests {
         assert_eq!(timed(2, 6_000), (500.0, 8.0));
         assert_eq!(timed(3, 6_500), (1_000.0, 5.25));
         assert_eq!(timed(10, 10_000).1, 0.0);
-        assert_eq!(timed(1, 11_000), (500.0, 9.0), "another network begins anew");
+        assert_eq!(timed(1, 11_000), (500.0, 9.0), "another training begins anew");
     }
 }
