@@ -204,8 +204,9 @@ impl ColdStart<'_> {
     ) -> Result<Trained, RunError> {
         flow.pause_for_training(parts, true)?;
         let started = Instant::now();
-        parts.metrics.training_started(sample.len());
-        parts.board.set_phase(Phase::Training { epoch: 0, epochs: self.settings.training.network.epochs });
+        let epochs = self.settings.training.network.epochs;
+        parts.metrics.training_started(sample.len(), epochs);
+        parts.board.set_phase(Phase::Training { epoch: 0, epochs });
         let recipe = Recipe { created: now(), ..self.recipe.clone() };
         let records = Arc::clone(sample);
         let mut training =

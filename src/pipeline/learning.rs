@@ -217,7 +217,8 @@ impl Learner {
             sample: sample.copy(),
             missing: sample.missing(),
         };
-        parts.metrics.training_started(lesson.sample.len());
+        let epochs = lesson.recipe.settings.training.network.epochs;
+        parts.metrics.training_started(lesson.sample.len(), epochs);
         let training = Training::start(move |progress| lesson.learn(progress))?;
         self.run = Some(Run { training, since: Instant::now() });
         Ok(())

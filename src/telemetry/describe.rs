@@ -255,13 +255,13 @@ descriptions! {
     TRAINING_EPOCHS = "strayd_training_epochs", Gauge, [],
         "Epochs that the current or last training run may have at most.";
     TRAINING_ROWS_PER_SECOND = "strayd_training_rows_per_second", Gauge, [],
-        "Rows per second in the last epoch, each counted once per member; NaN before the first.";
+        "Rows per second in the last epoch of the current or last training run, each counted once per member; NaN before its first.";
     TRAINING_SECONDS_LEFT = "strayd_training_seconds_left", Gauge, [],
         "Seconds until the last epoch that is allowed, which is at most how long training goes on; NaN while there is none.";
     TRAINING_LOSS = "strayd_training_loss", Gauge, [],
-        "Loss on the fitted rows after the last epoch; NaN before the first.";
+        "Loss on the fitted rows after the last epoch of the current or last training run; NaN before its first.";
     VALIDATION_LOSS = "strayd_validation_loss", Gauge, [],
-        "Loss on the held-back rows after the last epoch; NaN before the first.";
+        "Loss on the held-back rows after the last epoch of the current or last training run; NaN before its first.";
     TRAINING_SECONDS = "strayd_training_seconds", Gauge, [], "Duration of the last training run.";
     MODEL_INFO = "strayd_model_info", Gauge, [MODEL, NETWORK_KIND], "1 for the model in use.";
     MODEL_CREATED = "strayd_model_created_timestamp_seconds", Gauge, [],

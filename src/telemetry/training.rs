@@ -77,11 +77,16 @@ impl TrainingMetrics {
 }
 
 impl Metrics {
-    /// Training began on this many rows.
-    pub fn training_started(&self, rows: usize) {
-        self.training.in_progress.set(1.0);
-        self.training.epoch.set(0.0);
-        info!(rows, "training started");
+    /// Training began on this many rows, for this many epochs at most. What the last one came to says nothing of it.
+    pub fn training_started(&self, rows: usize, epochs: usize) {
+        let of = &self.training;
+        of.in_progress.set(1.0);
+        of.epoch.set(0.0);
+        of.epochs.set(epochs as f64);
+        [&of.rows_per_second, &of.seconds_left, &of.training_loss, &of.validation_loss]
+            .iter()
+            .for_each(|gauge| gauge.set(f64::NAN));
+        info!(rows, epochs, "training started");
     }
 
     /// An epoch is done.
@@ -172,7 +177,7 @@ mod tests {
     #[test]
     fn training_shows_its_course_and_its_end() {
         let metrics = Metrics::new();
-        metrics.training_started(100);
+        metrics.training_started(100, 20);
         assert!(value(&metrics, "strayd_training_seconds_left").is_nan());
         let report =
             EpochReport { epoch: 3, epochs: 10, rows: 100, training_loss: 0.5, validation_loss: 0.6, best_epoch: 3 };
@@ -180,6 +185,7 @@ mod tests {
         assert_eq!(value(&metrics, "strayd_training_epoch"), 3.0);
         assert_eq!(value(&metrics, "strayd_training_epochs"), 10.0);
         assert_eq!(value(&metrics, "strayd_training_loss"), 0.5);
+        assert_eq!(value(&metrics, "strayd_validation_loss"), 0.6);
         assert_eq!(value(&metrics, "strayd_training_rows_per_second"), 2_000.0);
         assert_eq!(value(&metrics, "strayd_training_seconds_left"), 3.5);
         assert_eq!(value(&metrics, "strayd_training_in_progress"), 1.0);
@@ -194,6 +200,27 @@ mod tests {
     }
 
     #[test]
+    fn a_training_that_begins_shows_nothing_of_the_last_one() {
+        let metrics = Metrics::new();
+        metrics.training_started(100, 20);
+        let report =
+            EpochReport { epoch: 3, epochs: 10, rows: 100, training_loss: 0.5, validation_loss: 0.6, best_epoch: 3 };
+        metrics.training_epoch(&TimedEpoch { report, rows_per_second: 2_000.0, seconds_left: 3.5 });
+        metrics.training_finished(&OUTCOME);
+        metrics.training_started(100, 20);
+        assert_eq!(value(&metrics, "strayd_training_epoch"), 0.0);
+        assert_eq!(value(&metrics, "strayd_training_epochs"), 20.0);
+        for name in [
+            "strayd_training_loss",
+            "strayd_validation_loss",
+            "strayd_training_rows_per_second",
+            "strayd_training_seconds_left",
+        ] {
+            assert!(value(&metrics, name).is_nan(), "{name}");
+        }
+    }
+
+    #[test]
     fn training_is_in_progress_until_it_ends_in_whatever_way() {
         let ends: [fn(&Metrics); 4] = [
             |metrics| metrics.training_finished(&OUTCOME),
@@ -203,7 +230,7 @@ mod tests {
         ];
         for end in ends {
             let metrics = Metrics::new();
-            metrics.training_started(100);
+            metrics.training_started(100, 20);
             assert_eq!(value(&metrics, "strayd_training_in_progress"), 1.0);
             end(&metrics);
             assert_eq!(value(&metrics, "strayd_training_in_progress"), 0.0);
