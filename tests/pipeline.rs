@@ -227,6 +227,30 @@ fn a_cold_start_collects_trains_and_scores_and_is_remembered() {
 }
 
 #[test]
+fn status_tells_how_far_a_training_is_while_it_is_under_way_and_no_longer() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(&["training.rows=300", "model.kind=denoising", "training.epochs=3", "model.members=1"]);
+    let start = Start::ColdStart { recipe: Box::new(recipe(&settings)), registry: Registry::new(folder.path()) };
+    let board = Board::new(Instant::now());
+    let mut told = Vec::new();
+    let parts = Parts {
+        source: &mut VecSource::of_records(records((0..320).map(|row| Some(payload(row, false))))),
+        sink: &mut MemorySink::default(),
+        observer: &mut NoObserver,
+        progress: &mut |_| told.push(board.status()["training"].clone()),
+        metrics: &Metrics::new(),
+        board: &board,
+        stop: &AtomicBool::new(false),
+    };
+    run::run(parts, start, &settings, &CentreScorers).unwrap();
+    let epochs: Vec<_> = told.iter().map(|status| (status["epoch"].as_u64(), status["epochs"].as_u64())).collect();
+    assert_eq!(epochs, [1, 2, 3].map(|epoch| (Some(epoch), Some(3))));
+    assert!(told.iter().all(|status| status["rows_per_second"].as_f64() > Some(0.0)), "{told:?}");
+    assert!(told[0]["seconds_left"].as_f64() > Some(0.0) && told[2]["seconds_left"] == 0.0, "{told:?}");
+    assert!(board.status()["training"].is_null());
+}
+
+#[test]
 fn grids_in_raw_bytes_are_learned_from_and_scored() {
     let folder = tempfile::tempdir().unwrap();
     let raw = "record.format={\"raw\":{\"shape\":[2,3],\"type\":\"int16\"}}";

@@ -274,6 +274,10 @@ fn train_for_long(daemon: &mut Daemon) {
     daemon.wait_for("training is under way", |daemon| {
         (daemon.sum("strayd_training_in_progress") == 1.0 && daemon.sum("strayd_training_epoch") > 0.0).then_some(())
     });
+    let (_, status) = daemon.get("/status").expect("pages are served");
+    let status: serde_json::Value = serde_json::from_str(&status).expect("it is JSON");
+    assert!(status["training"]["epoch"].as_u64() > Some(0), "{status}");
+    assert!(status["training"]["seconds_left"].as_f64() > Some(0.0), "{status}");
     assert_eq!(niceness(daemon, "trainer"), [10], "it gives way to the others");
     assert_eq!(niceness(daemon, "http"), [0]);
     let begun = Instant::now();

@@ -205,7 +205,7 @@ impl ColdStart<'_> {
         flow.pause_for_training(parts, true)?;
         let started = Instant::now();
         let epochs = self.settings.training.network.epochs;
-        parts.metrics.training_started(sample.len(), epochs);
+        training::tell_started(parts, sample.len(), epochs);
         parts.board.set_phase(Phase::Training { epoch: 0, epochs });
         let recipe = Recipe { created: now(), ..self.recipe.clone() };
         let records = Arc::clone(sample);
@@ -215,6 +215,7 @@ impl ColdStart<'_> {
             match training.state() {
                 TrainingState::Running(epochs) => epochs.iter().for_each(|epoch| tell_epoch(parts, epoch)),
                 TrainingState::Done(result) => {
+                    parts.board.set_training(None);
                     return Ok(end_of_training(result.unwrap_or(Err(TrainError::Panicked)), started));
                 }
             }

@@ -217,9 +217,9 @@ impl Learner {
             sample: sample.copy(),
             missing: sample.missing(),
         };
-        let epochs = lesson.recipe.settings.training.network.epochs;
-        parts.metrics.training_started(lesson.sample.len(), epochs);
+        let (rows, epochs) = (lesson.sample.len(), lesson.recipe.settings.training.network.epochs);
         let training = Training::start(move |progress| lesson.learn(progress))?;
+        training::tell_started(parts, rows, epochs);
         self.run = Some(Run { training, since: Instant::now() });
         Ok(())
     }
@@ -235,6 +235,7 @@ impl Learner {
         };
         let took = run.since.elapsed();
         self.run = None;
+        parts.board.set_training(None);
         match result {
             Ok(Learned::Model(model)) => learned(parts, &model, took),
             Ok(Learned::Components(model, why)) => {

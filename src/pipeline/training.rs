@@ -14,7 +14,7 @@ use std::{
 use super::run::Parts;
 use crate::{
     model::{Model, metadata::Provenance},
-    telemetry::TrainingOutcome,
+    telemetry::{TrainingOutcome, board::TrainingStatus},
     train::{EpochReport, Pace, TimedEpoch},
 };
 
@@ -36,9 +36,16 @@ pub enum TrainingState<T> {
     Done(Option<T>),
 }
 
+/// Training began on so many rows, for so many epochs at most.
+pub(super) fn tell_started(parts: &Parts<'_>, rows: usize, epochs: usize) {
+    parts.metrics.training_started(rows, epochs);
+    parts.board.set_training(Some(TrainingStatus::begun(epochs)));
+}
+
 /// An epoch is done.
 pub(super) fn tell_epoch(parts: &mut Parts<'_>, epoch: &TimedEpoch) {
     parts.metrics.training_epoch(epoch);
+    parts.board.set_training(Some(TrainingStatus::from(epoch)));
     (parts.progress)(epoch);
 }
 

@@ -11,6 +11,8 @@ use std::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::train::TimedEpoch;
+
 /// A data path whose last beat is older than this hangs.
 pub const HEARTBEAT_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -96,6 +98,39 @@ pub struct LearningStatus {
     pub next: Option<String>,
 }
 
+/// How far a training is.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct TrainingStatus {
+    /// Epochs done.
+    pub epoch: usize,
+    /// Epochs at most.
+    pub epochs: usize,
+    /// Rows per second in the last epoch, each counted once per member; `None` before the first one ended.
+    pub rows_per_second: Option<f64>,
+    /// Seconds until the last epoch that is allowed, which is at most how long training goes on; `None` before the first
+    /// one ended.
+    pub seconds_left: Option<f64>,
+}
+
+impl TrainingStatus {
+    /// A training of so many epochs at most begins.
+    pub fn begun(epochs: usize) -> Self {
+        Self { epoch: 0, epochs, rows_per_second: None, seconds_left: None }
+    }
+}
+
+impl From<&TimedEpoch> for TrainingStatus {
+    fn from(timed: &TimedEpoch) -> Self {
+        let TimedEpoch { report, rows_per_second, seconds_left } = *timed;
+        Self {
+            epoch: report.epoch,
+            epochs: report.epochs,
+            rows_per_second: Some(rows_per_second),
+            seconds_left: Some(seconds_left),
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 struct State {
     source: Result<(), String>,
@@ -105,6 +140,7 @@ struct State {
     phase: Phase,
     last_error: Option<String>,
     learning: Option<LearningStatus>,
+    training: Option<TrainingStatus>,
     /// How many incidents are open, and the newest of them.
     incidents: (usize, Vec<OpenIncident>),
 }
@@ -136,6 +172,7 @@ impl Board {
             phase: Phase::Starting,
             last_error: None,
             learning: None,
+            training: None,
             incidents: (0, Vec::new()),
         };
         Self { started, last_beat_ms: AtomicU64::new(0), state: Mutex::new(state) }
@@ -174,6 +211,11 @@ impl Board {
     /// Notes what the learning loop is at.
     pub fn set_learning(&self, learning: LearningStatus) {
         self.state().learning = Some(learning);
+    }
+
+    /// Notes how far the training is that is under way; `None`: none is.
+    pub fn set_training(&self, training: Option<TrainingStatus>) {
+        self.state().training = training;
     }
 
     /// What the daemon is doing.
@@ -238,6 +280,7 @@ impl Board {
             "model": state.model,
             "incidents": { "open": state.incidents.0, "newest": state.incidents.1 },
             "learning": state.learning,
+            "training": state.training,
             "last_error": state.last_error,
         })
     }
@@ -285,6 +328,7 @@ fn readiness(state: &State) -> Result<(), Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::EpochReport;
 
     fn model(verified: bool) -> ModelStatus {
         ModelStatus {
@@ -375,6 +419,23 @@ mod tests {
             (&told["newest"][0]["top_feature"], &told["newest"][0]["peak_score"]),
             (&json!("pressure"), &json!(9.5))
         );
+    }
+
+    #[test]
+    fn status_tells_how_far_a_training_is_and_how_long_it_takes_at_most() {
+        let board = Board::default();
+        assert_eq!(board.status()["training"], Value::Null);
+        board.set_training(Some(TrainingStatus::begun(50)));
+        let begun = json!({"epoch": 0, "epochs": 50, "rows_per_second": null, "seconds_left": null});
+        assert_eq!(board.status()["training"], begun);
+        let report =
+            EpochReport { epoch: 3, epochs: 50, rows: 9, training_loss: 0.5, validation_loss: 0.6, best_epoch: 3 };
+        let timed = TimedEpoch { report, rows_per_second: 1_500.0, seconds_left: 94.0 };
+        board.set_training(Some(TrainingStatus::from(&timed)));
+        let told = json!({"epoch": 3, "epochs": 50, "rows_per_second": 1500.0, "seconds_left": 94.0});
+        assert_eq!(board.status()["training"], told);
+        board.set_training(None);
+        assert_eq!(board.status()["training"], Value::Null);
     }
 
     #[test]
