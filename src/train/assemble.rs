@@ -1,7 +1,7 @@
 //! Making a model file out of what was fitted: the graph and its metadata.
 
 use super::{
-    Network,
+    Layer, Map, Network,
     recipe::{Draft, Recipe, TrainError},
     sample::{SampleRecord, SampleRows},
     scaling::ColumnScale,
@@ -93,13 +93,33 @@ pub(super) fn columns(rows: &SampleRows, scales: &[ColumnScale]) -> Vec<Column> 
         .collect()
 }
 
-/// Kinds and widths, such as `denoising + sparse 152-76-25-4-25-76-152 x 3`.
+/// Kinds and widths, such as `denoising + sparse 152-76-25-4-25-76-152 x 3`. What convolutions take and give is written as its
+/// shape, such as `4x16`, a Gaussian code or output as its number of means, and principal components beside the network as
+/// `+ pca` after the widths, since what stands before them are the kinds.
 pub(super) fn architecture(settings: &NetworkSettings, networks: &[Network<f32>]) -> String {
-    let layers = &networks[0].layers;
-    let mut widths = vec![layers[0].inputs().to_string()];
-    widths.extend(layers.iter().map(|layer| layer.outputs().to_string()));
+    let network = &networks[0];
+    let widths: Vec<String> = (0..=network.layers.len()).map(|before| width(network, before)).collect();
     let kinds = settings.kinds.as_ref().map(ToString::to_string).unwrap_or_default();
-    format!("{kinds} {} x {}", widths.join("-"), networks.len())
+    let skip = if network.skip.is_some() { " + pca" } else { "" };
+    format!("{kinds} {}{skip} x {}", widths.join("-"), networks.len())
+}
+
+/// What the network holds before this layer, from 0; before the one after the last, what it gives.
+fn width(network: &Network<f32>, before: usize) -> String {
+    let map = |layer: Option<usize>| layer.and_then(|layer| network.layers.get(layer)).map(Layer::map);
+    let last = before.checked_sub(1);
+    let shape = match (map(last), map(Some(before))) {
+        (Some(Map::Convolution(geometry)), _) | (_, Some(Map::Transposed(geometry))) => Some(geometry.coarse),
+        (Some(Map::Transposed(geometry)), _) | (_, Some(Map::Convolution(geometry))) => Some(geometry.fine),
+        _ => None,
+    };
+    match (shape, last) {
+        (Some(shape), _) => shape.to_string().replace(' ', ""),
+        (None, None) => network.input_width().to_string(),
+        (None, Some(code)) if code == network.code => network.code_size().to_string(),
+        (None, Some(last)) if last + 1 == network.layers.len() => network.output_width().to_string(),
+        (None, Some(last)) => network.layers[last].outputs().to_string(),
+    }
 }
 
 fn ranges(sample: &[SampleRecord]) -> Vec<(i32, i64, i64)> {
@@ -115,4 +135,66 @@ fn ranges(sample: &[SampleRecord]) -> Vec<(i32, i64, i64)> {
 fn span(times: &[i64]) -> Option<(String, String)> {
     let (first, last) = (times.iter().min()?, times.iter().max()?);
     (first < last).then(|| (timestamp::to_rfc3339(*first), timestamp::to_rfc3339(*last)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use linfa::ParamGuard;
+    use ndarray::Array2;
+
+    use super::*;
+    use crate::{
+        config::{
+            Settings,
+            settings::{Convolution, Kinds, NetworkKind, Noise, Preset, Variational, VariationalScore},
+        },
+        model::metadata::GraphOrigin,
+        train::{AutoencoderParams, Shape},
+    };
+
+    fn told(params: AutoencoderParams<f32>, width: usize, kinds: Kinds) -> String {
+        let rows = Array2::from_shape_fn((60, width), |(row, at)| ((row * (at + 1)) as f32 * 0.1).sin());
+        let params = params.epochs(1).kinds(kinds.clone()).check().unwrap();
+        let fitted = params.fit_with_validation(rows.view(), rows.view(), &mut |_| ControlFlow::Continue(())).unwrap();
+        let settings = Settings::defaults(Preset::Tabular).training.network;
+        architecture(&NetworkSettings { kinds: Some(kinds), ..settings }, &[fitted.network.clone(), fitted.network])
+    }
+
+    #[test]
+    fn an_architecture_tells_codes_shapes_and_what_goes_around_the_network_and_its_kinds_can_be_read_back() {
+        let variational = |score| Variational { beta: 0.1, warm_up: 0, score, draws: 2 };
+        let dense = || AutoencoderParams::new(6, 2).hidden(&[5]);
+        let window = Shape { height: 8, width: 1, channels: 3 };
+        let grid = Shape { height: 8, width: 4, channels: 1 };
+        let convolution = || Convolution { channels: vec![4], kernel: 3, stride: 2, dilation: 1 };
+        let probable = dense().variational(variational(VariationalScore::Probability));
+        let both = Kinds::new(&[NetworkKind::Denoising, NetworkKind::Convolutional]).unwrap();
+        let noise = Noise { gaussian: 0.1, ..Noise::default() };
+        for (params, width, kinds, expected) in [
+            (dense(), 6, NetworkKind::Undercomplete.into(), "undercomplete 6-5-2-5-6 x 2"),
+            (dense().skip(true), 6, NetworkKind::Undercomplete.into(), "undercomplete 6-5-2-5-6 + pca x 2"),
+            (probable, 6, NetworkKind::Variational.into(), "variational 6-5-2-5-6 x 2"),
+            (dense().predicted(2), 6, NetworkKind::Sequence.into(), "sequence 4-5-2-5-2 x 2"),
+            (AutoencoderParams::new(6, 2), 6, NetworkKind::Pca.into(), "pca 6-2-6 x 2"),
+            (
+                AutoencoderParams::new(24, 2).noise(noise).convolution(window, convolution()),
+                24,
+                both,
+                "denoising + convolutional 8x3-4x4-2-4x4-8x3 x 2",
+            ),
+            (
+                AutoencoderParams::new(32, 3).hidden(&[7]).convolution(grid, convolution()),
+                32,
+                NetworkKind::Convolutional.into(),
+                "convolutional 8x4x1-4x2x4-7-3-7-4x2x4-8x4x1 x 2",
+            ),
+        ] {
+            let name = kinds.to_string();
+            let architecture = told(params, width, kinds);
+            assert_eq!(architecture, expected);
+            assert_eq!(GraphOrigin::Strayd { architecture }.kind(), name);
+        }
+    }
 }
