@@ -395,7 +395,8 @@ mod tests {
         assert_eq!([0.031, 1.0, 0.5, 1.2e-9].map(small), ["0.031", "1.0", "0.50", "1.2e-9"]);
         assert_eq!([14.25, 1.0, 0.031].map(score), ["14.2", "1.0", "0.031"]);
         let spans = [0.04, 0.14, 9.96, 59.4, 185.0, 7_805.0, f64::NAN].map(|seconds| bound("at most", seconds));
-        let expected = ["0.1 s", "10 s", "59 s", "3 min 5 s", "2 h 10 min", "n/a"].map(|span| format!("at most {span}"));
+        let expected =
+            ["0.1 s", "10 s", "59 s", "3 min 5 s", "2 h 10 min", "n/a"].map(|span| format!("at most {span}"));
         assert_eq!((spans[0].as_str(), &spans[1..]), ("less than 0.1 s", &expected[..]));
         assert_eq!([0, 1, 1200].map(|count| counted(count, "row")), ["0 rows", "1 row", "1,200 rows"]);
         assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
@@ -487,10 +488,15 @@ mod tests {
     }
 
     #[test]
-    fn with_a_terminal_nothing_is_written_as_lines() {
+    fn with_a_terminal_a_bar_tells_the_same_and_nothing_is_written_as_lines() {
         let lines = Shared::default();
         let mut progress = TrainingProgress::new(true, Box::new(lines.clone()));
         progress.epoch(&report(10, 30, 0.5)).unwrap();
+        let bar = progress.bar.as_ref().unwrap();
+        assert_eq!((bar.position(), bar.length(), bar.prefix().as_str()), (10, Some(30), ""));
+        assert_eq!(bar.message(), "loss 0.50000, held back 0.25000, 12,346 rows/s, at most 50 s left");
+        progress.epoch(&report(1, 30, 0.5)).unwrap();
+        assert_eq!(progress.bar.as_ref().unwrap().prefix(), ", attempt 2");
         progress.finish().unwrap();
         assert!(lines.0.lock().unwrap().is_empty());
     }

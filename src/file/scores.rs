@@ -148,8 +148,7 @@ impl ScoresWriter {
 
     fn write_record(&mut self, cells: &[&str; COLUMNS.len()]) -> Result<(), FileError> {
         let csv = self.csv.as_mut().expect("the writer is only taken by `finish`, which consumes it");
-        csv.write_record(cells)
-            .map_err(|error| FileError::Write { path: self.path(), cause: io::Error::other(error) })
+        csv.write_record(cells).map_err(|error| FileError::Write { path: self.path(), cause: io::Error::other(error) })
     }
 }
 

@@ -168,6 +168,11 @@ fn epoch_seconds(time: SystemTime) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{self, Write},
+        sync::{Arc, Mutex},
+    };
+
     use super::*;
     use crate::telemetry::metrics::tests::value;
 
@@ -217,6 +222,54 @@ mod tests {
             "strayd_training_seconds_left",
         ] {
             assert!(value(&metrics, name).is_nan(), "{name}");
+        }
+    }
+
+    /// Log lines that the test can read.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_log_tells_of_an_epoch_its_losses_its_speed_and_the_time_left() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let metrics = Metrics::new();
+            for epoch in 1..=40 {
+                let report = EpochReport {
+                    epoch,
+                    epochs: 40,
+                    rows: 100,
+                    training_loss: 0.5,
+                    validation_loss: 0.6,
+                    best_epoch: epoch,
+                };
+                metrics.training_epoch(&TimedEpoch { report, rows_per_second: 2_000.0, seconds_left: 3.5 });
+            }
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let told: Vec<&str> = text.lines().collect();
+        assert_eq!(told.len(), 11, "the first epoch and each tenth part of them: {text}");
+        for words in [
+            "epoch=8 ",
+            "epochs=40 ",
+            "training_loss=0.5 ",
+            "validation_loss=0.6 ",
+            "rows_per_second=2000.0 ",
+            "seconds_left=3.5",
+        ] {
+            assert!(told[2].contains(words), "{words} is missing in {}", told[2]);
         }
     }
 
