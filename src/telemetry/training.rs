@@ -15,7 +15,7 @@ use crate::train::{EpochReport, TimedEpoch, gate::Check, recent::KeptOut};
 /// How a training run went.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TrainingOutcome {
-    /// Epochs run.
+    /// Epochs run, of all members together.
     pub epochs: usize,
     /// Loss on the fitted rows at the end.
     pub training_loss: f64,
@@ -112,7 +112,7 @@ impl Metrics {
         let TrainingOutcome { epochs, training_loss, validation_loss, took } = *outcome;
         self.training.ended(TrainingResult::Succeeded);
         self.training.last_success.set(epoch_seconds(SystemTime::now()));
-        self.training.epoch.set(epochs as f64);
+        // The epochs of all members together are no epoch of the run: that was told with the last one.
         self.training.training_loss.set(training_loss);
         self.training.validation_loss.set(validation_loss);
         self.training.seconds.set(took.as_secs_f64());
@@ -198,7 +198,7 @@ mod tests {
         metrics.training_failed("no rows");
         assert_eq!(value(&metrics, "strayd_training_runs_total{result=\"succeeded\"}"), 1.0);
         assert_eq!(value(&metrics, "strayd_training_runs_total{result=\"failed\"}"), 1.0);
-        assert_eq!(value(&metrics, "strayd_training_epoch"), 9.0);
+        assert_eq!(value(&metrics, "strayd_training_epoch"), 3.0, "three members had three epochs each");
         assert_eq!(value(&metrics, "strayd_validation_loss"), 0.2);
         assert_eq!(value(&metrics, "strayd_training_seconds"), 2.0);
         assert!(value(&metrics, "strayd_training_seconds_left").is_nan(), "nothing is under way");
