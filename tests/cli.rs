@@ -514,7 +514,9 @@ fn a_picture_that_can_not_be_drawn_is_told_before_anything_is_scored() {
     let output = score("scores.csv", "scores.svg");
     assert!(output.status.success(), "{}", told(&output));
     let picture = fs::read_to_string(folder.path().join("scores.svg")).unwrap();
-    assert!(picture.starts_with("<svg") && picture.contains("score / limit"), "{picture:.300}");
+    for words in ["<svg", "score / limit", "pca 12-3-12 x 1, budget 0.01 of normal rows"] {
+        assert!(picture.contains(words), "`{words}` is missing in {picture:.600}");
+    }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4);
 }
 
@@ -608,9 +610,11 @@ fn a_training_that_is_explained_first_decides_once_and_gives_the_same_model() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("rows.csv"), csv(&rows()[..1_200])).unwrap();
     let train = |out: &str, more: &[&str]| {
-        let train = ["train", "--data", "rows.csv", "--out", out];
-        let output = strayd(folder.path(), &[&train[..], more].concat());
+        let budget = ["--set", "judging.budget.alarms_per_entity_and_day=1"];
+        let output =
+            strayd(folder.path(), &[&["train", "--data", "rows.csv", "--out", out], &budget[..], more].concat());
         assert!(output.status.success(), "{}", told(&output));
+        assert!(told(&output).contains("for a budget of 1 alarm per entity and day"), "{}", told(&output));
         assert_eq!(told(&output).matches("taking pca").count(), 1, "{}", told(&output));
         graph(&folder.path().join(out))
     };

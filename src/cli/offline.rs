@@ -242,7 +242,9 @@ fn tell(model: &Model, out: &Path, loaded: &Loaded) {
 /// The budget in words.
 fn words(settings: &Settings) -> String {
     match settings.judging.budget {
-        AlarmBudget::PerEntityAndDay(alarms) => format!("{alarms} alarms per entity and day"),
+        AlarmBudget::PerEntityAndDay(alarms) => {
+            format!("{alarms} alarm{} per entity and day", if alarms == 1.0 { "" } else { "s" })
+        }
         AlarmBudget::Quantile(share) => format!("{share} of normal rows"),
     }
 }
