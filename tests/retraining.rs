@@ -21,6 +21,7 @@ use support::{
 on_both_brokers!(
     a_model_is_trained_when_the_schedule_says_so,
     a_model_that_the_gate_refuses_is_kept_with_its_reasons_and_the_one_in_use_stays,
+    a_loss_that_is_not_finite_is_told_with_epoch_and_batch_and_the_model_in_use_stays,
     a_model_asked_for_is_trained_on_normal_rows_and_taken_up_without_losing_a_record,
     a_scorer_waits_for_the_trainers_model_and_only_it_publishes,
     replicas_follow_a_rollback,
@@ -167,6 +168,41 @@ fn a_model_that_the_gate_refuses_is_kept_with_its_reasons_and_the_one_in_use_sta
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
     assert!(listed.contains("refused") && listed.contains("principal components"), "{listed}");
     assert_eq!(daemon.terminate().code(), Some(0), "{}", daemon.log());
+}
+
+fn a_loss_that_is_not_finite_is_told_with_epoch_and_batch_and_the_model_in_use_stays(kind: Kind) {
+    let Some(broker) = Broker::shared(kind) else { return };
+    let stage = Stage::new(&broker, "loss", COLD_START);
+    let (token, mut sets) = admin(&stage);
+    let records = stream(17, 6_000, 4, &[]);
+    stage.feed(&records[..2_500]);
+    let mut first = start(&stage, &sets, &[]);
+    first.wait_records(2_500);
+    let model = model_of(&first);
+    assert_eq!(first.terminate().code(), Some(0));
+
+    // Steps of 1 through so many wide layers overflow at once.
+    for set in ["model.kind=denoising", "model.hidden=[256,256,256,256,256]", "model.activation=relu"] {
+        sets.extend(["--set".to_owned(), set.to_owned()]);
+    }
+    sets.extend(["--set".to_owned(), "training.learning_rate=1".to_owned()]);
+    let mut daemon = start(&stage, &sets, &[]);
+    stage.feed(&records[2_500..]);
+    daemon.wait_records(3_500);
+    let asked = retrain(&daemon, &token);
+    assert!(asked.status.success(), "{asked:?}");
+    daemon.wait_for("the training fails", |daemon| {
+        (daemon.metric("strayd_training_runs_total")["result=\"failed\""] == 1.0).then_some(())
+    });
+    let log = daemon.log();
+    let told = log.lines().find(|line| line.contains("the training loss is")).expect("the log says why");
+    assert!(
+        told.contains("in epoch ") && told.contains(", batch ") && told.contains("a smaller learning rate"),
+        "{told}"
+    );
+    assert_eq!(model_of(&daemon), model);
+    assert_eq!(daemon.terminate().code(), Some(0), "{}", daemon.log());
+    assert_eq!(stage.committed(), records.len() as i64);
 }
 
 fn a_scorer_waits_for_the_trainers_model_and_only_it_publishes(kind: Kind) {
