@@ -180,7 +180,7 @@ impl SampleRows {
                 }
                 Err(error) => {
                     rows.unusable += 1;
-                    rows.first_error.get_or_insert_with(|| format!("{error}, in `{}`", excerpt(&record.payload)));
+                    rows.first_error.get_or_insert_with(|| format!("{error}, in {}", excerpt(&record.payload)));
                 }
             }
         }
@@ -264,9 +264,18 @@ impl SampleRows {
     }
 }
 
-/// The beginning of a payload, as far as it can be read.
+/// The beginning of a payload: its text, or its bytes where it is none.
 fn excerpt(payload: &[u8]) -> String {
-    String::from_utf8_lossy(payload).chars().take(EXCERPT).collect()
+    match std::str::from_utf8(payload) {
+        Ok(text) if !text.contains(|c: char| c.is_control() && !c.is_whitespace()) => {
+            format!("`{}`", text.chars().take(EXCERPT).collect::<String>())
+        }
+        Ok(_) | Err(_) => {
+            let shown: Vec<String> = payload.iter().take(EXCERPT / 4).map(|byte| format!("{byte:02x}")).collect();
+            let rest = if payload.len() > shown.len() { " ..." } else { "" };
+            format!("{} bytes: {}{rest}", payload.len(), shown.join(" "))
+        }
+    }
 }
 
 /// The features with everything learned that the configuration left open.
@@ -323,5 +332,21 @@ pub(super) mod fixture {
             unusable: 0,
             first_error: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_excerpt_is_text_or_bytes_and_never_both() {
+        assert_eq!(excerpt(b"{\"a\": 1}"), "`{\"a\": 1}`");
+        assert_eq!(excerpt(&[b'x'; 200]).len(), EXCERPT + 2);
+        assert_eq!(excerpt(&[0, 0, 128, 63]), "4 bytes: 00 00 80 3f");
+        assert_eq!(excerpt(&[0; 4]), "4 bytes: 00 00 00 00");
+        let long = excerpt(&[255; 100]);
+        assert!(long.starts_with("100 bytes: ff ff") && long.ends_with("ff ...") && long.len() < EXCERPT, "{long}");
+        assert_eq!(excerpt(b""), "``");
     }
 }
