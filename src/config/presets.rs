@@ -6,12 +6,19 @@ use super::settings::Preset;
 
 /// The lowest layer of the configuration: what holds where nothing is written.
 pub(super) fn defaults(preset: Preset) -> Value {
-    let (model, training, judging) = match preset {
-        Preset::Timeseries => (timeseries_model(), timeseries_training(), timeseries_judging()),
-        Preset::Tabular => (tabular_model(), tabular_training(), tabular_judging()),
+    let mut defaults = shared();
+    let own = match preset {
+        Preset::Timeseries => timeseries(),
+        Preset::Tabular => tabular(),
     };
+    lay_over(&mut defaults, own);
+    defaults["preset"] = json!(preset);
+    defaults
+}
+
+/// What holds whatever the preset.
+fn shared() -> Value {
     json!({
-        "preset": preset,
         "role": "all",
         "kafka": {
             "group": "strayd",
@@ -30,9 +37,9 @@ pub(super) fn defaults(preset: Preset) -> Value {
             "max_bytes": "1MiB",
             "max_missing": 0.5,
         },
-        "model": model,
-        "training": training,
-        "judging": judging,
+        "model": model(),
+        "training": training(),
+        "judging": { "top_features": 5 },
         "pipeline": {
             "batch_rows": 512,
             "batch_wait": "5ms",
@@ -46,13 +53,11 @@ pub(super) fn defaults(preset: Preset) -> Value {
     })
 }
 
-fn timeseries_model() -> Value {
+fn model() -> Value {
     json!({
         "registry": "./models",
         "poll_interval": "2s",
         "keep": 20,
-        "activation": "tanh",
-        "members": 1,
         "skip": "none",
         "convolution": { "channels": [16, 32], "kernel": 3, "stride": 2, "dilation": 1 },
         "variational": { "beta": 0.1, "warm_up": 5, "score": "error", "draws": 8 },
@@ -60,19 +65,17 @@ fn timeseries_model() -> Value {
     })
 }
 
-fn timeseries_training() -> Value {
+fn training() -> Value {
     json!({
         "rows": 10_000,
         "max_rows": 200_000,
         "sample_rows": 20_000,
         "schedule": { "jitter": "10m" },
-        "window": 4,
         "held_back": 0.2,
         "loss": "mean_squared_error",
         "noise": { "gaussian": 0.3, "masking": 0.0, "swap": 0.0 },
         "sparsity": { "l1": 0.001, "kl": 0.0, "target": 0.05 },
         "contraction": { "weight": 0.1, "projections": 1 },
-        "epochs": 60,
         "batch_size": 128,
         "optimiser": "adam",
         "learning_rate": 0.002,
@@ -86,65 +89,56 @@ fn timeseries_training() -> Value {
     })
 }
 
-fn timeseries_judging() -> Value {
+/// What is particular to rows that follow each other in time. Kind, code and widths are left to what the rows are like.
+fn timeseries() -> Value {
     json!({
-        "budget": { "alarms_per_entity_and_day": 1.0 },
-        "smoothing_span": 15,
-        "incident_quiet_rows": 30,
-        "top_features": 5,
+        "model": { "activation": "tanh", "members": 1 },
+        "training": { "window": 4, "epochs": 60 },
+        "judging": {
+            "budget": { "alarms_per_entity_and_day": 1.0 },
+            "smoothing_span": 15,
+            "incident_quiet_rows": 30,
+        },
     })
 }
 
-fn tabular_model() -> Value {
+/// What is particular to rows that are independent of each other.
+fn tabular() -> Value {
     json!({
-        "registry": "./models",
-        "poll_interval": "2s",
-        "keep": 20,
-        "kind": "denoising",
-        "hidden": [256],
-        "code_size": 64,
-        "activation": "relu",
-        "members": 3,
-        "skip": "none",
-        "convolution": { "channels": [16, 32], "kernel": 3, "stride": 2, "dilation": 1 },
-        "variational": { "beta": 0.1, "warm_up": 5, "score": "error", "draws": 8 },
-        "sequence": { "rows": 1 },
+        "model": { "kind": "denoising", "hidden": [256], "code_size": 64, "activation": "relu", "members": 3 },
+        "training": { "window": 1, "scaling": "standard", "epochs": 100 },
+        "judging": {
+            "budget": { "quantile": 0.01 },
+            "smoothing_span": 1,
+            "residuals": "raw",
+            "incident_quiet_rows": 0,
+        },
     })
 }
 
-fn tabular_training() -> Value {
-    json!({
-        "rows": 10_000,
-        "max_rows": 200_000,
-        "sample_rows": 20_000,
-        "schedule": { "jitter": "10m" },
-        "window": 1,
-        "held_back": 0.2,
-        "loss": "mean_squared_error",
-        "noise": { "gaussian": 0.3, "masking": 0.0, "swap": 0.0 },
-        "sparsity": { "l1": 0.001, "kl": 0.0, "target": 0.05 },
-        "contraction": { "weight": 0.1, "projections": 1 },
-        "scaling": "standard",
-        "epochs": 100,
-        "batch_size": 128,
-        "optimiser": "adam",
-        "learning_rate": 0.002,
-        "learning_rate_schedule": "constant",
-        "weight_decay": 0.0,
-        "trim": 0.0,
-        "patience": 8,
-        "threads": 1,
-        "seed": 42,
-        "gate": { "withheld": 0.2, "tolerance": 0.03 },
-    })
+/// Puts each value of `top` in its place, table by table.
+fn lay_over(base: &mut Value, top: Value) {
+    match (base, top) {
+        (Value::Object(base), Value::Object(top)) => {
+            for (key, value) in top {
+                lay_over(base.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (base, top) => *base = top,
+    }
 }
 
-fn tabular_judging() -> Value {
-    json!({
-        "budget": { "quantile": 0.01 },
-        "smoothing_span": 1,
-        "residuals": "raw",
-        "incident_quiet_rows": 0,
-        "top_features": 5,
-    })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_preset_keeps_what_is_shared_beside_its_own() {
+        for (preset, window) in [(Preset::Timeseries, 4), (Preset::Tabular, 1)] {
+            let training = &defaults(preset)["training"];
+            assert_eq!((&training["window"], &training["noise"]["gaussian"]), (&json!(window), &json!(0.3)));
+        }
+        assert_eq!(defaults(Preset::Tabular)["judging"]["budget"], json!({ "quantile": 0.01 }));
+        assert_eq!(defaults(Preset::Timeseries)["model"].get("code_size"), None);
+    }
 }
