@@ -1,12 +1,13 @@
 //! Which kinds of autoencoder hold at once, and what each of them needs of the other settings.
 
 use super::{
+    check_convolution,
     error::Problems,
     raw_model::{RawModel, RawSkip},
     raw_training::RawTraining,
-    settings::{Activation, FeatureSelection, Kinds, Loss, NetworkKind, Scaling, VariationalScore},
+    settings::{FeatureSelection, Kinds, Loss, NetworkKind, Preset, Scaling, VariationalScore},
 };
-use crate::record::features::{FeatureKind, grid_of};
+use crate::record::features::FeatureKind;
 
 /// What is written of a network, and of the rows that it is to learn.
 #[derive(Clone, Copy)]
@@ -14,6 +15,20 @@ pub(super) struct Written<'a> {
     pub(super) model: &'a RawModel,
     pub(super) training: &'a RawTraining,
     pub(super) features: &'a FeatureSelection,
+    pub(super) preset: Preset,
+}
+
+impl Written<'_> {
+    /// Whether rows follow each other, so that a longer window is a way out.
+    pub(super) fn makes_windows(&self) -> bool {
+        self.preset == Preset::Timeseries
+    }
+
+    /// Rows of the window that a network of these kinds takes: all but the predicted ones.
+    pub(super) fn given_rows(&self, kinds: &Kinds) -> usize {
+        let predicted = if kinds.has(NetworkKind::Sequence) { self.model.sequence.rows } else { 0 };
+        self.training.window.saturating_sub(predicted)
+    }
 }
 
 /// Adds every contradiction to `problems`.
@@ -34,14 +49,17 @@ pub(super) fn kinds(written: Written<'_>, problems: &mut Problems) {
     for kind in kinds.iter() {
         match kind {
             NetworkKind::Pca => principal_components(&written, &kinds, problems),
-            NetworkKind::Undercomplete => code_fits(&written, &kinds, problems),
+            NetworkKind::Undercomplete => {}
             NetworkKind::Denoising => denoising(&written, problems),
             NetworkKind::Sparse => sparse(&written, problems),
             NetworkKind::Contractive => contractive(&written, problems),
-            NetworkKind::Convolutional => convolutional(&written, &kinds, problems),
+            NetworkKind::Convolutional => check_convolution::convolutional(&written, &kinds, problems),
             NetworkKind::Variational => variational(&written, &kinds, problems),
             NetworkKind::Sequence => sequence(&written, problems),
         }
+    }
+    if kinds.need_narrow_code() {
+        code_fits(&written, &kinds, problems);
     }
 }
 
@@ -74,8 +92,9 @@ fn principal_components(written: &Written<'_>, kinds: &Kinds, problems: &mut Pro
         let problem = "principal components can't correct themselves";
         problems.push("model.skip", problem, "none, or another model.kind");
     }
-    if !kinds.has(NetworkKind::Undercomplete) {
-        code_fits(written, kinds, problems);
+    if model.members > 1 {
+        let problem = format!("principal components hang on no seed, so that all {} would be the same", model.members);
+        problems.push("model.members", problem, "1, or another model.kind");
     }
 }
 
@@ -91,10 +110,6 @@ fn sparse(written: &Written<'_>, problems: &mut Problems) {
     let sparsity = &written.training.sparsity;
     if !(sparsity.l1 > 0.0 || sparsity.kl > 0.0) {
         problems.push("training.sparsity", "kind sparse has no penalty", "l1 or kl above 0, or another kind");
-    }
-    if sparsity.kl > 0.0 && written.model.activation != Activation::Sigmoid {
-        let problem = "the divergence is defined for activities in 0..1 only";
-        problems.push("training.sparsity.kl", problem, "model.activation: sigmoid, or kl: 0");
     }
 }
 
@@ -132,8 +147,12 @@ fn sequence(written: &Written<'_>, problems: &mut Problems) {
     let (window, predicted) = (written.training.window, written.model.sequence.rows);
     if window <= predicted {
         let problem = format!("windows of {window} rows leave none to predict {predicted} from");
-        let expected = format!("more than model.sequence.rows = {predicted}, or no kind sequence");
-        problems.push("training.window", problem, expected);
+        if written.makes_windows() {
+            let expected = format!("more than model.sequence.rows = {predicted}, or no kind sequence");
+            problems.push("training.window", problem, expected);
+        } else {
+            problems.push("model.kind", problem, "no kind sequence, or preset: timeseries and a longer window");
+        }
     }
     if written.model.skip == RawSkip::Pca {
         let problem = "principal components rebuild rows and predict none";
@@ -141,55 +160,20 @@ fn sequence(written: &Written<'_>, problems: &mut Problems) {
     }
 }
 
-/// Convolutions need something to slide over: at least two rows, or a grid. Whether the rows hold a grid is known
-/// beforehand, because a grid is always listed.
-fn convolutional(written: &Written<'_>, kinds: &Kinds, problems: &mut Problems) {
-    let convolution = &written.model.convolution;
-    let taps: std::collections::BTreeSet<usize> =
-        (0..convolution.kernel).map(|tap| tap * convolution.dilation % convolution.stride.max(1)).collect();
-    if taps.len() < convolution.stride {
-        let problem = format!(
-            "a kernel of {} in steps of {} with dilation {} never looks at some of the rows",
-            convolution.kernel, convolution.stride, convolution.dilation
-        );
-        let expected = "a stride of at most the kernel that has no divisor in common with the dilation, such as 1";
-        problems.push("model.convolution.stride", problem, expected);
-    }
-    let predicted = if kinds.has(NetworkKind::Sequence) { written.model.sequence.rows } else { 0 };
-    let window = written.training.window;
-    if lone_grid(written.features) {
-        if window != 1 || predicted != 0 {
-            let problem = format!("kind convolutional slides over the grid alone, not over windows of {window} rows");
-            problems.push("training.window", problem, "1, without the kind sequence");
-        }
-        return;
-    }
-    if window.saturating_sub(predicted) < 2 {
-        let rows = if predicted == 0 { window.to_string() } else { format!("{window} - {predicted} predicted") };
-        let problem = format!("kind convolutional has nothing to slide over in windows of {rows} rows");
-        let expected = format!("at least {}, or a window of 1 row with a feature of kind grid only", predicted + 2);
-        problems.push("training.window", problem, expected);
-    }
-}
-
-/// Whether the only feature is a grid.
-fn lone_grid(features: &FeatureSelection) -> bool {
-    match features {
-        FeatureSelection::AllNumeric { .. } => false,
-        FeatureSelection::Listed(listed) => grid_of(listed).is_some(),
-    }
-}
-
-/// An undercomplete or linear network needs a code smaller than its input. The input is known beforehand only if the
-/// features are listed and no vocabulary is still to be learned; otherwise the trainer finds out.
+/// Where only the code's width keeps a network from copying, it is smaller than the input. The input is known beforehand only
+/// if the features are listed and no vocabulary is still to be learned; otherwise the trainer finds out.
 fn code_fits(written: &Written<'_>, kinds: &Kinds, problems: &mut Problems) {
     let Some(columns) = columns(written.features) else { return };
-    let predicted = if kinds.has(NetworkKind::Sequence) { written.model.sequence.rows } else { 0 };
-    let rows = written.training.window.saturating_sub(predicted);
-    let input = columns * rows;
-    if input == 1 {
+    let rows = written.given_rows(kinds);
+    let input = columns.saturating_mul(rows);
+    if input == 1 && written.makes_windows() {
         let problem = "one column in windows of 1 row leaves nothing to squeeze, and every row would be rebuilt";
         problems.push("training.window", problem, "at least 2, or model.kind: denoising");
+        return;
+    }
+    if input == 1 {
+        let problem = "one column leaves nothing to squeeze, and every row would be rebuilt";
+        problems.push("model.kind", problem, "denoising, or more features");
         return;
     }
     // A window that holds no row but those to be predicted is told elsewhere.
@@ -199,7 +183,8 @@ fn code_fits(written: &Written<'_>, kinds: &Kinds, problems: &mut Problems) {
     }
 }
 
-fn columns(features: &FeatureSelection) -> Option<usize> {
+/// The row's columns, where they are known beforehand.
+pub(super) fn columns(features: &FeatureSelection) -> Option<usize> {
     let FeatureSelection::Listed(listed) = features else { return None };
     listed
         .iter()
@@ -281,6 +266,9 @@ mod tests {
         refuses(&["model.kind=pca", "model.skip=pca"], "model.skip", "expected none");
         assert_eq!(told(&["model.kind=pca", "model.layers=0"]), "");
         assert_eq!(told(&["preset=tabular", "model.kind=pca"]), "", "the preset's hidden layers are for its own kind");
+        refuses(&["model.kind=pca", "model.members=5"], "model.members", "all 5 would be the same, expected 1");
+        let network = load(&["preset=tabular", "model.kind=pca"]).unwrap().training.network;
+        assert_eq!(network.members, 1, "the preset's members are for its own kind");
     }
 
     #[test]
@@ -300,6 +288,44 @@ mod tests {
         let sequence =
             told([listed.to_owned(), "model.kind=undercomplete,sequence".into(), "model.code_size=6".into()]);
         assert!(sequence.contains("2 columns * 3 rows"), "predicted rows are no input: {sequence}");
+    }
+
+    #[test]
+    fn convolutions_alone_need_a_code_smaller_than_their_input() {
+        let sets = |kinds: &'static str| ["record.features=[\"x\",\"y\"]", kinds, "model.code_size=8"];
+        refuses(&sets("model.kind=convolutional"), "model.code_size", "8 is not smaller than the input");
+        for other in ["denoising", "sparse", "contractive", "variational"] {
+            assert_eq!(told(&sets(format!("model.kind=convolutional,{other}").leak())), "");
+        }
+        let predicting = [&sets("model.kind=convolutional,sequence")[..], &["training.window=5"]].concat();
+        assert_eq!(told(&predicting), "");
+    }
+
+    #[test]
+    fn the_code_of_a_preset_is_for_its_own_kind() {
+        let code = |sets: &[&str]| {
+            let grid = r#"record.features=[{"path":"f","kind":"grid","shape":[2,19]}]"#;
+            load(&[&["preset=tabular", grid], sets].concat()).unwrap().training.network.code_size
+        };
+        assert_eq!(code(&[]), Some(64));
+        assert_eq!(code(&["model.kind=sparse"]), Some(64));
+        for other in
+            ["model.kind=pca", "model.kind=undercomplete,denoising", "model.kind=convolutional", "model.skip=pca"]
+        {
+            assert_eq!(code(&[other]), None, "{other}");
+            assert_eq!(code(&[other, "model.code_size=9"]), Some(9), "{other}");
+        }
+    }
+
+    #[test]
+    fn independent_rows_are_not_told_to_take_longer_windows() {
+        let lone = ["preset=tabular", "record.features=[\"x\"]", "model.kind=undercomplete"];
+        assert_eq!(
+            told(&lone),
+            "model.kind: one column leaves nothing to squeeze, and every row would be rebuilt, expected denoising, or more \
+             features"
+        );
+        refuses(&["preset=tabular", "model.kind=sequence"], "model.kind", "expected no kind sequence");
     }
 
     #[test]
@@ -335,29 +361,11 @@ mod tests {
     }
 
     #[test]
-    fn a_convolution_needs_rows_to_slide_over_and_looks_at_all_of_them() {
-        assert_eq!(told(&["model.kind=convolutional", "training.window=2"]), "");
-        refuses(&["model.kind=convolutional", "training.window=1"], "training.window", "expected at least 2");
-        let predicting = ["model.kind=convolutional,sequence", "training.window=2"];
-        refuses(&predicting, "training.window", "2 - 1 predicted rows, expected at least 3");
-        refuses(&["model.kind=convolutional", "model.convolution.kernel=1"], "model.convolution.stride", "never looks");
-        refuses(
-            &["model.kind=convolutional", "model.convolution.dilation=2"],
-            "model.convolution.stride",
-            "dilation 2",
-        );
-        let apart = ["model.kind=convolutional", "model.convolution.dilation=2", "model.convolution.stride=1"];
-        assert_eq!(told(&apart), "");
-        let grid = r#"record.features=[{"path":"frame","kind":"grid","shape":[8,8]}]"#;
-        assert_eq!(told(&["model.kind=convolutional", "training.window=1", grid]), "");
-        refuses(&["model.kind=convolutional,sequence", "training.window=1", grid], "training.window", "leave none");
-        refuses(&["model.convolution.channels=[]"], "model.convolution.channels", "0 entries are too few");
-    }
-
-    #[test]
     fn each_penalty_needs_a_weight() {
         refuses(&["model.kind=contractive", "training.contraction.weight=0"], "training.contraction.weight", "above 0");
         refuses(&["model.kind=sparse", "training.sparsity.l1=0"], "training.sparsity", "l1 or kl above 0");
+        let by_divergence = ["model.kind=sparse", "training.sparsity.kl=0.5", "model.activation=relu"];
+        assert_eq!(told(&by_divergence), "", "the code has a sigmoid of its own");
         refuses(&["model.kind=denoising,sparse", "training.noise.gaussian=0"], "training.noise", "nothing to remove");
         assert_eq!(told(&["model.kind=undercomplete", "training.noise.gaussian=0"]), "");
     }

@@ -20,7 +20,7 @@ pub(super) fn training(
 ) -> TrainingSettings {
     rows(&raw, preset, problems);
     shares_of_noise(&raw.noise, problems);
-    check_kinds::kinds(Written { model, training: &raw, features }, problems);
+    check_kinds::kinds(Written { model, training: &raw, features, preset }, problems);
     TrainingSettings {
         rows: raw.rows,
         max_rows: raw.max_rows,

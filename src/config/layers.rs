@@ -3,13 +3,15 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use ::config::{Config, Environment, File, FileFormat, Map as ConfigMap, Source, Value as ConfigValue, ValueKind};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{
     coerce,
     error::{ConfigError, Problems},
+    raw_model::RawKinds,
     schema,
-    settings::Preset,
+    settings::{Kinds, NetworkKind, Preset},
     shape,
 };
 
@@ -164,12 +166,19 @@ pub(super) fn preset(layers: &[Value]) -> Preset {
     written.and_then(|name| serde_json::from_value(name.clone()).ok()).unwrap_or(Preset::Timeseries)
 }
 
-/// Takes the hidden layers of a preset's network out of its defaults where principal components are written, which have
-/// none.
+/// Takes back what a preset says of its own kind of network where another one is written: its code is wider than the
+/// input of many, and principal components have no hidden layers and are all alike.
 pub(super) fn fit_defaults(defaults: &mut Value, written: &[Value]) {
-    let kind = written.iter().rev().find_map(|layer| layer.pointer("/model/kind"));
-    if kind.is_some_and(|kind| kind == "pca" || kind == &Value::from(vec!["pca"])) {
+    let top = |pointer: &str| written.iter().rev().find_map(|layer| layer.pointer(pointer));
+    let kinds = top("/model/kind").and_then(|kinds| RawKinds::deserialize(kinds).ok());
+    let kinds = kinds.and_then(|kinds| Kinds::new(kinds.as_slice()));
+    let skip = top("/model/skip").is_some_and(|skip| skip == "pca");
+    if skip || kinds.as_ref().is_some_and(Kinds::need_narrow_code) {
+        remove(defaults, "/model/code_size");
+    }
+    if kinds == Some(NetworkKind::Pca.into()) {
         remove(defaults, "/model/hidden");
+        defaults["model"]["members"] = Value::from(1);
     }
 }
 

@@ -11,6 +11,7 @@
 //! values alike.
 
 mod check;
+mod check_convolution;
 mod check_kinds;
 mod check_network;
 mod check_record;

@@ -153,6 +153,11 @@ impl Kinds {
         self.0.contains(&kind)
     }
 
+    /// Whether nothing but the width of the code keeps such a network from copying its input, so that it has to be smaller.
+    pub fn need_narrow_code(&self) -> bool {
+        self.has(NetworkKind::Pca) || self.has(NetworkKind::Undercomplete) || self.0 == [NetworkKind::Convolutional]
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = NetworkKind> {
         self.0.iter().copied()
