@@ -14,7 +14,7 @@ use super::{
     split::Split,
 };
 use crate::{
-    config::settings::{Kinds, NetworkKind, NetworkSettings},
+    config::settings::{Kinds, NetworkKind, NetworkSettings, Preset},
     model::metadata::{Column, GraphOrigin},
     record::features::grid_of,
 };
@@ -70,7 +70,10 @@ impl Recipe {
             Some(_) | None => Shape { height: window, width: 1, channels: columns.len() },
         };
         let member = |member: usize| Ok(self.params(shape, code_size, member).check()?);
-        (0..self.settings.training.network.members).map(member).collect()
+        let network = &self.settings.training.network;
+        // Principal components hang on no seed: all members would be the same.
+        let members = if network.has(NetworkKind::Pca) { 1 } else { network.members };
+        (0..members).map(member).collect()
     }
 
     /// The settings hold values for all kinds; those of kinds that aren't there must not be given.
@@ -114,7 +117,7 @@ impl Recipe {
     /// smaller than the input. Constant columns are no input.
     ///
     /// # Errors
-    /// A code of the pca or undercomplete kind is as wide as the input or wider, or there is no smaller one.
+    /// A code that has to be smaller than the input isn't, or there is no smaller one.
     fn code_size(&self, columns: &[Column]) -> Result<usize, TrainError> {
         let training = &self.settings.training;
         let network = &training.network;
@@ -123,15 +126,23 @@ impl Recipe {
         let inputs = varying * training.window.saturating_sub(predicted);
         let derived = (columns.len() / 8).clamp(2, 4).min(inputs.saturating_sub(1)).max(1);
         let code = network.code_size.unwrap_or(derived);
-        let narrow = [NetworkKind::Pca, NetworkKind::Undercomplete].into_iter().find(|kind| network.has(*kind));
+        let narrow = network.kinds.as_ref().filter(|kinds| kinds.need_narrow_code());
+        let narrow = narrow.and_then(|kinds| {
+            let plain = [NetworkKind::Pca, NetworkKind::Undercomplete, NetworkKind::Convolutional];
+            plain.into_iter().find(|kind| kinds.has(*kind))
+        });
         let Some(kind) = narrow.map(NetworkKind::name) else { return Ok(code) };
         // Where nothing varied there is nothing to rebuild: any change will be one of a constant column.
         if code < inputs || varying == 0 {
             return Ok(code);
         }
+        // Independent rows make no longer windows.
+        let windows = self.settings.preset == Preset::Timeseries;
         let cure = match inputs {
-            1 => "raise training.window, or set model.kind to denoising".to_owned(),
-            _ => format!("set model.code_size below {inputs}, or raise training.window"),
+            1 if windows => "raise training.window, or set model.kind to denoising".to_owned(),
+            1 => "set model.kind to denoising, or give more features".to_owned(),
+            _ if windows => format!("set model.code_size below {inputs}, or raise training.window"),
+            _ => format!("set model.code_size below {inputs}"),
         };
         Err(TrainError::WideCode { kind, code, inputs, cure })
     }
