@@ -210,6 +210,15 @@ fn a_code_that_would_let_everything_through_is_refused_before_anything_is_fitted
     assert!(alarms(&judge(&runtime, &derived, &later), 99) > 50);
 }
 
+#[test]
+fn a_network_that_no_file_holds_is_refused_before_anything_of_it_is_made() {
+    let Some(runtime) = runtime() else { return };
+    // With one column it would be small; how many there are is known only now.
+    let sets = ["model.hidden=20000", "training.window=512"];
+    let told = train(&runtime, &rows(SAMPLE, 30), &sets).unwrap_err().to_string();
+    assert!(told.starts_with("6145") && told.contains("fewer or narrower layers (model.hidden"), "{told}");
+}
+
 /// A model file of a variational network over windows of two rows, with columns and scales of a model that was trained on
 /// `sample`.
 fn variational(runtime: &Runtime, sample: &[Vec<f32>], score: VariationalScore) -> (Model, Network<f32>) {

@@ -67,15 +67,11 @@ impl<F: Float> AutoencoderValidParams<F> {
         let mut layers = Vec::new();
         let mut widths = vec![self.input_width()];
         let mut decoder = Vec::new();
-        if let Some((row, convolution)) = &self.convolution {
-            let predicted = self.predicted / (row.width * row.channels);
-            let input = Shape { height: row.height - predicted, ..*row };
+        if let Some((input, output, convolution)) = self.grids() {
             for geometry in chain(input, convolution) {
                 layers.push(Layer::random_convolution(Map::Convolution(geometry), self.activation, rng));
             }
             widths = vec![layers[layers.len() - 1].outputs()];
-            let rows = if predicted > 0 { predicted } else { row.height };
-            let output = Shape { height: rows, ..*row };
             decoder = chain(output, convolution);
         }
         widths.extend(&self.hidden);
@@ -102,17 +98,36 @@ impl<F: Float> AutoencoderValidParams<F> {
         (layers, code)
     }
 
+    /// The grid that convolutions slide over, the one that transposed ones give, and the layers.
+    pub(super) fn grids(&self) -> Option<(Shape, Shape, &Convolution)> {
+        let (row, convolution) = self.convolution.as_ref()?;
+        let predicted = self.predicted / (row.width * row.channels);
+        let made = if predicted > 0 { predicted } else { row.height };
+        Some((Shape { height: row.height - predicted, ..*row }, Shape { height: made, ..*row }, convolution))
+    }
+
     fn activation_of_decoder(&self, last: bool) -> Activation {
         if last { output_activation(self.loss) } else { self.activation }
     }
 }
 
-/// The convolutions from a fine grid to the coarsest one. A side of one position, as that of a window, is left alone.
-fn chain(mut fine: Shape, convolution: &Convolution) -> Vec<Geometry> {
+/// The steps of all convolutions on a grid. A side of one position, as that of a window, is left alone.
+pub(super) fn steps(fine: Shape, convolution: &Convolution) -> Steps {
     let Convolution { kernel, stride, dilation, .. } = *convolution;
     let sides = [fine.height, fine.width];
     let on = |step: usize| sides.map(|side| if side > 1 { step } else { 1 });
-    let steps = Steps { kernel: on(kernel), stride: on(stride), dilation: on(dilation) };
+    Steps { kernel: on(kernel), stride: on(stride), dilation: on(dilation) }
+}
+
+/// What convolutions make of a fine grid in the end.
+pub(super) fn coarsest(fine: Shape, convolution: &Convolution) -> Shape {
+    let steps = steps(fine, convolution);
+    convolution.channels.iter().fold(fine, |fine, channels| steps.coarse(fine, *channels))
+}
+
+/// The convolutions from a fine grid to the coarsest one.
+fn chain(mut fine: Shape, convolution: &Convolution) -> Vec<Geometry> {
+    let steps = steps(fine, convolution);
     let mut geometries = Vec::with_capacity(convolution.channels.len());
     for &channels in &convolution.channels {
         let geometry = Geometry::new(fine, channels, steps);

@@ -247,7 +247,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::settings::{Convolution, Variational, VariationalScore},
+        config::settings::{Convolution, Kinds, Variational, VariationalScore},
         train::{AutoencoderParams, Shape},
     };
 
@@ -257,6 +257,10 @@ mod tests {
 
     fn convolution() -> Convolution {
         Convolution { channels: vec![4, 8], kernel: 3, stride: 2, dilation: 1 }
+    }
+
+    fn kinds(kinds: &[NetworkKind]) -> Kinds {
+        Kinds::new(kinds).unwrap()
     }
 
     fn window() -> Shape {
@@ -283,8 +287,7 @@ mod tests {
 
     #[test]
     fn convolutions_are_told_by_the_grids_that_they_give() {
-        let kinds = [NetworkKind::Convolutional, NetworkKind::Undercomplete];
-        let kinds = crate::config::settings::Kinds::new(&kinds).unwrap();
+        let kinds = kinds(&[NetworkKind::Convolutional, NetworkKind::Undercomplete]);
         let lines = lines(AutoencoderParams::new(18, 2).kinds(kinds).convolution(window(), convolution()));
         let told: Vec<_> = lines.iter().map(|line| (line.kind, line.output.as_str())).collect();
         assert_eq!(
@@ -311,10 +314,12 @@ mod tests {
             dense().kinds(NetworkKind::Variational).variational(probable),
             dense().kinds(NetworkKind::Sequence).predicted(3),
             convolutional().kinds(NetworkKind::Convolutional),
+            convolutional().kinds(kinds(&[NetworkKind::Convolutional, NetworkKind::Sequence])).predicted(3),
             AutoencoderParams::new(18, 2).kinds(NetworkKind::Pca),
         ] {
             let rows = Array2::from_shape_fn((60, 18), |(row, column)| ((row * (column + 1)) as f32 * 0.1).sin());
             let told: usize = lines(params.clone()).iter().map(|line| line.parameters).sum();
+            assert_eq!(params.check_ref().unwrap().parameters(), told, "what is reckoned beforehand");
             let network = params.check().unwrap().fit(&Dataset::from(rows)).unwrap();
             let beside = network.skip.iter().flat_map(|skip| [&skip.encoder, &skip.decoder]);
             let sizes = network.layers().iter().chain(beside).map(|layer| layer.weight().len() + layer.bias().len());

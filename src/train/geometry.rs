@@ -48,6 +48,14 @@ pub struct Steps {
     pub dilation: [usize; 2],
 }
 
+impl Steps {
+    /// The grid that a convolution in these steps makes of a fine one: as many outputs as strides begin in it.
+    pub fn coarse(&self, fine: Shape, channels: usize) -> Shape {
+        let height = fine.height.div_ceil(self.stride[0]);
+        Shape { height, width: fine.width.div_ceil(self.stride[1]), channels }
+    }
+}
+
 /// A fine grid, the coarse one that a convolution makes of it, and which positions belong together.
 ///
 /// Padding is "same": there are as many outputs as strides begin in the input, and what lies outside counts as 0.
@@ -68,9 +76,8 @@ const OUTSIDE: u32 = u32::MAX;
 impl Geometry {
     /// The geometry of a convolution from `fine` to `channels` channels. Sizes and steps are at least 1.
     pub fn new(fine: Shape, channels: usize, steps: Steps) -> Self {
-        let height = fine.height.div_ceil(steps.stride[0]);
-        let width = fine.width.div_ceil(steps.stride[1]);
-        let coarse = Shape { height, width, channels };
+        let coarse = steps.coarse(fine, channels);
+        let width = coarse.width;
         let mut geometry = Self { fine, coarse, steps, positions: Vec::new() };
         let before = geometry.padding().map(|[before, _]| before);
         let at = |axis: usize, output: usize, tap: usize, size: usize| {

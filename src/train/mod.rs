@@ -69,6 +69,7 @@ pub mod recipe;
 mod rows;
 pub mod sample;
 pub mod scaling;
+pub mod size;
 mod sparsity;
 mod split;
 mod tile;

@@ -11,6 +11,7 @@ use super::{
     assemble::columns,
     sample::{SampleError, SampleRecord, SampleRows},
     scaling::{self, ColumnScale},
+    size::Oversize,
     split::Split,
 };
 use crate::{
@@ -110,6 +111,9 @@ pub enum TrainError {
         /// Its offset.
         offset: i64,
     },
+    /// A network that is too large.
+    #[error("{0}; expected {cure}", cure = Oversize::CURE)]
+    Oversize(#[from] Oversize),
     /// A code that lets everything through.
     #[error(
         "model.kind {kind}: a code {code} wide can't squeeze an input {inputs} wide (columns that vary times rows of the window): it would rebuild every row, and none would stand out; {cure}"
