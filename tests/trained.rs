@@ -219,6 +219,16 @@ fn a_network_that_no_file_holds_is_refused_before_anything_of_it_is_made() {
     assert!(told.starts_with("6145") && told.contains("fewer or narrower layers (model.hidden"), "{told}");
 }
 
+#[test]
+fn few_windows_and_a_kind_left_open_give_principal_components_unless_what_is_written_excludes_them() {
+    let Some(runtime) = runtime() else { return };
+    let kind = |sets: &[&str]| train(&runtime, &rows(600, 5), sets).unwrap().metadata.graph.kind().to_owned();
+    assert_eq!(kind(&["model.members=3"]), "pca");
+    for other in ["model.layers=2", "model.hidden=9", "model.code_size=200"] {
+        assert_eq!(kind(&[other]), "denoising", "{other}");
+    }
+}
+
 /// A model file of a variational network over windows of two rows, with columns and scales of a model that was trained on
 /// `sample`.
 fn variational(runtime: &Runtime, sample: &[Vec<f32>], score: VariationalScore) -> (Model, Network<f32>) {

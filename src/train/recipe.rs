@@ -15,7 +15,7 @@ use super::{
     split::Split,
 };
 use crate::{
-    config::settings::{Activation, Kinds, Loss, NetworkKind, Preset, Residuals, Scaling, Settings},
+    config::settings::{Activation, Kinds, Loss, NetworkKind, NetworkSettings, Preset, Residuals, Scaling, Settings},
     detect::{
         LoadError, ScoreError, Scorers,
         calibrate::{CalibrationError, Missing},
@@ -204,8 +204,7 @@ impl Recipe {
         let newest: Vec<usize> = split.fitted.iter().map(|index| split.newest(*index)).collect();
         let varying = scaling::varying(rows, &newest);
         let inputs = varying * settings.training.window;
-        // Principal components know no other loss, and a single value has none but itself.
-        if network.kinds.is_none() && few && network.loss == Loss::MeanSquaredError && inputs > 1 && !network.skip {
+        if network.kinds.is_none() && few && suits_components(network, inputs) {
             network.kinds = Some(NetworkKind::Pca.into());
             network.scaling.get_or_insert(Scaling::Standard);
             settings.judging.residuals.get_or_insert(Residuals::Raw);
@@ -283,6 +282,14 @@ impl Recipe {
     }
 }
 
+/// Whether all that is written of a network holds of principal components of so many inputs too: they know no other loss,
+/// no hidden layers and no skip, their code is smaller than the input, and a single value has none but itself.
+fn suits_components(network: &NetworkSettings, inputs: usize) -> bool {
+    let layered = network.layers.is_some_and(|layers| layers > 0) || network.hidden.is_some();
+    let squeezes = inputs > 1 && network.code_size.is_none_or(|code| code < inputs);
+    network.loss == Loss::MeanSquaredError && !layered && !network.skip && squeezes
+}
+
 /// Inputs of the network that never changed: whatever they do later must not move the reconstruction of the others.
 pub(super) fn constant_columns(columns: &[Column]) -> Vec<usize> {
     (0..columns.len()).filter(|c| columns[*c].residual_cap.is_finite()).collect()
@@ -332,7 +339,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::settings::{Variational, VariationalScore},
+        config::{
+            Sources,
+            settings::{Variational, VariationalScore},
+        },
         train::AutoencoderParams,
     };
 
@@ -345,6 +355,22 @@ mod tests {
         let params = params.epochs(2).learning_rate(0.05).check().unwrap();
         let rows = windows(60);
         params.fit_with_validation(rows.view(), rows.view(), &mut |_| ControlFlow::Continue(())).unwrap().network
+    }
+
+    #[test]
+    fn a_kind_left_open_becomes_pca_only_where_all_that_is_written_goes_with_it() {
+        let suits = |sets: &[&str]| {
+            let sources = Sources { set: sets.iter().map(|set| (*set).to_owned()).collect(), ..Sources::default() };
+            suits_components(&Settings::load(&sources).unwrap().settings.training.network, 160)
+        };
+        for sound in ["model.layers=0", "model.code_size=159", "model.members=3", "model.activation=relu"] {
+            assert!(suits(&[]) && suits(&[sound]), "{sound}");
+        }
+        for other in ["model.layers=2", "model.hidden=9", "model.code_size=160", "model.skip=pca"] {
+            assert!(!suits(&[other]), "{other}");
+        }
+        assert!(!suits(&["training.loss=binary_cross_entropy"]));
+        assert!(!suits_components(&Settings::defaults(Preset::Timeseries).training.network, 1));
     }
 
     #[test]
