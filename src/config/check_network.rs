@@ -7,9 +7,13 @@ use super::{
     raw_model::{RawConvolution, RawModel, RawSkip, RawVariational},
     raw_training::{RawContraction, RawNoise, RawSparsity, RawTraining},
     settings::{
-        Contraction, Convolution, FeatureSelection, GateSettings, Kinds, NetworkSettings, Noise, Optimiser, Preset,
-        Sparsity, TrainingSettings, Variational,
+        Contraction, Convolution, FeatureSelection, GateSettings, Kinds, NetworkKind, NetworkSettings, Noise,
+        Optimiser, Preset, Sparsity, TrainingSettings, Variational,
     },
+};
+use crate::{
+    record::features::grid_of,
+    train::size::{Oversize, check_size},
 };
 
 pub(super) fn training(
@@ -20,6 +24,7 @@ pub(super) fn training(
 ) -> TrainingSettings {
     rows(&raw, preset, problems);
     shares_of_noise(&raw.noise, problems);
+    batches(&raw, model, problems);
     check_kinds::kinds(Written { model, training: &raw, features, preset }, problems);
     TrainingSettings {
         rows: raw.rows,
@@ -31,6 +36,21 @@ pub(super) fn training(
         network: network(&raw, model),
         seed: raw.seed,
         gate: GateSettings { withheld: raw.gate.withheld, tolerance: raw.gate.tolerance },
+    }
+}
+
+/// Refuses networks that no model file can hold. Where the columns are not known yet, one is the least that there can be.
+pub(super) fn size(training: &TrainingSettings, features: &FeatureSelection, problems: &mut Problems) {
+    let columns = check_kinds::columns(features).unwrap_or(1);
+    let grid = match features {
+        FeatureSelection::Listed(listed) => grid_of(listed),
+        FeatureSelection::AllNumeric { .. } => None,
+    };
+    let network = &training.network;
+    if let Err(oversize) = check_size(training, grid, columns) {
+        let written = [("model.hidden", network.hidden.is_some()), ("model.code_size", network.code_size.is_some())];
+        let key = written.into_iter().find(|(_, written)| *written).map_or("training.window", |(key, _)| key);
+        problems.push(key, oversize.to_string(), Oversize::CURE);
     }
 }
 
@@ -113,6 +133,27 @@ fn shares_of_noise(noise: &RawNoise, problems: &mut Problems) {
     }
 }
 
+/// What is done within a batch needs a batch of enough rows.
+fn batches(raw: &RawTraining, model: &RawModel, problems: &mut Problems) {
+    let RawTraining { trim, batch_size: rows, .. } = *raw;
+    if ["training.trim", "training.noise.swap", "training.batch_size"].iter().any(|key| problems.concerns(key)) {
+        return;
+    }
+    let kinds = model.kind.as_ref().map(|kinds| kinds.as_slice());
+    let has = |kind: NetworkKind| kinds.is_some_and(|kinds| kinds.contains(&kind));
+    if trim > 0.0 && trim * (rows as f64) < 1.0 && !has(NetworkKind::Pca) {
+        let problem =
+            format!("{trim} of batches of {rows} rows is less than one row, so that nothing would be trimmed");
+        let least = (1.0 / trim).ceil();
+        let expected = format!("0, at least 1/{rows}, or a training.batch_size of at least {least}");
+        problems.push("training.trim", problem, expected);
+    }
+    if raw.noise.swap > 0.0 && rows == 1 && (kinds.is_none() || has(NetworkKind::Denoising)) {
+        let problem = "batches of 1 row have no other row to take values from";
+        problems.push("training.noise.swap", problem, "0, or a training.batch_size of at least 2");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::config::{Settings, Sources};
@@ -137,6 +178,30 @@ mod tests {
     fn masking_and_swap_together_replace_at_most_every_value() {
         assert_eq!(told(&["training.noise.masking=0.5", "training.noise.swap=0.5"]), "");
         refuses(&["training.noise.masking=0.75", "training.noise.swap=0.5"], "training.noise", "1.25");
+    }
+
+    #[test]
+    fn a_batch_has_rows_to_trim_and_to_swap_with() {
+        assert_eq!(told(&["training.trim=0.0078125"]), "");
+        refuses(
+            &["training.trim=0.007"],
+            "training.trim",
+            "expected 0, at least 1/128, or a training.batch_size of at least 143",
+        );
+        assert_eq!(told(&["training.trim=0.007", "training.batch_size=143"]), "");
+        let alone = ["training.noise.swap=0.1", "training.batch_size=1"];
+        refuses(&alone, "training.noise.swap", "a training.batch_size of at least 2");
+        assert_eq!(told(&["training.noise.swap=0.1", "training.batch_size=2"]), "");
+    }
+
+    #[test]
+    fn networks_that_no_model_file_holds_are_refused_as_far_as_the_columns_are_known() {
+        refuses(&["model.hidden=65536,65536"], "model.hidden", "are 34");
+        let grid = |side: usize| format!(r#"record.features=[{{"path":"f","kind":"grid","shape":[{side},{side}]}}]"#);
+        let wide = |side: usize| told(&[&grid(side), "training.window=16", "model.hidden=1024"]);
+        assert_eq!(wide(64), "");
+        assert!(wide(256).starts_with("model.hidden: 2148542468 parameters"), "{}", wide(256));
+        assert!(wide(256).contains("expected fewer or narrower layers"), "{}", wide(256));
     }
 
     #[test]
