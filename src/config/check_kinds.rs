@@ -343,7 +343,6 @@ mod tests {
         let key = "model.variational.score";
         refuses(&and("training.loss=binary_cross_entropy"), key, "training.loss: mean_squared_error");
         refuses(&and("model.skip=pca"), key, "model.skip: none");
-        assert_eq!(told(&["model.variational.score=probability", "model.skip=pca"]), "", "only with its kind");
         let kinds = ["model.kind=variational,convolutional", "model.variational.score=probability"];
         refuses(&kinds, "model.variational.score", "no kind convolutional");
     }

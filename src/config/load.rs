@@ -6,7 +6,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{
-    check,
+    check, check_unused,
     error::{ConfigError, Problems},
     layers, presets,
     settings::{Preset, Settings},
@@ -157,7 +157,12 @@ fn read(sources: &Sources, problems: &mut Problems) -> Result<(Option<Settings>,
     let value = layers::merge(defaults.clone(), written, problems)?;
     shape::check_ranges(&value, problems);
     let raw = shape::typed(value.clone(), &defaults, problems);
-    Ok((raw.map(|raw| check::settings(raw, problems)), Merged { value, budget_is_written }))
+    let settings = raw.map(|raw| check::settings(raw, problems));
+    if let Some(settings) = &settings {
+        let kinds = settings.training.network.kinds.as_ref();
+        check_unused::unused(kinds, (&value, &defaults), problems);
+    }
+    Ok((settings, Merged { value, budget_is_written }))
 }
 
 fn finish(settings: Option<Settings>, merged: Merged, problems: Problems) -> Result<Loaded, ConfigError> {

@@ -16,6 +16,7 @@ mod check_kinds;
 mod check_network;
 mod check_record;
 mod check_schedule;
+mod check_unused;
 mod coerce;
 mod error;
 mod layers;
