@@ -181,9 +181,10 @@ fn training_sha256(merged: &Value) -> String {
     let mut text = String::new();
     for section in ["record", "model", "training", "judging"] {
         let mut value = merged[section].clone();
-        // When a model is trained, what decides about a finished one and where it is kept say nothing of what it becomes.
+        // When a model is trained, how fast, what decides about a finished one and where it is kept say nothing of what it
+        // becomes.
         if let Some(table) = value.as_object_mut() {
-            let elsewhere = ["schedule", "gate", "registry", "keep", "file", "poll_interval", "foreign"];
+            let elsewhere = ["schedule", "threads", "gate", "registry", "keep", "file", "poll_interval", "foreign"];
             table.retain(|key, _| !elsewhere.contains(&key.as_str()));
         }
         text.push_str(section);
@@ -285,7 +286,7 @@ mod tests {
         let shallower = json!({"training": {"epochs": 5}, "model": {"layers": 1, "registry": "a"}});
         assert_eq!(training_sha256(&deeper), training_sha256(&elsewhere));
         assert_ne!(training_sha256(&deeper), training_sha256(&shallower));
-        let rarely = json!({"training": {"epochs": 5, "schedule": {"every": "30d"}}});
+        let rarely = json!({"training": {"epochs": 5, "threads": 8, "schedule": {"every": "30d"}}});
         assert_eq!(training_sha256(&rarely), training_sha256(&json!({"training": {"epochs": 5}})));
     }
 }
