@@ -1,6 +1,6 @@
 //! What hangs on several settings of the record, and its features.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::{
     error::Problems,
@@ -11,7 +11,7 @@ use super::{
     units::ByteSize,
 };
 use crate::record::{
-    features::{FeatureKind, FeatureSetting, Transform},
+    features::{FeatureKind, FeatureSetting, Transform, columns_of},
     grid::{MAX_CELLS, Shape},
     path::FieldPath,
 };
@@ -134,6 +134,7 @@ fn listed_features(listed: Vec<RawFeature>, problems: &mut Problems) -> Vec<Feat
     let nested: BTreeSet<String> = listed.iter().filter_map(nested_path).collect();
     let mut names = BTreeSet::new();
     let mut features = Vec::new();
+    let mut keys = Vec::new();
     for (index, entry) in listed.into_iter().enumerate() {
         let key = format!("record.features[{index}]");
         let named = matches!(&entry, RawFeature::Full(RawFeatureObject { name: Some(_), .. }));
@@ -145,8 +146,24 @@ fn listed_features(listed: Vec<RawFeature>, problems: &mut Problems) -> Vec<Feat
             problems.push(&key, format!("the name `{}` is taken", feature.name), "a name of its own");
         }
         features.push(feature);
+        keys.push(key);
+    }
+    if names.len() == features.len() {
+        columns_are_told_apart(&features, &keys, problems);
     }
     features
+}
+
+/// A feature may be called like a cell, a category or a half of another one. Of two such features the later one is told.
+fn columns_are_told_apart(features: &[FeatureSetting], keys: &[String], problems: &mut Problems) {
+    let mut owners = HashMap::new();
+    for (column, index) in columns_of(features) {
+        let owner = *owners.entry(column.clone()).or_insert(index);
+        if owner != index && !problems.concerns(&keys[index]) {
+            let problem = format!("the column `{column}` is also one of `{}`", features[owner].name);
+            problems.push(&keys[index], problem, "another name");
+        }
+    }
 }
 
 /// The text of a path of several segments, which no shorter path may take for its name.
@@ -291,6 +308,21 @@ mod tests {
             (r#"{"kind":"grid","shape":[2,2]}"#, "record.features[0].path", "the path of a field"),
         ] {
             refuses(&[&features(entry)], key, words);
+        }
+    }
+
+    #[test]
+    fn no_two_columns_have_one_name() {
+        let grid = r#"{"path":"f","kind":"grid","shape":[2,2]}"#;
+        let category = r#"{"path":"c","kind":"categorical","vocabulary":["x","y"]}"#;
+        let clock = r#"{"kind":"hour_of_day"}"#;
+        for (owner, name) in [(grid, "f[1][0]"), (category, "c=y"), (clock, "hour_of_day.sin")] {
+            let named = format!(r#"{{"path":"other","name":"{name}"}}"#);
+            let told = format!("the column `{name}` is also one of `");
+            refuses(&[&format!("record.features=[{owner},{named}]")], "record.features[1]", &told);
+            refuses(&[&format!("record.features=[{named},{owner}]")], "record.features[1]", &told);
+            let apart = format!(r#"record.features=[{owner},{{"path":"other","name":"{name}x"}}]"#);
+            assert_eq!(listed(&[&apart]).len(), 2);
         }
     }
 

@@ -403,6 +403,9 @@ mod tests {
         assert_eq!(new(&[], vec![], 0.0), EncoderError::NoFeatures);
         assert_eq!(new(&[category("c", &[])], vec![], 0.0), EncoderError::EmptyVocabulary("c".to_owned()));
         assert!(matches!(new(&[category("c", &["x", "x"])], vec![0.0; 2], 0.0), EncoderError::DoubleCategory { .. }));
+        // A vocabulary that was learned may hold what another feature is called.
+        let twice = new(&[category("c", &["x", "y"]), feature("c=y", NUMERIC)], vec![0.0; 3], 0.0);
+        assert_eq!(twice, EncoderError::DoubleColumn("c=y".to_owned()));
     }
 
     proptest! {

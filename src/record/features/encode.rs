@@ -74,6 +74,9 @@ pub enum EncoderError {
         /// The category.
         category: String,
     },
+    /// Two columns of one name, such as that of a cell and that of a feature which is called like it.
+    #[error("two columns are called `{0}`, expected a name of its own for each feature (record.features)")]
+    DoubleColumn(String),
 }
 
 /// The last values of an entity's counters. `Default` is an entity without rows.
@@ -148,6 +151,10 @@ impl FeatureEncoder {
         let columns = columns_of(features);
         if columns.is_empty() {
             return Err(EncoderError::NoFeatures);
+        }
+        let mut names = HashSet::new();
+        if let Some((column, _)) = columns.iter().find(|(column, _)| !names.insert(column.as_str())) {
+            return Err(EncoderError::DoubleColumn(column.clone()));
         }
         if impute.len() != columns.len() {
             return Err(EncoderError::ImputeLength { got: impute.len(), columns: columns.len() });
