@@ -372,7 +372,7 @@ mod tests {
             (r#"{"raw":{"shape":[24,1025],"type":"uint8"}}"#, "record.format.raw.shape[1]", "in 1..1024"),
             (r#"{"raw":{"shape":[1024,65],"type":"uint8"}}"#, "record.format.raw.shape", "at most 65536 cells"),
             (r#"{"raw":{"shape":[24,32],"type":"uint8","channels":3}}"#, "record.format", "channels"),
-            ("raw", "record.format.raw", "a table with the keys big_endian, shape, type"),
+            ("raw", "record.format: raw needs keys of its own", "such as {raw: {shape: [24, 32], type: uint16}}"),
             ("avro", "record.format", "expected json or raw"),
         ] {
             refuses(&[&format!("record.format={written}")], key, words);

@@ -19,6 +19,14 @@ const MOVED: [(&str, &str); 5] = [
     ("training.members", "model.members"),
 ];
 
+/// How the forms of one-of values are written that have keys of their own.
+const EXAMPLES: [(&str, &str); 4] = [
+    ("huber", "{huber: {delta: 1.0}}"),
+    ("raw", "{raw: {shape: [24, 32], type: uint16}}"),
+    ("running", "{running: {half_life: 5000.0}}"),
+    ("field", "{field: sensor.id}"),
+];
+
 /// Reports and removes the keys that no section knows. What stands inside one-of values is left to the type check.
 pub(super) fn remove_unknown_keys(layer: &mut Value, problems: &mut Problems) {
     remove_unknown(layer, schema::root(), "", problems);
@@ -157,9 +165,15 @@ pub(super) fn typed(mut merged: Value, defaults: &Value, problems: &mut Problems
             Ok(raw) => return Some(raw),
             Err(error) => error,
         };
-        let place = Place::of(error.path());
+        let mut place = Place::of(error.path());
+        let message = error.inner().to_string();
+        // A word that is the name of a table: what is wrong is the setting, and not a key of the table.
+        let bare = message.starts_with("invalid type: unit variant").then(|| std::mem::take(&mut place.below));
         let key = place.key();
-        let (mut problem, expected) = describe(&error.inner().to_string(), &key);
+        let (mut problem, expected) = match bare {
+            Some(below) => needs_keys(below.trim_start_matches('.'), &key),
+            None => describe(&message, &key),
+        };
         if is_private(&key) {
             problem = "has the wrong type (the value may be a secret and is not shown)".to_owned();
         }
@@ -247,6 +261,14 @@ fn stand_in(key: &str, index: usize) -> Value {
     if numbers { Value::from(1) } else { Value::from(format!("stand-in-{index}")) }
 }
 
+/// What is told of a word that needs keys of its own.
+fn needs_keys(word: &str, key: &str) -> (String, String) {
+    let expected = schema::resolve(key).map_or_else(|| "a table".to_owned(), |(_, node)| schema::expected(node));
+    let example = EXAMPLES.into_iter().find(|(name, _)| *name == word).map(|(_, example)| example);
+    let example = example.map_or_else(String::new, |example| format!(", such as {example}"));
+    (format!("{word} needs keys of its own"), format!("{expected}{example}"))
+}
+
 /// Turns serde's message into a problem and what was expected instead.
 fn describe(message: &str, key: &str) -> (String, String) {
     let node = schema::resolve(&without_indices(key)).map(|(_, node)| node);
@@ -274,4 +296,36 @@ fn describe(message: &str, key: &str) -> (String, String) {
 
 fn without_indices(key: &str) -> String {
     key.split('[').map(|part| part.rsplit(']').next().unwrap_or(part)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Settings, Sources};
+
+    fn told(file: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("strayd.yaml");
+        std::fs::write(&path, file).unwrap();
+        let loaded = Settings::load(&Sources { file: Some(path), ..Sources::default() });
+        loaded.err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_word_that_needs_keys_is_told_with_an_example_that_loads() {
+        for (section, name, word) in [
+            ("training", "loss", "huber"),
+            ("record", "format", "raw"),
+            ("judging", "residuals", "running"),
+            ("record", "entity", "field"),
+        ] {
+            let line = told(&format!("{section}: {{{name}: {word}}}"));
+            let begin = format!("{section}.{name}: {word} needs keys of its own, expected ");
+            assert!(line.starts_with(&begin), "{line}");
+            let (_, example) = line.split_once(", such as ").unwrap();
+            let loads = format!("{section}: {{{name}: {example}}}");
+            assert_eq!(told(&loads), "", "{loads}");
+        }
+        let two = told("training: {loss: huber, epochs: 0}");
+        assert_eq!(two.lines().count(), 2, "nothing else is hidden by it: {two}");
+    }
 }
