@@ -75,7 +75,8 @@ pub enum RawFeatureKind {
     Categorical,
     /// A number that only grows; its increase per second counts.
     Counter,
-    /// A list of rows that are lists of numbers, all rows of one length.
+    /// A list of rows that are lists of numbers, all rows of one length. A training takes 4 bytes for each of its cells and
+    /// training rows.
     Grid,
     /// Hour of the event time's day (UTC).
     HourOfDay,

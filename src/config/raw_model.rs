@@ -30,24 +30,27 @@ pub struct RawModel {
     /// How to feed a model that another tool made.
     pub foreign: Option<RawForeign>,
     /// Kind of autoencoder, or a list of kinds that hold at once. If left out, denoising; but pca on standard scaling with
-    /// raw residuals where a time series gives fewer than 1,000 windows to fit.
+    /// raw residuals where a time series gives fewer than 1,000 windows to fit and nothing written (hidden layers, another
+    /// loss, a skip, a code as wide as the input) excludes it.
     #[schemars(extend(
         "x-expected" = "pca, or one or several of undercomplete, denoising, sparse, contractive, convolutional, variational, sequence"
     ))]
     pub kind: Option<RawKinds>,
-    /// Number of the encoder's hidden layers, whose widths are derived; the decoder mirrors them. Not together with `hidden`.
+    /// Number of the encoder's hidden layers, whose widths fall by the same factor from the input (or what the convolutions
+    /// make of it) to the code; the decoder mirrors them. Not together with `hidden`.
     #[schemars(range(min = 0, max = 16))]
     pub layers: Option<usize>,
     /// Widths of the encoder's hidden layers (nodes per layer), from input to code; the decoder mirrors them. If left out,
     /// derived from the width of the input.
     #[schemars(inner(range(min = 1, max = 65536)), length(max = 16))]
     pub hidden: Option<Vec<usize>>,
-    /// Width of the code (principal components for pca). If left out, derived from the width of the input.
+    /// Width of the code (principal components for pca). If left out, derived from the width of the input; so it is with the
+    /// preset tabular too where model.kind is pca, undercomplete or convolutional alone, or model.skip is pca.
     #[schemars(range(min = 1, max = 65536))]
     pub code_size: Option<usize>,
     /// Activation of the hidden layers. The code is linear, but for a sigmoid where training.sparsity.kl is above 0.
     pub activation: Activation,
-    /// Networks with different seeds whose reconstructions are averaged.
+    /// Networks with different seeds whose reconstructions are averaged; pca has one.
     #[schemars(range(min = 1, max = 64))]
     pub members: usize,
     /// What runs beside the network and is added to what it gives: nothing, or principal components, which the network then

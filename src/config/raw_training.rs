@@ -18,7 +18,8 @@ pub struct RawTraining {
     /// Rows that `strayd train` keeps at most, the newest ones.
     #[schemars(range(min = 100, max = 100_000_000))]
     pub max_rows: usize,
-    /// Rows judged normal that are kept in memory for retraining, at most.
+    /// Rows judged normal that are kept in memory for retraining, at most. A training takes at least rows * columns * 4
+    /// bytes beside them, and a grid has a column for each of its cells: 20,000 grids of 256 x 256 make 5.2 GB.
     #[schemars(range(min = 1000, max = 1_000_000))]
     pub sample_rows: usize,
     /// When `strayd run` trains a new model.
@@ -62,7 +63,7 @@ pub struct RawTraining {
     #[schemars(extend("exclusiveMinimum" = 0), range(max = 1_000_000.0))]
     pub clip_norm: Option<f64>,
     /// Share of each batch's rows, those with the largest losses, that is not learned from, so that anomalies among the
-    /// rows don't become normal.
+    /// rows don't become normal: 0, or at least 1/batch_size.
     #[schemars(range(min = 0.0, max = 0.5))]
     pub trim: f64,
     /// Epochs without improvement on the held-back rows before fitting stops.
@@ -112,7 +113,7 @@ pub struct RawNoise {
     /// Standard deviation of Gaussian noise, in standard deviations of each feature.
     #[schemars(range(min = 0.0, max = 100.0))]
     pub gaussian: f64,
-    /// Share of values set to their feature's centre.
+    /// Share of values set to their column's mean over the training rows.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1))]
     pub masking: f64,
     /// Share of values taken from another row.
@@ -127,7 +128,8 @@ pub struct RawSparsity {
     /// Weight of the mean absolute activation of the code.
     #[schemars(range(min = 0.0, max = 1_000_000.0))]
     pub l1: f64,
-    /// Weight of the Kullback-Leibler divergence of the code's mean activity from `target`; needs activation sigmoid.
+    /// Weight of the Kullback-Leibler divergence of the code's mean activity from `target`; makes the code a
+    /// sigmoid.
     #[schemars(range(min = 0.0, max = 1_000_000.0))]
     pub kl: f64,
     /// Wanted mean activity of a code unit, for `kl`.

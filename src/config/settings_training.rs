@@ -256,7 +256,7 @@ pub enum Loss {
 pub struct Noise {
     /// Standard deviation of the Gaussian noise, in units of each feature's standard deviation, >= 0.
     pub gaussian: f64,
-    /// Share of values set to their feature's centre, 0..1.
+    /// Share of values set to their column's mean over the training rows, 0..1.
     pub masking: f64,
     /// Share of values taken from another row, 0..1.
     pub swap: f64,
@@ -267,7 +267,7 @@ pub struct Noise {
 pub struct Sparsity {
     /// Weight of the mean absolute activation of the code, >= 0.
     pub l1: f64,
-    /// Weight of the Kullback-Leibler divergence from the target activity, >= 0 (needs a sigmoid code).
+    /// Weight of the Kullback-Leibler divergence from the target activity, >= 0; it makes the code a sigmoid.
     pub kl: f64,
     /// Target mean activity of a code unit, 0..1.
     pub target: f64,
