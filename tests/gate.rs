@@ -20,6 +20,7 @@ use strayd::{
     model::{
         Model,
         graph::{self, GraphSpec},
+        metadata::Provenance,
     },
     pipeline::{Observer, Unscored, observed::Observed, prepared::Prepared, scoring::Scoring},
     record::{Position, timestamp},
@@ -270,10 +271,15 @@ fn a_network_that_was_hardly_fitted_is_worse_than_principal_components() {
     let report = retrained.report_of(&other, None).unwrap();
     assert_eq!(report.reasons(), [Check::WorseThanPca], "{}", sentences(&report));
     assert!(report.explanation().contains("model.kind to pca"), "{}", report.explanation());
-    // They take its place where the kind is left open.
-    for (kind, chosen, passed) in [(None, "pca", true), (Some(NetworkKind::Undercomplete), "undercomplete", false)] {
+    // They take its place where the kind is left open and nothing is asked for that they lack.
+    for (kind, hidden, chosen, passed) in [
+        (None, None, "pca", true),
+        (None, Some(vec![16]), "undercomplete", false),
+        (Some(NetworkKind::Undercomplete), None, "undercomplete", false),
+    ] {
         let mut settings = retrained.settings.clone();
         settings.training.network.kinds = kind.map(Kinds::from);
+        settings.training.network.hidden = hidden;
         let (withheld, scorers) = (&retrained.withheld[..], &retrained.runtime as &dyn Scorers);
         let current = Some(&retrained.current);
         let contest = Contest { candidate: &other, current, withheld, settings: &settings, scorers };
@@ -284,6 +290,8 @@ fn a_network_that_was_hardly_fitted_is_worse_than_principal_components() {
             "{}",
             sentences(&report)
         );
+        let Provenance { epochs, validation_loss, .. } = candidate.model.metadata.provenance;
+        assert!(epochs > 0 && validation_loss > 0.0, "{epochs} epochs to a loss of {validation_loss}");
     }
     // Who wants the network all the same says so.
     let mut lenient = retrained;

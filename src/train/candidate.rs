@@ -2,20 +2,19 @@
 
 use std::ops::ControlFlow;
 
+use linfa::ParamGuard;
+
 use super::{
-    EpochReport, Network,
-    assemble::architecture,
+    AutoencoderParams, EpochReport, Network,
     held_back::HeldBack,
-    pca::components_of,
-    recipe::{Draft, Recipe, TrainError, constant_columns, disconnect},
-    rows::Rows,
+    recipe::{Draft, Recipe, TrainError, constant_columns},
     sample::{SampleRecord, SampleRows},
     split::Split,
 };
 use crate::{
     config::settings::{NetworkKind, Settings},
     detect::calibrate::Missing,
-    model::{Model, metadata::GraphOrigin},
+    model::Model,
 };
 
 /// Principal components of more values would take minutes and gigabytes: their time grows with the third power.
@@ -113,16 +112,13 @@ impl Recipe {
         }
         // A linear code as wide as the input would rebuild every row, so that none could stand out.
         let code = if network.code_size() < inputs { network.code_size() } else { inputs / 2 };
-        let copy = split.scaled(rows, (&draft.columns, self.input_clip()), &split.fitted);
         let width = draft.columns.len() * self.settings.training.window;
-        let mut components = components_of(Rows { len: split.fitted.len(), width, copy: &copy }, code)?;
-        disconnect(&mut components, &constant, draft.columns.len());
+        let params = AutoencoderParams::new(width, code).kinds(NetworkKind::Pca).check()?;
         let mut settings = Settings::clone(&self.settings);
         (settings.training.network.kinds, settings.training.network.members) = (Some(NetworkKind::Pca.into()), 1);
-        let networks = vec![components];
-        let origin = GraphOrigin::Strayd { architecture: architecture(&settings.training.network, &networks) };
-        let pca = Draft { networks, ..Draft::unfitted(draft.columns.clone(), origin) };
         let recipe = Self { settings: settings.into(), ..self.clone() };
+        let mut pca = Draft::unfitted(draft.columns.clone(), draft.origin.clone());
+        recipe.fit_members(&mut pca, &[params], (rows, split), &mut |_| ControlFlow::Continue(()))?;
         let model = recipe.finish(&pca, (sample, missing), (rows, split))?;
         let input_clip = self.input_clip();
         let yardstick = Yardstick::None("the model consists of principal components itself");

@@ -12,7 +12,12 @@ use serde::{Deserialize, Serialize};
 
 pub use trial::TrialError;
 
-use super::{Candidate, Yardstick, held_back::CHUNK, sample::SampleRecord};
+use super::{
+    Candidate, Yardstick,
+    held_back::CHUNK,
+    recipe::{constant_columns, suits_components},
+    sample::SampleRecord,
+};
 use crate::{
     config::settings::{AlarmBudget, Settings},
     detect::{LoadError, Scorers, calibrate::SECONDS_PER_DAY, judge::raw_score},
@@ -160,14 +165,17 @@ struct Compared {
 }
 
 impl<'a> Contest<'a> {
-    /// Judges the candidate. Where principal components do better, would pass, and the settings leave `model.kind` open,
-    /// they take its place. Gives the report with the candidate that it is about.
+    /// Judges the candidate. Where principal components do better, would pass, and the settings leave `model.kind` open and
+    /// ask for nothing that they lack, they take its place. Gives the report with the candidate that it is about.
     ///
     /// # Errors
     /// As [`Contest::judge`].
     pub fn choose(&self) -> Result<(&'a Candidate, GateReport), GateError> {
         let report = self.judge()?;
-        let open = self.settings.training.network.kinds.is_none();
+        let network = &self.settings.training.network;
+        let columns = &self.candidate.model.metadata.columns;
+        let inputs = (columns.len() - constant_columns(columns).len()) * self.settings.training.window;
+        let open = network.kinds.is_none() && suits_components(network, inputs);
         match &self.candidate.yardstick {
             Yardstick::Components(components) if open && report.reasons().contains(&Check::WorseThanPca) => {
                 let instead = Contest { candidate: components, ..*self }.judge()?;

@@ -284,7 +284,7 @@ impl Recipe {
 
 /// Whether all that is written of a network holds of principal components of so many inputs too: they know no other loss,
 /// no hidden layers and no skip, their code is smaller than the input, and a single value has none but itself.
-fn suits_components(network: &NetworkSettings, inputs: usize) -> bool {
+pub(super) fn suits_components(network: &NetworkSettings, inputs: usize) -> bool {
     let layered = network.layers.is_some_and(|layers| layers > 0) || network.hidden.is_some();
     let squeezes = inputs > 1 && network.code_size.is_none_or(|code| code < inputs);
     network.loss == Loss::MeanSquaredError && !layered && !network.skip && squeezes
