@@ -3,13 +3,12 @@
 //! Each value is summed up in the same order whatever the [tiles](super::tile) and threads, so that neither changes a bit.
 //! CPUs with fused multiply-add (all with AVX2, and AArch64) give the same bits; those without round once more per term.
 
-use fearless_simd::SimdFloatElement;
 use linfa::Float;
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, CowArray, Ix2};
 
 use super::{
     lanes::{Kind, kind, kind_mut},
-    tile::{Factor, Product, Shape, whole},
+    tile::{Element, Factor, Product, Shape, whole},
 };
 
 /// From this many multiplications on it pays to share a product among threads.
@@ -90,14 +89,14 @@ fn laid_out<'a, F: Float>(matrix: &'a ArrayView2<'_, F>) -> CowArray<'a, F, Ix2>
 }
 
 /// Does a product on the threads of the pool that this is called in, if any: each makes some of the rows.
-fn share<E: Float + SimdFloatElement>(product: Product<'_, E>) {
+fn share<E: Element>(product: Product<'_, E>) {
     let Shape { rows, columns, depth } = product.shape;
     let large = rows.saturating_mul(columns).saturating_mul(depth) >= SHARED;
     let threads = if large && rayon::current_thread_index().is_some() { rayon::current_num_threads() } else { 1 };
     split(product, threads.min(rows));
 }
 
-fn split<E: Float + SimdFloatElement>(product: Product<'_, E>, parts: usize) {
+fn split<E: Element>(product: Product<'_, E>, parts: usize) {
     if parts < 2 {
         return whole(product);
     }

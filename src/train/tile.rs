@@ -1,6 +1,8 @@
 //! A matrix product on one thread: tiles as high and wide as the CPU's registers can hold (Goto and van de Geijn 2008, "Anatomy
 //! of high-performance matrix multiplication").
 
+use std::cell::Cell;
+
 use fearless_simd::{Simd, SimdBase, SimdFloat, SimdFloatElement};
 use linfa::Float;
 use ndarray::{CowArray, Ix2};
@@ -13,6 +15,10 @@ const DEPTH: usize = 256;
 const WIDEST: usize = 16;
 /// From this many rows on it pays to copy a panel to where its rows lie close together.
 const ROWS_TO_PACK: usize = 48;
+/// Panels that are copied at once.
+const PANELS: usize = 8;
+/// Values that the copies take at most.
+const ROOM: usize = DEPTH * PANELS * 2 * WIDEST;
 /// Terms that are looked up at once in a row of the first factor.
 const STEP: usize = 4;
 
@@ -66,25 +72,42 @@ pub(super) struct Product<'a, E> {
     pub(super) accumulate: bool,
 }
 
+/// Numbers that products are made of. Each thread keeps room for copies of parts of the factors.
+pub(super) trait Element: Float + SimdFloatElement {
+    /// Does `work` with the thread's room.
+    fn with_room(work: impl FnOnce(&mut Vec<Self>));
+}
+
+macro_rules! element {
+    ($($float:ty),*) => {
+        $(impl Element for $float {
+            fn with_room(work: impl FnOnce(&mut Vec<Self>)) {
+                thread_local! {
+                    static ROOM: Cell<Vec<$float>> = const { Cell::new(Vec::new()) };
+                }
+                // A thread that waits for another may be given one more product meanwhile; it then makes room anew.
+                let mut room = ROOM.take();
+                work(&mut room);
+                ROOM.set(room);
+            }
+        })*
+    };
+}
+
+element!(f32, f64);
+
 /// Does a product.
-pub(super) fn whole<E: Float + SimdFloatElement>(product: Product<'_, E>) {
-    // Panels are cleared first, which takes its time where products are small.
-    match product.shape.depth {
-        ..=64 => with_panel::<E, 64>(product),
-        65..=128 => with_panel::<E, 128>(product),
-        _ => with_panel::<E, DEPTH>(product),
-    }
+pub(super) fn whole<E: Element>(product: Product<'_, E>) {
+    E::with_room(|room| {
+        room.resize(ROOM, E::zero());
+        on_widest(Tiled { product, room });
+    });
 }
 
-fn with_panel<E: Float + SimdFloatElement, const ROWS: usize>(product: Product<'_, E>) {
-    let mut panel = [[E::zero(); 2 * WIDEST]; ROWS];
-    on_widest(Tiled { product, panel: panel.as_flattened_mut() });
-}
-
-/// A product, and room for a panel of its second factor.
+/// A product, and room for copies of parts of its factors.
 struct Tiled<'a, E> {
     product: Product<'a, E>,
-    panel: &'a mut [E],
+    room: &'a mut [E],
 }
 
 impl<E: SimdFloatElement> Work for Tiled<'_, E> {
@@ -92,36 +115,75 @@ impl<E: SimdFloatElement> Work for Tiled<'_, E> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
-        let columns = self.product.shape.columns;
+        let Shape { rows, columns, .. } = self.product.shape;
         let wide = 2 * E::Native::<S>::LEN;
         let mut column = 0;
         while column + wide <= columns {
-            self.panels::<S, 2>(simd, column, wide);
-            column += wide;
+            let panels = PANELS.min((columns - column) / wide);
+            if panels > 1 && rows >= ROWS_TO_PACK {
+                self.block::<S>(simd, column, panels);
+            } else {
+                for panel in 0..panels {
+                    self.panel::<S, 2>(simd, column + panel * wide, wide);
+                }
+            }
+            column += panels * wide;
         }
         while column < columns {
             let width = E::Native::<S>::LEN.min(columns - column);
-            self.panels::<S, 1>(simd, column, width);
+            self.panel::<S, 1>(simd, column, width);
             column += width;
         }
     }
 }
 
 impl<E: SimdFloatElement> Tiled<'_, E> {
+    /// So many panels of columns of the output from `column` on, tile by tile from left to right: the rows of the first factor
+    /// that a tile needs are fetched once for all panels.
+    #[inline(always)]
+    fn block<S: Simd>(&mut self, simd: S, column: usize, panels: usize) {
+        let Product { a, b, ref mut out, shape, accumulate } = self.product;
+        let wide = 2 * E::Native::<S>::LEN;
+        for first in (0..shape.depth).step_by(DEPTH) {
+            let depth = DEPTH.min(shape.depth - first);
+            for (panel, room) in self.room.chunks_exact_mut(depth * wide).take(panels).enumerate() {
+                fill::<S, E::Native<S>, 2>(simd, room, b.from(first, column + panel * wide), wide);
+            }
+            let mut tiles = shape.rows.div_ceil(tallest::<E::Native<S>>());
+            let mut row = 0;
+            while row < shape.rows {
+                let height = (shape.rows - row).div_ceil(tiles);
+                for (panel, room) in self.room.chunks_exact(depth * wide).take(panels).enumerate() {
+                    let strip = Strip {
+                        a: a.from(row, first),
+                        panel: room,
+                        stride: wide,
+                        depth,
+                        columns: shape.columns,
+                        width: wide,
+                        accumulate: accumulate || first > 0,
+                    };
+                    let out = &mut out[row * shape.columns + column + panel * wide..];
+                    strip.run::<S, E::Native<S>, 2>(simd, out, height);
+                }
+                tiles -= 1;
+                row += height;
+            }
+        }
+    }
+
     /// `width` columns of the output from `column` on, which `W` vectors hold.
     #[inline(always)]
-    fn panels<S: Simd, const W: usize>(&mut self, simd: S, column: usize, width: usize) {
+    fn panel<S: Simd, const W: usize>(&mut self, simd: S, column: usize, width: usize) {
         let Product { a, b, ref mut out, shape, accumulate } = self.product;
         let wide = W * E::Native::<S>::LEN;
-        let mut first = 0;
-        while first < shape.depth {
+        for first in (0..shape.depth).step_by(DEPTH) {
             let depth = DEPTH.min(shape.depth - first);
             let b = b.from(first, column);
-            let pack = b.transposed || width < wide || shape.rows >= ROWS_TO_PACK;
-            let packed = if pack {
-                let rows = &mut self.panel[..depth * wide];
-                fill::<S, E::Native<S>, W>(simd, rows, b, width);
-                Factor { values: &*rows, stride: wide, transposed: false }
+            let packed = if b.transposed || width < wide || shape.rows >= ROWS_TO_PACK {
+                let room = &mut self.room[..depth * wide];
+                fill::<S, E::Native<S>, W>(simd, room, b, width);
+                Factor { values: &*room, stride: wide, transposed: false }
             } else {
                 b
             };
@@ -135,7 +197,6 @@ impl<E: SimdFloatElement> Tiled<'_, E> {
                 accumulate: accumulate || first > 0,
             };
             strip.run::<S, E::Native<S>, W>(simd, &mut out[column..], shape.rows);
-            first += depth;
         }
     }
 }
@@ -180,23 +241,22 @@ fn turn<S: Simd, V: SimdFloat<S>>(
 ) {
     let depth = panel.len().div_ceil(wide);
     let mut done = 0;
-    if width == V::LEN {
-        while done + V::LEN <= depth {
-            let mut square = [V::splat(simd, V::Element::default()); WIDEST];
-            let mut index = 0;
-            while index < V::LEN {
-                let values = &columns.values[index * columns.stride + done..][..V::LEN];
-                square[index] = V::from_slice(simd, values);
-                index += 1;
-            }
-            let square = transpose::<S, V>(square);
-            let mut index = 0;
-            while index < V::LEN {
-                square[index].store_slice(&mut panel[(done + index) * wide..][..V::LEN]);
-                index += 1;
-            }
-            done += V::LEN;
+    while done + V::LEN <= depth {
+        let mut square = [V::splat(simd, V::Element::default()); WIDEST];
+        let mut index = 0;
+        while index < V::LEN {
+            // Beyond the width the last column stands in.
+            let column = index.min(width - 1);
+            square[index] = V::from_slice(simd, &columns.values[column * columns.stride + done..][..V::LEN]);
+            index += 1;
         }
+        let square = transpose::<S, V>(square);
+        let mut index = 0;
+        while index < V::LEN {
+            square[index].store_slice(&mut panel[(done + index) * wide..][..V::LEN]);
+            index += 1;
+        }
+        done += V::LEN;
     }
     for column in 0..width {
         let values = &columns.values[column * columns.stride..][..depth];
