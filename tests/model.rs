@@ -194,6 +194,23 @@ fn show_tells_all_of_one_model_by_the_beginning_of_its_version() {
 }
 
 #[test]
+fn show_tells_of_a_file_that_lies_in_no_registry() {
+    let (folder, [_, second, third, _]) = stocked();
+    let path = json(folder.path(), &["show", &third, "--registry", "models"])["file"].as_str().unwrap().to_owned();
+    std::fs::rename(folder.path().join("models").join(path), folder.path().join("alone.onnx")).unwrap();
+    let text = succeed(folder.path(), &["show", "alone.onnx"]);
+    for (key, value) in
+        [("version", third.as_str()), ("file", "alone.onnx"), ("parent", &second), ("network", "pca 4-"), ("seed", "3")]
+    {
+        let found = text.lines().any(|line| line.starts_with(&format!("{key} ")) && line.contains(value));
+        assert!(found, "no line `{key}` with `{value}` in:\n{text}");
+    }
+    assert!(!text.lines().any(|line| line.starts_with("state ") || line.starts_with("stored ")), "{text}");
+    let answer = json(folder.path(), &["show", "alone.onnx"]);
+    assert_eq!((&answer["version"], &answer["state"]), (&serde_json::json!(third), &serde_json::Value::Null));
+}
+
+#[test]
 fn rollback_and_promote_say_what_was_in_use_and_what_is_now() {
     let (folder, [first, second, third, refused]) = stocked();
     let text = succeed(folder.path(), &["rollback", "--registry", "models"]);

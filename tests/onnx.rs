@@ -19,7 +19,7 @@ use strayd::{
     train::{AutoencoderParams, Output, principal_components},
 };
 use support::{
-    networks::{ACTIVATIONS, Case, Plan, columns, fitted, random_case, scaled_rows, sure_case},
+    networks::{Case, Plan, columns, fitted, random_case, scaled_rows, sure_case},
     python::python,
     tools::{leave_out, root},
 };
@@ -70,7 +70,7 @@ fn cases() -> Vec<Case> {
     );
     add("huber", 1, 8, &|params| params.loss(Loss::Huber { delta: 0.1 }), 1);
     add("cross-entropy", 5, 2, &|params| params.loss(Loss::BinaryCrossEntropy), 1);
-    for activation in ACTIVATIONS {
+    for activation in Activation::ALL {
         add(&format!("{activation:?}").to_lowercase(), 38, 4, &|params| params.activation(activation), 1);
     }
     let rows = scaled_rows(256, 12, &mut random);

@@ -21,7 +21,10 @@ pub(super) fn value(node: &Value, text: &str) -> Result<Value, serde_json::Error
     let looks_like_list = takes_list && trimmed.starts_with('[');
     let looks_like_table = schema::accepts(node, "object") && trimmed.starts_with('{');
     if looks_like_list || looks_like_table {
-        return serde_json::from_str(trimmed);
+        // A list without quotes, as YAML has it: what a list of names or numbers looks like to people.
+        let inner = trimmed.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let plain = inner.filter(|inner| takes_list && !inner.contains(['[', ']', '{', '}', '"']));
+        return serde_json::from_str(trimmed).or_else(|error| plain.map_or(Err(error), |inner| list(node, inner)));
     }
     if takes_list {
         return list(node, trimmed);
@@ -85,6 +88,11 @@ mod tests {
         assert_eq!(read("model.hidden", "null"), Value::Null);
         assert_eq!(read("model.kind", "sparse"), json!("sparse"));
         assert_eq!(read("model.kind", "denoising, sparse"), json!(["denoising", "sparse"]));
+        assert_eq!(read("model.kind", "[denoising, sparse]"), json!(["denoising", "sparse"]));
+        assert_eq!(read("model.kind", r#"["denoising", "sparse"]"#), json!(["denoising", "sparse"]));
+        assert_eq!(read("model.hidden", "[64, 32]"), json!([64, 32]));
+        let torn = value(schema::resolve("model.kind").unwrap().1, "[\"denoising\", sparse]");
+        assert!(torn.is_err(), "{torn:?}");
         assert_eq!(read("model.kind", "null"), Value::Null);
         assert_eq!(read("pipeline.batch_wait", "5ms"), json!("5ms"));
         assert_eq!(read("kafka.properties.linger.ms", "5"), json!("5"));

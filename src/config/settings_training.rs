@@ -220,6 +220,10 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// All of them.
+    pub const ALL: [Self; 8] =
+        [Self::Identity, Self::Relu, Self::Tanh, Self::Sigmoid, Self::LeakyRelu, Self::Elu, Self::Gelu, Self::Silu];
+
     /// As it is written in settings.
     pub fn name(self) -> &'static str {
         match self {

@@ -319,22 +319,11 @@ mod tests {
         train::{AutoencoderParams, Layer},
     };
 
-    const ACTIVATIONS: [Activation; 8] = [
-        Activation::Identity,
-        Activation::Relu,
-        Activation::LeakyRelu,
-        Activation::Tanh,
-        Activation::Sigmoid,
-        Activation::Elu,
-        Activation::Gelu,
-        Activation::Silu,
-    ];
-
     fn random_network(widths: &[usize], code: usize, rng: &mut Xoshiro256PlusPlus) -> Network<f32> {
         let layer = |pair: &[usize]| {
             let weight = Array2::from_shape_simple_fn((pair[0], pair[1]), || rng.gen_range(-0.7..0.7));
             let bias = Array1::from_shape_simple_fn(pair[1], || rng.gen_range(-0.7..0.7));
-            Layer::dense(weight, bias, ACTIVATIONS[rng.gen_range(0..8)]).unwrap()
+            Layer::dense(weight, bias, Activation::ALL[rng.gen_range(0..8)]).unwrap()
         };
         Network::new(widths.windows(2).map(layer).collect(), code).unwrap()
     }

@@ -277,7 +277,7 @@ mod tests {
     use super::*;
     use crate::{
         config::settings::{Activation, Convolution, Kinds, NetworkKind, Variational, VariationalScore},
-        train::{AutoencoderParams, Rows, Shape, activation::ALL, rows::of_matrix},
+        train::{AutoencoderParams, Rows, Shape, rows::of_matrix},
     };
 
     const WIDTHS: [usize; 5] = [5, 4, 3, 4, 5];
@@ -347,8 +347,8 @@ mod tests {
         let losses = [Loss::MeanSquaredError, Loss::BinaryCrossEntropy, Loss::Huber { delta: 0.2 }];
         let penalties = [(0.0, 0.0), (0.7, 0.0), (0.0, 0.9), (0.4, 0.6)];
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(11);
-        for hidden in ALL {
-            for code in ALL {
+        for hidden in Activation::ALL {
+            for code in Activation::ALL {
                 for loss in losses {
                     for (l1, kl) in penalties {
                         // Activities outside of 0..1 have no divergence.
@@ -366,7 +366,7 @@ mod tests {
     #[test]
     fn gradients_of_the_contractive_penalty_equal_finite_differences() {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(12);
-        for activation in ALL {
+        for activation in Activation::ALL {
             let contraction = Contraction { weight: 0.8, projections: 2 };
             let objective = Objective { contraction, ..objective(Loss::MeanSquaredError) };
             let deep = network(activation, activation, &mut rng);

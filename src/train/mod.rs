@@ -21,7 +21,7 @@
 //! | fitting | `fit` (all members), `fitting` (one of them), `optimiser`, `rows`, `pace` |
 //! | a network | `network`, `layer`, `geometry`, `activation`, `forward`, `pca` |
 //! | what is minimised | `loss`, `corruption`, `sparsity`, `contraction`, `latent`, and their gradients in `backprop` |
-//! | arithmetic | `product`, `tile`, `vector`, `lanes` |
+//! | arithmetic | `product`, `panel`, `tile`, `vector`, `lanes` |
 //!
 //! Nothing here reads a clock or a source of randomness: the same rows, parameters and seed give the same bits.
 //!
@@ -61,6 +61,7 @@ mod members;
 mod network;
 mod optimiser;
 mod pace;
+mod panel;
 mod params;
 mod pca;
 mod product;

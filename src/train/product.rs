@@ -8,7 +8,8 @@ use ndarray::{Array2, ArrayView2, ArrayViewMut2, CowArray, Ix2};
 
 use super::{
     lanes::{Kind, kind, kind_mut},
-    tile::{Element, Factor, Product, Shape, whole},
+    panel::Factor,
+    tile::{Element, Product, Shape, whole},
 };
 
 /// From this many multiplications on it pays to share a product among threads.

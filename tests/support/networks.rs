@@ -14,17 +14,6 @@ use strayd::{
     train::{AutoencoderParams, Network, Shape},
 };
 
-pub const ACTIVATIONS: [Activation; 8] = [
-    Activation::Identity,
-    Activation::Relu,
-    Activation::LeakyRelu,
-    Activation::Tanh,
-    Activation::Sigmoid,
-    Activation::Elu,
-    Activation::Gelu,
-    Activation::Silu,
-];
-
 /// One model to be written.
 #[derive(Debug)]
 pub struct Case {
@@ -155,7 +144,7 @@ impl Plan {
         let score = if self.probability { VariationalScore::Probability } else { VariationalScore::Error };
         let mut params = AutoencoderParams::new(width, code)
             .hidden(&hidden)
-            .activation(*ACTIVATIONS.choose(random).expect("there are eight"))
+            .activation(*Activation::ALL.choose(random).expect("there are eight"))
             .loss(self.loss)
             .skip(self.skip)
             .predicted(self.predicted * self.columns)

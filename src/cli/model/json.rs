@@ -11,13 +11,15 @@ use crate::model::{
 /// A model as the index knows it.
 pub(super) fn entry(entry: &Entry) -> Value {
     let from = &entry.provenance;
+    // A file in no registry never was.
+    let stored = Some(&entry.stored).filter(|stored| !stored.is_empty());
     let offsets = from
         .ranges
         .iter()
         .map(|(partition, first, last)| json!({ "partition": partition, "first": first, "last": last }));
     json!({
         "version": entry.version,
-        "state": entry.state.as_str(),
+        "state": stored.map(|_| entry.state.as_str()),
         "file": entry.file,
         "sha256": entry.sha256,
         "bytes": entry.bytes,
@@ -25,7 +27,7 @@ pub(super) fn entry(entry: &Entry) -> Value {
         "program": entry.program,
         "parent": entry.parent,
         "created": from.created,
-        "stored": entry.stored,
+        "stored": stored,
         "promoted": entry.promoted,
         "reasons": entry.reasons,
         "provenance": {

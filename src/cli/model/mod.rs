@@ -4,7 +4,7 @@ mod generate;
 mod json;
 pub(super) mod table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 pub use generate::{GenerateArgs, RowFormat};
@@ -21,7 +21,7 @@ use crate::model::{
 pub enum ModelCommand {
     /// Show all models, the one stored last first
     List(RegistryArgs),
-    /// Show all that is known of one model
+    /// Show all that is known of one model, or of a model file
     Show(ShowArgs),
     /// Check every model against its hash and metadata, and the index and the pointer
     Verify(VerifyArgs),
@@ -50,8 +50,9 @@ pub struct RegistryArgs {
 /// Arguments of `strayd model show`.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// The model's version, or as much of its beginning as no other one has
-    pub version: String,
+    /// The model's version, or as much of its beginning as no other one has; or a model file
+    #[arg(value_name = "VERSION|FILE")]
+    pub model: String,
     /// The registry.
     #[command(flatten)]
     pub registry: RegistryArgs,
@@ -145,8 +146,14 @@ fn list(args: &RegistryArgs) -> Result<(), Failure> {
 
 /// The model, and then why its file can't be used, should that be so.
 fn show(args: &ShowArgs) -> Result<(), Failure> {
+    let file = Path::new(&args.model);
+    if file.is_file() {
+        let model = Model::read(file)?;
+        let entry = Entry::of_file(&model, file);
+        return args.registry.answer(|| table::of_file(&entry, &model), || with_inside(&entry, Some(&model)));
+    }
     let registry = args.registry.open()?;
-    let entry = registry.find(&args.version)?;
+    let entry = registry.find(&args.model)?;
     let model = registry.read(&entry.version);
     let inside = model.as_ref().ok();
     let path = registry.folder().join(&entry.file);

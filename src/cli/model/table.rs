@@ -61,15 +61,33 @@ fn row(entry: &Entry) -> Vec<String> {
 /// A line for each thing that is known of the model.
 pub(super) fn of_model(entry: &Entry, path: &Path, model: Option<&Model>) -> String {
     let mut lines = identity(entry, path);
-    if let Some(metadata) = model.map(|model| &model.metadata) {
-        let names: Vec<&str> = metadata.columns.iter().map(|column| column.name.as_str()).collect();
-        lines.push(("network", architecture(&metadata.graph)));
-        lines.push(("window", counted(metadata.window, "row")));
-        lines.push(("columns", format!("{}: {}", names.len(), names.join(", "))));
-    }
+    lines.extend(model.into_iter().flat_map(network));
     lines.extend(provenance(entry));
+    of_lines(lines)
+}
+
+/// The same of a file that lies in no registry.
+pub(super) fn of_file(entry: &Entry, model: &Model) -> String {
+    let mut lines = identity(entry, Path::new(&entry.file));
+    lines.retain(|(key, _)| !["state", "stored", "promoted"].contains(key));
+    lines.extend(network(model));
+    lines.extend(provenance(entry));
+    of_lines(lines)
+}
+
+fn of_lines(lines: Vec<(&'static str, String)>) -> String {
     let rows: Vec<Vec<String>> = lines.into_iter().map(|(key, value)| vec![key.to_owned(), value]).collect();
     render(&[("", Align::Left), ("", Align::Left)], &rows)
+}
+
+fn network(model: &Model) -> [(&'static str, String); 3] {
+    let metadata = &model.metadata;
+    let names: Vec<&str> = metadata.columns.iter().map(|column| column.name.as_str()).collect();
+    [
+        ("network", architecture(&metadata.graph)),
+        ("window", counted(metadata.window, "row")),
+        ("columns", format!("{}: {}", names.len(), names.join(", "))),
+    ]
 }
 
 fn identity(entry: &Entry, path: &Path) -> Vec<(&'static str, String)> {

@@ -80,6 +80,11 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// What is known of a model whose file lies in no registry: all but its state and when it was stored and put to use.
+    pub fn of_file(model: &Model, path: &Path) -> Self {
+        Self { reasons: Vec::new(), ..Self::new(model, path.display().to_string(), String::new()) }
+    }
+
     /// What is known of a model that lies in this file.
     pub(super) fn new(model: &Model, file: String, stored: String) -> Self {
         let refused = disk::is_refused_file(&file);
