@@ -11,6 +11,7 @@
 //! 6. [`pipeline`]: the run loop over the seams, from a source to a sink, the same for every command.
 //! 7. [`kafka`] and [`mod@file`]: the sources and sinks.
 //! 8. [`telemetry`] and [`http`]: what an operator sees.
+//! 9. [`evaluate`]: how well verdicts agree with labels, once all is scored.
 //!
 //! [`config`] says what may be set, [`app`] puts the parts together, [`demo`] shows them on shipped data, and
 //! [`generate`] makes records to try them on.
@@ -20,6 +21,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod detect;
+pub mod evaluate;
 pub mod file;
 pub mod generate;
 pub mod http;

@@ -78,14 +78,6 @@ impl DemoData {
         }
     }
 
-    /// Seconds from one record to the next.
-    pub fn step_seconds(self) -> f64 {
-        match self {
-            Self::Server => 60.0,
-            Self::Mentions => 300.0,
-        }
-    }
-
     /// The history, oldest first.
     pub fn train(self) -> Result<Vec<DemoRecord>, FileError> {
         match self {
@@ -142,7 +134,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::demo::evaluate::runs;
+    use crate::evaluate::events::runs;
 
     #[test]
     fn every_record_is_an_object_of_a_timestamp_and_finite_numbers() {
@@ -175,14 +167,14 @@ mod tests {
 
     #[test]
     fn the_history_has_no_labels_and_ends_before_the_stream() {
-        for (data, rows) in [(DemoData::Server, 10_080), (DemoData::Mentions, 4032)] {
+        for (data, rows, seconds) in [(DemoData::Server, 10_080, 60.0), (DemoData::Mentions, 4032, 300.0)] {
             let (train, stream) = (data.train().unwrap(), data.stream().unwrap());
             assert_eq!(train.len(), rows);
             assert!(train.iter().all(|record| !record.label));
             let times: Vec<i64> = train.iter().chain(&stream).map(|record| record.time_ms).collect();
             assert!(times.windows(2).all(|pair| pair[0] < pair[1]), "{} is in order of time", data.name());
             let step = (stream[1].time_ms - stream[0].time_ms) as f64 / 1000.0;
-            assert_eq!(step, data.step_seconds());
+            assert_eq!(step, seconds);
         }
     }
 

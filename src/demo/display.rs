@@ -11,7 +11,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 
-use super::evaluate::Summary;
+use super::summary::Summary;
 use crate::train::TimedEpoch;
 
 /// Without a terminal, a line is written each so many epochs.

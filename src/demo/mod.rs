@@ -6,8 +6,8 @@
 
 pub mod data;
 pub mod display;
-pub mod evaluate;
 mod setup;
+pub mod summary;
 mod watch;
 
 use std::{
@@ -23,7 +23,7 @@ use std::{
 
 use data::{DemoData, DemoRecord};
 use display::{Colour, TrainingProgress, incident_line, summary_table};
-use evaluate::Summary;
+use summary::Summary;
 use watch::{News, Tally, Watch};
 
 use crate::{
@@ -215,8 +215,9 @@ impl Scene<'_> {
         let labels: Vec<bool> = self.replay.records[self.replay.trained..].iter().map(|record| record.label).collect();
         let anomalies_out = self.read_back(&kafka.anomaly_topic, tally.anomalies())?;
         let dead_letters = self.read_back(&kafka.dead_letter_topic, tally.dead_letters())?;
-        let evaluation =
-            tally.evaluate(&labels, self.options.data.step_seconds()).map_err(|error| Failure::other(&error))?;
+        let times: Vec<Option<i64>> =
+            self.replay.records[self.replay.trained..].iter().map(|record| Some(record.time_ms * 1000)).collect();
+        let evaluation = tally.evaluate(&labels, &times).map_err(|error| Failure::other(&error))?;
         let promised = match self.loaded.settings.judging.budget {
             AlarmBudget::PerEntityAndDay(alarms) => Some(alarms),
             AlarmBudget::Quantile(_) => None,
@@ -225,14 +226,14 @@ impl Scene<'_> {
             records_in: tally.records(),
             anomalies_out,
             dead_letters,
-            events_labelled: evaluation.events_labelled,
-            events_found: evaluation.events_found,
+            events_labelled: evaluation.events.labelled,
+            events_found: evaluation.events.found,
             precision: evaluation.precision,
             recall: evaluation.recall,
             auroc: evaluation.auroc,
             aucpr: evaluation.aucpr,
             alarm_rate_promised: promised,
-            alarm_rate_measured: evaluation.false_alarms_per_day,
+            alarm_rate_measured: evaluation.events.false_alarms_per_day,
             records_per_second: tally.records_per_second(),
             seconds: tally.seconds(),
             incidents: tally.incidents(),

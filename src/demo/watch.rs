@@ -8,12 +8,10 @@ use std::{
     time::Instant,
 };
 
-use super::{
-    display::{IncidentLine, TopFeature},
-    evaluate::{EvaluateError, Evaluation, Judged, RowRange, evaluate},
-};
+use super::display::{IncidentLine, TopFeature};
 use crate::{
     detect::{explain::Blame, incident::IncidentChange},
+    evaluate::{EvaluateError, Evaluation, Labelled, Series, evaluate},
     pipeline::{Observer, Unscored, observed::Observed},
     train::TimedEpoch,
 };
@@ -213,23 +211,8 @@ impl Tally {
     }
 
     /// Judges the verdicts by the labels.
-    pub(super) fn evaluate(&self, labels: &[bool], step_seconds: f64) -> Result<Evaluation, EvaluateError> {
-        let incidents: Vec<RowRange> = self
-            .opened
-            .iter()
-            .enumerate()
-            .map(|(index, &first)| {
-                let next = self.opened.get(index + 1).copied().unwrap_or(self.flags.len());
-                let last = (first..next).rev().find(|row| self.flags[*row]).unwrap_or(first);
-                RowRange { first, last }
-            })
-            .collect();
-        evaluate(&Judged {
-            scores: &self.scores,
-            labels,
-            anomalies: &self.flags,
-            incidents: &incidents,
-            step_seconds: Some(step_seconds),
-        })
+    pub(super) fn evaluate(&self, labels: &[bool], times_us: &[Option<i64>]) -> Result<Evaluation, EvaluateError> {
+        let series = Series { scores: &self.scores, anomalies: &self.flags, opened: &self.opened, times_us };
+        evaluate(&[Labelled { series, labels }])
     }
 }
