@@ -15,6 +15,7 @@
 mod blank_lines;
 pub mod csv;
 pub mod json_lines;
+pub mod labels;
 pub mod layout;
 pub mod parquet;
 mod partial;
@@ -118,6 +119,30 @@ pub enum FileError {
         other: PathBuf,
         /// Its column, quoted, or words for none.
         other_column: String,
+    },
+    /// A column that is needed is not there.
+    #[error("{path} has no column `{column}`, it has {columns}")]
+    NoColumn {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// Those that there are, quoted.
+        columns: String,
+    },
+    /// A label that says neither yes nor no.
+    #[error(
+        "{path}: the label of row {row} (rows are counted from 0) in the column `{column}` is {found}, expected 0 or 1"
+    )]
+    Label {
+        /// The file.
+        path: PathBuf,
+        /// The row from 0.
+        row: u64,
+        /// The column.
+        column: String,
+        /// What stands there.
+        found: String,
     },
     /// A picture under a name that promises another format.
     #[error("{path} can't be a picture of scores, which is SVG; expected a name that ends in .svg")]

@@ -19,8 +19,10 @@ const PAUSED_NAP: Duration = Duration::from_millis(1);
 pub struct FileSource {
     files: VecDeque<PathBuf>,
     reader: Option<FileReader>,
-    /// Row that comes next, which is also the number of rows lent.
+    /// Row that comes next, which is also the number of rows lent or skipped.
     row: i64,
+    /// No row from this one on is lent.
+    end: i64,
     /// Every row before this one has come to its end.
     finished: i64,
     paused: bool,
@@ -43,6 +45,7 @@ impl FileSource {
             files: files.into(),
             reader: None,
             row: 0,
+            end: i64::MAX,
             finished: 0,
             paused: false,
             announced: false,
@@ -56,7 +59,26 @@ impl FileSource {
         Self { texts, ..self }
     }
 
-    /// Rows lent so far.
+    /// The same source without its next `rows` rows, or as many as there are; the others keep their numbers. To be called
+    /// before anything is lent, and after [`FileSource::keep_text`].
+    ///
+    /// # Errors
+    /// A file that can't be read.
+    pub fn skip(mut self, rows: i64) -> Result<Self, FileError> {
+        let until = self.row + rows;
+        while self.row < until && self.read()? {
+            self.row += 1;
+        }
+        self.finished = self.row;
+        Ok(self)
+    }
+
+    /// The same source with an end before the row of this number.
+    pub fn until(self, row: i64) -> Self {
+        Self { end: row, ..self }
+    }
+
+    /// Rows lent or skipped so far.
     pub fn rows(&self) -> u64 {
         self.row.unsigned_abs()
     }
@@ -100,7 +122,7 @@ impl Source for FileSource {
             return Ok(Polled::Idle);
         }
         let mut lent = 0;
-        while lent < max && self.read().map_err(|error| SourceError::Fatal(error.to_string()))? {
+        while lent < max && self.row < self.end && self.read().map_err(|error| SourceError::Fatal(error.to_string()))? {
             visit(RawRecord {
                 position: Position { partition: PARTITION, offset: self.row },
                 // A file's row has no time but what its fields say; without such a field time stands still.
@@ -192,6 +214,21 @@ mod tests {
         let rows = poll(&mut source.keep_text(vec![FieldPath::key("id")]), 9).1;
         assert_eq!(rows[0].1, r#"{"id":"01","x":1}"#);
         assert_eq!(rows[1].1, r#"{"x":2,"id":"02"}"#);
+    }
+
+    #[test]
+    fn rows_after_those_skipped_keep_their_numbers() {
+        let (_folder, source) = source(&[("a.csv", "x\n1\n2\n"), ("b.csv", "x\n3\n4\n")]);
+        let mut source = source.skip(3).unwrap();
+        assert_eq!((source.rows(), source.frontier()), (3, 3));
+        assert_eq!(poll(&mut source, 9), (Polled::Records(1), vec![(3, r#"{"x":4}"#.to_owned())]));
+        source.finished(Position { partition: 0, offset: 4 }).unwrap();
+        let (_folder, source) = self::source(&[("a.csv", "x\n1\n2\n3\n")]);
+        let mut source = source.until(2);
+        assert_eq!((poll(&mut source, 9).0, poll(&mut source, 9)), (Polled::Records(2), (Polled::End, vec![])));
+        let (_folder, short) = self::source(&[("a.csv", "x\n1\n")]);
+        let mut short = short.skip(5).unwrap();
+        assert_eq!((short.rows(), poll(&mut short, 1)), (1, (Polled::End, vec![])));
     }
 
     #[test]
