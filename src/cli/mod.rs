@@ -1,9 +1,11 @@
 //! The commands: one file each, a few lines over the library.
 
+pub mod backtest;
 pub mod config;
 pub mod demo;
 mod explain;
 mod failure;
+mod files;
 pub mod generate;
 pub mod healthcheck;
 pub mod model;
@@ -47,6 +49,8 @@ pub enum Command {
     Train(offline::TrainArgs),
     /// Score files with a model through the same pipeline as the daemon
     Score(offline::ScoreArgs),
+    /// Push a file through training and scoring as production would, and report what that is worth
+    Backtest(backtest::BacktestArgs),
     /// List, show and check the models of a registry, choose which one is in use, make rows with one
     #[command(subcommand)]
     Model(model::ModelCommand),

@@ -1,48 +1,27 @@
 //! `strayd train` and `strayd score`: the same pipeline with files as source.
 
-use std::{
-    io::IsTerminal,
-    ops::ControlFlow,
-    path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool},
-    time::Instant,
-};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{ConfigArgs, Failure, explain};
+use super::{
+    ConfigArgs, Failure, explain,
+    files::{self, fit, names, names_in, require_json, require_time, words},
+};
 use crate::{
-    app::{self, App, Ends},
-    config::{
-        Loaded, Problems, Settings,
-        settings::{AlarmBudget, EntityFrom, FeatureSelection, Preset, RawGrid, RecordFormat, RecordSettings},
-    },
-    demo::display::TrainingProgress,
+    app,
+    config::{Loaded, Settings, settings::FeatureSelection},
     detect::runtime::Runtime,
     file::{
-        self,
+        FileSource,
         plot::ScorePlot,
         scores::{ScoreRow, ScoresWriter},
     },
     model::{Model, metadata::GraphOrigin},
-    pipeline::{
-        Discard, Observer, Polled, Source, Unscored,
-        observed::Observed,
-        run::{self, Start},
-        training::Progress,
-    },
-    record::{
-        features::{FeatureKind, FeatureSetting},
-        grid::Shape,
-        path::FieldPath,
-        timestamp,
-    },
+    pipeline::{Observer, Unscored, observed::Observed},
+    record::timestamp,
     telemetry::log,
-    train::{
-        Pace,
-        recipe::{Recipe, TrainError},
-        sample::SampleRecord,
-    },
+    train::sample::SampleRecord,
 };
 
 /// Arguments of `strayd train`.
@@ -96,27 +75,9 @@ pub fn train(args: &TrainArgs) -> Result<(), Failure> {
     let runtime = Runtime::of(&loaded.settings).map_err(app::AppError::from)?;
     // The model is run at the end, but nobody wants to wait for that to hear of it.
     runtime.try_device(None).map_err(app::AppError::from)?;
-    let (sample, seen) = read_sample(args, &loaded)?;
-    if seen > sample.len() {
-        tracing::warn!(seen, kept = sample.len(), "more rows than training.max_rows: only the newest are trained on");
-    }
-    let foreign = match &loaded.settings.model.file {
-        Some(file) => match Model::read(file) {
-            Err(error) if error.is_foreign() => Some(app::foreign(&runtime, file, &loaded.settings)?),
-            Err(error) => return Err(app::AppError::from(error).into()),
-            Ok(_) => None,
-        },
-        None => None,
-    };
-    let recipe = Recipe {
-        settings: Arc::new(loaded.settings.clone()),
-        scorers: Arc::new(runtime),
-        foreign,
-        source: names(&args.data),
-        config_sha256: loaded.training_sha256.clone(),
-        created: run::now(),
-        parent: None,
-    };
+    let mut source = FileSource::open(args.data.clone())?.keep_text(files::names_to_learn(&loaded.settings));
+    let sample = files::read_sample(&mut source, &loaded.settings, &mut |raw| SampleRecord::copy(raw))?;
+    let recipe = files::recipe(runtime, &loaded, names(&args.data))?;
     let plan = if args.explain || args.dry_run { Some(recipe.plan(&sample)?) } else { None };
     if let Some(plan) = &plan {
         explain::print(plan)?;
@@ -131,90 +92,6 @@ pub fn train(args: &TrainArgs) -> Result<(), Failure> {
     model.write(out).map_err(app::AppError::from)?;
     tell(&model, out, &loaded);
     Ok(())
-}
-
-/// Trains and shows how far it is.
-fn fit(train: impl FnOnce(&mut Progress<'_>) -> Result<Model, TrainError>) -> Result<Model, TrainError> {
-    let mut bar = TrainingProgress::new(std::io::stderr().is_terminal(), Box::new(std::io::stderr()));
-    let (mut pace, began) = (Pace::default(), Instant::now());
-    let trained = train(&mut |report| {
-        // A terminal that can't be written to is no reason to stop training.
-        let _ = bar.epoch(&pace.epoch(*report, began.elapsed()));
-        ControlFlow::Continue(())
-    });
-    let _ = bar.finish();
-    trained
-}
-
-fn names(files: &[PathBuf]) -> String {
-    files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
-}
-
-/// Rows of files are passed on as JSON objects, whatever the file's format.
-fn require_json(settings: &Settings) -> Result<(), Failure> {
-    let RecordFormat::Raw(RawGrid { shape: Shape { height, width }, .. }) = settings.record.format else {
-        return Ok(());
-    };
-    let mut problems = Problems::default();
-    let expected = format!(
-        "json, and in record.features {{path: grid, kind: grid, shape: [{height}, {width}]}} for rows such as \
-         {{\"grid\": [[...], ...]}}"
-    );
-    problems.push("record.format", "raw bytes come from Kafka only, not from files", expected);
-    Err(Failure::config(&problems))
-}
-
-/// Rows of files have no time but what a field says. Without one time would stand still: hours would be the same for
-/// all rows, and counters would never have a rate.
-fn require_time(features: &[FeatureSetting], settings: &Settings) -> Result<(), Failure> {
-    if settings.record.timestamp.is_some() {
-        return Ok(());
-    }
-    let mut problems = Problems::default();
-    for feature in features.iter().filter(|feature| feature.kind.needs_time()) {
-        let problem =
-            format!("is not set, but the feature `{}` needs the event time and rows of files have none", feature.name);
-        problems.push("record.timestamp", problem, "{field: PATH}, such as --set record.timestamp.field=time");
-    }
-    if problems.is_empty() { Ok(()) } else { Err(Failure::config(&problems)) }
-}
-
-/// Where names stand, of entities and of categories, unless the field is a number for something else too.
-fn names_in(features: &[FeatureSetting], record: &RecordSettings) -> Vec<FieldPath> {
-    let is_name = |feature: &&FeatureSetting| matches!(feature.kind, FeatureKind::Categorical { .. });
-    let mut names: Vec<FieldPath> = features.iter().filter(is_name).map(|feature| feature.path.clone()).collect();
-    if let EntityFrom::Field(path) = &record.entity {
-        names.push(path.clone());
-    }
-    let others = features.iter().filter(|feature| !is_name(feature)).map(|feature| &feature.path);
-    let numbers: Vec<&FieldPath> = others.chain(record.timestamp.iter().map(|field| &field.path)).collect();
-    names.retain(|name| !numbers.contains(&name));
-    names
-}
-
-fn read_sample(args: &TrainArgs, loaded: &Loaded) -> Result<(Vec<SampleRecord>, usize), Failure> {
-    let features = match &loaded.settings.record.features {
-        FeatureSelection::Listed(features) => &features[..],
-        FeatureSelection::AllNumeric { .. } => &[],
-    };
-    let mut source = file::FileSource::open(args.data.clone())?.keep_text(names_in(features, &loaded.settings.record));
-    let most = loaded.settings.training.max_rows;
-    let mut sample = std::collections::VecDeque::new();
-    let mut seen = 0;
-    loop {
-        let polled = source
-            .poll(4096, std::time::Duration::ZERO, &mut |raw| {
-                seen += 1;
-                sample.extend(SampleRecord::copy(&raw));
-                if sample.len() > most {
-                    sample.pop_front();
-                }
-            })
-            .map_err(|error| Failure::other(&error))?;
-        if polled == Polled::End {
-            return Ok((sample.into(), seen));
-        }
-    }
 }
 
 fn tell(model: &Model, out: &Path, loaded: &Loaded) {
@@ -239,16 +116,6 @@ fn tell(model: &Model, out: &Path, loaded: &Loaded) {
     }
 }
 
-/// The budget in words.
-fn words(settings: &Settings) -> String {
-    match settings.judging.budget {
-        AlarmBudget::PerEntityAndDay(alarms) => {
-            format!("{alarms} alarm{} per entity and day", if alarms == 1.0 { "" } else { "s" })
-        }
-        AlarmBudget::Quantile(share) => format!("{share} of normal rows"),
-    }
-}
-
 /// Scores files.
 pub fn score(args: &ScoreArgs) -> Result<(), Failure> {
     if let Some(plot) = args.plot.as_deref().filter(|plot| is_same_file(plot, &args.out)) {
@@ -261,22 +128,14 @@ pub fn score(args: &ScoreArgs) -> Result<(), Failure> {
     require_json(&loaded.settings)?;
     let model = Model::read(&args.model).map_err(app::AppError::from)?;
     require_time(&model.metadata.features, &loaded.settings)?;
-    let by_day = matches!(loaded.settings.judging.budget, AlarmBudget::PerEntityAndDay(_));
-    if model.metadata.calibration.interval_seconds.is_none() && by_day && !loaded.budget_is_written {
-        // A budget that nobody wrote follows the model, which was trained on independent rows.
-        loaded.settings.judging.budget = Settings::defaults(Preset::Tabular).judging.budget;
-        tracing::info!("the model knows no time between rows: the budget is {}", words(&loaded.settings));
-    }
+    files::follow(&model, &mut loaded);
     let timed = loaded.settings.record.timestamp.is_some();
-    let app = App::build(&loaded)?;
     let names = names_in(&model.metadata.features, &loaded.settings.record);
-    let mut source = file::FileSource::open(args.data.clone())?.keep_text(names);
+    let mut source = FileSource::open(args.data.clone())?.keep_text(names);
     let writer = ScoresWriter::create(&args.out)?;
     let plot = args.plot.as_ref().map(|path| plot(path, &model, &loaded.settings)).transpose()?;
     let mut scores = Scores { writer, plot, timed, failed: None };
-    let mut sink = Discard::default();
-    let ends = Ends { source: &mut source, sink: &mut sink, observer: &mut scores, progress: &mut |_| {} };
-    let summary = app.run(Start::Model(Arc::new(model)), ends, &AtomicBool::new(false))?;
+    let summary = files::score(&loaded, model, &mut source, &mut scores)?;
     if let Some(error) = scores.failed {
         return Err(error);
     }

@@ -59,7 +59,7 @@ pub(super) fn inside(model: &Model) -> Value {
 }
 
 /// Kind and widths of the network, or what a graph of another tool takes and gives.
-pub(super) fn architecture(graph: &GraphOrigin) -> String {
+pub(in crate::cli) fn architecture(graph: &GraphOrigin) -> String {
     match graph {
         GraphOrigin::Strayd { architecture } => architecture.clone(),
         GraphOrigin::Foreign { input, output } => format!("foreign {input} -> {output}"),

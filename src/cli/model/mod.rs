@@ -1,7 +1,7 @@
 //! `strayd model`: what lies in the registry, whether it is whole, and which model is in use.
 
 mod generate;
-mod json;
+pub(super) mod json;
 pub(super) mod table;
 
 use std::path::{Path, PathBuf};

@@ -1,0 +1,213 @@
+//! What a backtest found, as one document: `docs/backtest.md` says what each figure means.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::super::model::json::architecture;
+use crate::{evaluate::Evaluation, model::Model};
+
+/// The outcome of a backtest. What is not known or not defined is null.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Report {
+    /// The files that were scored.
+    pub data: String,
+    /// The model that scored them.
+    pub model: ModelReport,
+    /// How the rows ended.
+    pub rows: Rows,
+    /// Event time of the scored rows; null where rows have no time.
+    pub span: Option<Span>,
+    /// What was raised.
+    pub alarms: AlarmReport,
+    /// How well scores and alarms agree with the labels; null without `--labels`.
+    pub labels: Option<LabelReport>,
+    /// What makes the figures doubtful.
+    pub warnings: Vec<String>,
+}
+
+/// A model and how it was trained.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct ModelReport {
+    /// First 12 hexadecimal digits of the file's SHA-256.
+    pub version: String,
+    /// Kind and layer widths of the network.
+    pub network: String,
+    /// Columns of a row.
+    pub columns: usize,
+    /// Rows per window.
+    pub window: usize,
+    /// What it was trained on.
+    pub source: String,
+    /// Rows that the network was fitted on.
+    pub fitted_rows: usize,
+    /// Rows held back for early stopping and the limit.
+    pub held_back_rows: usize,
+    /// Records kept out of the training because they could not be used.
+    pub unusable_records: usize,
+    /// Rows kept out of the training because they are labelled 1; null where nothing was trained.
+    pub labelled_rows_left_out: Option<usize>,
+    /// Loss on the fitted rows at the end.
+    pub training_loss: Option<f64>,
+    /// Loss on the held-back rows at the end.
+    pub held_back_loss: Option<f64>,
+}
+
+/// Rows by how they ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Rows {
+    /// Rows that were to be scored.
+    pub total: usize,
+    /// Those with a score and a verdict.
+    pub judged: usize,
+    /// Those whose window was not full yet.
+    pub warming_up: usize,
+    /// Those that could not be used.
+    pub unusable: usize,
+    /// Those with an event time before that of the row before them of their entity. They are scored in the order of the file.
+    pub back_in_time: usize,
+    /// Entities of which a row could be used.
+    pub entities: usize,
+}
+
+/// A span of event time.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Span {
+    /// The earliest row, RFC 3339.
+    pub first: String,
+    /// The latest row, RFC 3339.
+    pub last: String,
+    /// Days from the earliest row to the end of the latest.
+    pub days: Option<f64>,
+    /// Usual distance of two rows of an entity, seconds.
+    pub step_seconds: Option<f64>,
+}
+
+/// Alarms, and what was promised of them.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct AlarmReport {
+    /// The score above which a row is anomalous.
+    pub limit: f64,
+    /// What the budget counts.
+    pub unit: Unit,
+    /// What the budget allows on normal rows, in that unit.
+    pub promised: f64,
+    /// What was raised, in that unit: with labels on normal rows only, without them in all.
+    pub measured: Option<f64>,
+    /// Rows taken for anomalous.
+    pub anomalies: usize,
+    /// Incidents, each of which is one alarm.
+    pub incidents: usize,
+    /// Incidents of all entities per day of the span.
+    pub per_day: Option<f64>,
+}
+
+/// What an alarm budget counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Incidents per entity and day.
+    PerEntityAndDay,
+    /// Anomalous rows per row.
+    ShareOfRows,
+}
+
+/// Figures against labels.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct LabelReport {
+    /// The column.
+    pub column: String,
+    /// Rows labelled 1.
+    pub rows: usize,
+    /// Rows of which the label could not be read; they are in no figure.
+    pub unknown_rows: usize,
+    /// Area under the receiver operating characteristic, 0..=1.
+    pub auroc: Option<f64>,
+    /// Average precision, 0..=1.
+    pub aucpr: Option<f64>,
+    /// Volume under the range-aware precision-recall surface, 0..=1.
+    pub vus_pr: Option<f64>,
+    /// F1 of rows at the best of all limits, 0..=1.
+    pub best_f1: Option<f64>,
+    /// That limit: the lowest score that is taken for anomalous.
+    pub best_f1_limit: Option<f64>,
+    /// Share of anomalous rows that are labelled 1.
+    pub precision: Option<f64>,
+    /// Share of rows labelled 1 that are anomalous.
+    pub recall: Option<f64>,
+    /// Runs of rows labelled 1 of one entity.
+    pub events: usize,
+    /// Events with an anomalous row inside.
+    pub events_found: usize,
+    /// Events found / (events found + false alarms).
+    pub event_precision: Option<f64>,
+    /// Events found / events.
+    pub event_recall: Option<f64>,
+    /// Median time from an event's first row to its first anomalous one, of events found, seconds.
+    pub median_delay_seconds: Option<f64>,
+    /// Longest of these times, seconds.
+    pub longest_delay_seconds: Option<f64>,
+    /// Incidents without an anomalous row in an event.
+    pub false_alarms: usize,
+    /// The same per entity and day of rows labelled 0.
+    pub false_alarms_per_entity_and_day: Option<f64>,
+}
+
+impl Report {
+    /// One line of JSON; numbers that are not finite are null.
+    pub(super) fn to_json_line(&self) -> String {
+        let json = serde_json::to_string(self);
+        json.expect("a structure of numbers and text can always be written as JSON") + "\n"
+    }
+}
+
+/// The report's JSON Schema, as kept in `docs/backtest.schema.json`.
+pub fn json_schema() -> serde_json::Value {
+    schemars::schema_for!(Report).to_value()
+}
+
+impl ModelReport {
+    pub(super) fn of(model: &Model, labelled_rows_left_out: Option<usize>) -> Self {
+        let from = &model.metadata.provenance;
+        // A graph of another tool has no loss that strayd knows of.
+        let loss = |loss: f64| (from.epochs > 0 || loss > 0.0).then_some(loss).filter(|loss| loss.is_finite());
+        Self {
+            version: model.version.clone(),
+            network: architecture(&model.metadata.graph),
+            columns: model.metadata.columns.len(),
+            window: model.metadata.window,
+            source: from.source.clone(),
+            fitted_rows: from.fitted_rows,
+            held_back_rows: from.held_back_rows,
+            unusable_records: from.unusable_records,
+            labelled_rows_left_out,
+            training_loss: loss(from.training_loss),
+            held_back_loss: loss(from.validation_loss),
+        }
+    }
+}
+
+impl LabelReport {
+    pub(super) fn of(column: &str, unknown_rows: usize, found: &Evaluation) -> Self {
+        let events = found.events;
+        Self {
+            column: column.to_owned(),
+            rows: found.positives,
+            unknown_rows,
+            auroc: found.auroc,
+            aucpr: found.aucpr,
+            vus_pr: found.vus_pr,
+            best_f1: found.best_f1.map(|best| best.f1),
+            best_f1_limit: found.best_f1.map(|best| best.limit),
+            precision: found.precision,
+            recall: found.recall,
+            events: events.labelled,
+            events_found: events.found,
+            event_precision: events.precision,
+            event_recall: events.recall,
+            median_delay_seconds: events.median_delay,
+            longest_delay_seconds: events.longest_delay,
+            false_alarms: events.false_alarms,
+            false_alarms_per_entity_and_day: events.false_alarms_per_day,
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! Sums a backtest up: from rows as they ended to the figures of the report.
+
+use super::{
+    BacktestArgs,
+    report::{AlarmReport, LabelReport, ModelReport, Report, Rows, Span, Unit},
+    training::Trained,
+    watch::{End, Ended},
+};
+use crate::{
+    config::{Loaded, settings::AlarmBudget},
+    detect::calibrate::{CalibrationError, SECONDS_PER_DAY},
+    evaluate::{
+        EvaluateError, Labelled, Series, evaluate,
+        events::{self, Alarms},
+    },
+    model::Model,
+    record::timestamp,
+};
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReportError {
+    /// No limit for the budget.
+    #[error(transparent)]
+    Limit(#[from] CalibrationError),
+    /// Scores and labels don't fit.
+    #[error(transparent)]
+    Evaluate(#[from] EvaluateError),
+}
+
+/// The rows as they ended, and their labels.
+pub(super) struct Scored {
+    pub(super) data: String,
+    pub(super) rows: Vec<Ended>,
+    pub(super) entities: usize,
+    pub(super) labels: Option<Vec<Option<bool>>>,
+}
+
+/// One entity's rows.
+#[derive(Default)]
+struct Track {
+    scores: Vec<Option<f64>>,
+    anomalies: Vec<bool>,
+    opened: Vec<usize>,
+    times_us: Vec<Option<i64>>,
+    labels: Vec<bool>,
+    is_usable: bool,
+}
+
+impl Report {
+    /// Sums up.
+    ///
+    /// # Errors
+    /// Labels that are not those of the rows; a budget that the model has no limit for.
+    pub(super) fn new(
+        args: &BacktestArgs,
+        loaded: &Loaded,
+        (trained, scored): (&Trained, &Scored),
+    ) -> Result<Self, ReportError> {
+        let tracks = scored.tracks()?;
+        let series: Vec<Series<'_>> = tracks.iter().map(Track::series).collect();
+        let alarms = events::alarms(&series)?;
+        let labelled: Vec<Labelled<'_>> = tracks.iter().map(Track::labelled).collect();
+        let evaluation = scored.labels.as_ref().map(|_| evaluate(&labelled)).transpose()?;
+        let rows = rows(scored, &tracks);
+        let span = span(&scored.rows, &alarms);
+        let budget = &loaded.settings.judging.budget;
+        let (unit, promised) = match *budget {
+            AlarmBudget::PerEntityAndDay(alarms) => (Unit::PerEntityAndDay, alarms),
+            AlarmBudget::Quantile(share) => (Unit::ShareOfRows, share),
+        };
+        let measured = match (unit, &evaluation) {
+            (Unit::PerEntityAndDay, None) => alarms.per_entity_and_day,
+            (Unit::PerEntityAndDay, Some(found)) => found.events.false_alarms_per_day,
+            (Unit::ShareOfRows, _) => share_of_normal(&tracks),
+        };
+        let limit = trained.model.metadata.calibration.limit(budget)?;
+        let Alarms { anomalies, incidents, per_day, .. } = alarms;
+        Ok(Self {
+            data: scored.data.clone(),
+            model: ModelReport::of(&trained.model, trained.left_out),
+            warnings: warnings(&trained.model, &rows, &scored.rows),
+            rows,
+            span,
+            alarms: AlarmReport { limit, unit, promised, measured, anomalies, incidents, per_day },
+            labels: args.labels.as_ref().zip(evaluation).map(|(column, found)| {
+                let unknown = scored.labels.iter().flatten().filter(|label| label.is_none()).count();
+                LabelReport::of(column, unknown, &found)
+            }),
+        })
+    }
+}
+
+impl Scored {
+    /// The rows of each entity. A row of unknown label has no part in them, as it has no score either.
+    fn tracks(&self) -> Result<Vec<Track>, EvaluateError> {
+        let (found, rows) = (self.rows.len(), self.labels.as_ref().map_or(self.rows.len(), Vec::len));
+        if found != rows {
+            return Err(EvaluateError::Length { what: "verdicts", found, rows });
+        }
+        let mut tracks: Vec<Track> = (0..self.entities).map(|_| Track::default()).collect();
+        for (at, row) in self.rows.iter().enumerate() {
+            let label = self.labels.as_ref().map_or(Some(false), |labels| labels[at]);
+            if let Some(label) = label {
+                tracks[row.entity].push(row, label);
+            }
+        }
+        Ok(tracks)
+    }
+}
+
+impl Track {
+    fn push(&mut self, row: &Ended, label: bool) {
+        let (score, anomalous, opened) = match row.end {
+            End::Judged { score, anomalous, opened } => (Some(score), anomalous, opened),
+            End::WarmingUp | End::Unusable => (None, false, false),
+        };
+        self.opened.extend(opened.then_some(self.scores.len()));
+        self.scores.push(score);
+        self.anomalies.push(anomalous);
+        self.times_us.push(row.time_us);
+        self.labels.push(label);
+        self.is_usable |= row.end != End::Unusable;
+    }
+
+    fn series(&self) -> Series<'_> {
+        let Self { scores, anomalies, opened, times_us, .. } = self;
+        Series { scores, anomalies, opened, times_us }
+    }
+
+    fn labelled(&self) -> Labelled<'_> {
+        Labelled { series: self.series(), labels: &self.labels }
+    }
+}
+
+fn rows(scored: &Scored, tracks: &[Track]) -> Rows {
+    let ended = |is: fn(&End) -> bool| scored.rows.iter().filter(|row| is(&row.end)).count();
+    let mut last: Vec<Option<i64>> = vec![None; scored.entities];
+    let mut back_in_time = 0;
+    for (row, time) in scored.rows.iter().filter_map(|row| Some((row, row.time_us?))) {
+        back_in_time += usize::from(last[row.entity].replace(time).is_some_and(|last| time < last));
+    }
+    Rows {
+        total: scored.rows.len(),
+        judged: ended(|end| matches!(end, End::Judged { .. })),
+        warming_up: ended(|end| *end == End::WarmingUp),
+        unusable: ended(|end| *end == End::Unusable),
+        back_in_time,
+        entities: tracks.iter().filter(|track| track.is_usable).count(),
+    }
+}
+
+fn span(rows: &[Ended], alarms: &Alarms) -> Option<Span> {
+    let times = || rows.iter().filter_map(|row| row.time_us);
+    let (first, last) = times().min().zip(times().max())?;
+    let days =
+        alarms.per_day.and(alarms.step_seconds).map(|step| ((last - first) as f64 / 1e6 + step) / SECONDS_PER_DAY);
+    Some(Span {
+        first: timestamp::to_rfc3339(first),
+        last: timestamp::to_rfc3339(last),
+        days,
+        step_seconds: alarms.step_seconds,
+    })
+}
+
+/// Share of the judged rows that are not labelled which are anomalous.
+fn share_of_normal(tracks: &[Track]) -> Option<f64> {
+    let (mut anomalies, mut normal) = (0_usize, 0_usize);
+    for track in tracks {
+        for ((score, label), anomalous) in track.scores.iter().zip(&track.labels).zip(&track.anomalies) {
+            if score.is_some() && !label {
+                anomalies += usize::from(*anomalous);
+                normal += 1;
+            }
+        }
+    }
+    (normal > 0).then(|| anomalies as f64 / normal as f64)
+}
+
+/// What makes the figures doubtful, in words.
+fn warnings(model: &Model, rows: &Rows, ended: &[Ended]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if rows.judged == 0 {
+        warnings.push(format!(
+            "none of {} rows has a score: {} could not be used, and {} did not fill a window of {}",
+            rows.total, rows.unusable, rows.warming_up, model.metadata.window
+        ));
+    }
+    if rows.back_in_time > 0 {
+        let (have, them) = if rows.back_in_time == 1 { ("row has", "it") } else { ("rows have", "them") };
+        warnings.push(format!(
+            "{} {have} an event time before the row before {them} of the same entity; all rows were scored in the order of \
+             the file, as they would be from a topic: sort the file by time if that is not meant",
+            rows.back_in_time
+        ));
+    }
+    let trained_until = model.metadata.provenance.span.as_ref().and_then(|(_, last)| time_of(last));
+    let earliest = ended.iter().filter_map(|row| row.time_us).min();
+    if let (Some(until), Some(earliest)) = (trained_until, earliest)
+        && earliest < until
+    {
+        let (earliest, until) = (timestamp::to_rfc3339(earliest), timestamp::to_rfc3339(until));
+        warnings.push(format!(
+            "the scored rows begin at {earliest}, before the end of the training rows at {until}: the model may have \
+             learned what it is tested on; sort the file by time, or score other rows"
+        ));
+    }
+    warnings
+}
+
+fn time_of(rfc3339: &str) -> Option<i64> {
+    Some(timestamp::milliseconds_of_rfc3339(rfc3339)? * 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::metadata::fixture::metadata;
+
+    const MINUTE: i64 = 60_000_000;
+
+    fn judged(entity: usize, minute: i64, verdict: (f64, bool)) -> Ended {
+        let (score, anomalous) = verdict;
+        Ended { entity, time_us: Some(minute * MINUTE), end: End::Judged { score, anomalous, opened: anomalous } }
+    }
+
+    fn scored(rows: Vec<Ended>, labels: Option<Vec<Option<bool>>>) -> Scored {
+        Scored { data: "a.csv".to_owned(), rows, entities: 2, labels }
+    }
+
+    #[test]
+    fn rows_of_each_entity_are_kept_together_and_those_of_unknown_label_are_left_out() {
+        let rows = vec![
+            judged(0, 0, (1.0, false)),
+            judged(1, 0, (2.0, true)),
+            Ended { entity: 0, time_us: None, end: End::Unusable },
+            judged(0, 1, (3.0, true)),
+        ];
+        let labels = vec![Some(false), Some(true), None, Some(true)];
+        let scored = scored(rows, Some(labels));
+        let tracks = scored.tracks().unwrap();
+        assert_eq!(tracks[0].scores, [Some(1.0), Some(3.0)]);
+        assert_eq!((&tracks[0].labels[..], &tracks[0].opened[..]), (&[false, true][..], &[1][..]));
+        assert_eq!((&tracks[1].scores[..], &tracks[1].opened[..]), (&[Some(2.0)][..], &[0][..]));
+        let told = super::rows(&scored, &tracks);
+        assert_eq!((told.total, told.judged, told.unusable, told.entities), (4, 3, 1, 2));
+        assert_eq!(share_of_normal(&tracks), Some(0.0));
+    }
+
+    #[test]
+    fn labels_of_other_rows_are_refused() {
+        let scored = scored(vec![judged(0, 0, (1.0, false))], Some(vec![Some(true); 2]));
+        let told = scored.tracks().err().unwrap().to_string();
+        assert_eq!(told, "1 verdicts for 2 rows, expected one per row");
+    }
+
+    #[test]
+    fn going_back_in_time_is_counted_per_entity_and_told() {
+        let rows = vec![
+            judged(0, 5, (1.0, false)),
+            judged(1, 4, (1.0, false)),
+            judged(0, 3, (1.0, false)),
+            judged(1, 6, (1.0, false)),
+        ];
+        let scored = scored(rows, None);
+        let tracks = scored.tracks().unwrap();
+        let told = super::rows(&scored, &tracks);
+        assert_eq!(told.back_in_time, 1);
+        let model = Model { bytes: Vec::new().into(), metadata: metadata(1), version: String::new() };
+        let warnings = warnings(&model, &told, &scored.rows);
+        assert!(warnings[0].starts_with("1 row has an event time before the row before it"), "{warnings:?}");
+        assert_eq!(warnings.len(), 1);
+    }
+
+    #[test]
+    fn rows_from_before_the_end_of_the_training_and_rows_that_all_have_no_score_are_told() {
+        let mut model = Model { bytes: Vec::new().into(), metadata: metadata(1), version: String::new() };
+        model.metadata.provenance.span = Some(("1970-01-01T00:00:00Z".to_owned(), "1970-01-01T00:05:00Z".to_owned()));
+        let told = |rows: Vec<Ended>| {
+            let scored = scored(rows, None);
+            let counts = super::rows(&scored, &scored.tracks().unwrap());
+            warnings(&model, &counts, &scored.rows)
+        };
+        assert_eq!(told(vec![judged(0, 6, (1.0, false))]), Vec::<String>::new());
+        let overlap = told(vec![judged(0, 3, (1.0, false))]);
+        assert!(overlap[0].contains("1970-01-01T00:03:00Z, before the end of the training rows at 1970-01-01T00:05"));
+        let nothing = told(vec![Ended { entity: 0, time_us: None, end: End::WarmingUp }]);
+        assert!(nothing[0].starts_with("none of 1 rows has a score: 0 could not be used, and 1"), "{nothing:?}");
+    }
+}

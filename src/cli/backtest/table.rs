@@ -1,0 +1,242 @@
+//! The report for people.
+
+use super::{
+    super::model::table::{Align, render},
+    report::{AlarmReport, LabelReport, ModelReport, Report, Rows, Unit},
+};
+use crate::demo::display::{counted, grouped};
+
+/// Where there is nothing to say.
+const NOTHING: &str = "-";
+
+type Line = (&'static str, String);
+
+/// Names, figures with their units, and a blank line between the parts.
+pub(super) fn of(report: &Report) -> String {
+    let blank = || ("", String::new());
+    let mut lines = vec![("data", report.data.clone())];
+    lines.extend(rows(&report.rows));
+    lines.extend(report.span.as_ref().map(|span| {
+        let days = span.days.map_or_else(String::new, |days| format!(", {days:.2} days"));
+        let step = span.step_seconds.map_or_else(String::new, |step| format!(", a row per {}", duration(step)));
+        ("event time", format!("{} to {}{days}{step}", span.first, span.last))
+    }));
+    lines.push(blank());
+    lines.extend(model(&report.model));
+    lines.push(blank());
+    lines.extend(alarms(&report.alarms, report.labels.is_some()));
+    if let Some(labels) = &report.labels {
+        lines.push(blank());
+        lines.extend(of_labels(labels));
+    }
+    let rows: Vec<Vec<String>> = lines.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
+    render(&[("", Align::Left), ("", Align::Left)], &rows)
+}
+
+fn rows(rows: &Rows) -> Vec<Line> {
+    let mut lines = vec![
+        ("rows scored", format!("{} of {}", grouped(rows.judged as u64), grouped(rows.total as u64))),
+        ("rows warming up", grouped(rows.warming_up as u64)),
+        ("unusable records", grouped(rows.unusable as u64)),
+        ("entities", grouped(rows.entities as u64)),
+    ];
+    if rows.back_in_time > 0 {
+        lines.push(("back in time", counted(rows.back_in_time, "row")));
+    }
+    lines
+}
+
+fn model(model: &ModelReport) -> Vec<Line> {
+    let left_out = model
+        .labelled_rows_left_out
+        .map_or_else(String::new, |rows| format!(", {} left out as labelled 1", counted(rows, "row")));
+    let loss = |loss: Option<f64>| loss.map_or_else(|| NOTHING.to_owned(), |loss| format!("{loss:.3e}"));
+    let columns = counted(model.columns, "column");
+    vec![
+        ("model", format!("{} {}", model.version, model.network)),
+        ("input", format!("{columns} in windows of {}", counted(model.window, "row"))),
+        ("trained on", model.source.clone()),
+        (
+            "training rows",
+            format!(
+                "{} fitted, {} held back, {} unusable{left_out}",
+                grouped(model.fitted_rows as u64),
+                grouped(model.held_back_rows as u64),
+                grouped(model.unusable_records as u64),
+            ),
+        ),
+        ("training loss", format!("{}, held back {}", loss(model.training_loss), loss(model.held_back_loss))),
+    ]
+}
+
+fn alarms(alarms: &AlarmReport, is_labelled: bool) -> Vec<Line> {
+    let rate = |rate: f64| match alarms.unit {
+        Unit::PerEntityAndDay => format!("{rate:.2} alarms per entity and day"),
+        Unit::ShareOfRows => format!("{:.2} % of rows", rate * 100.0),
+    };
+    let normal = if is_labelled { ", on rows labelled 0" } else { "" };
+    vec![
+        ("limit", format!("{:.4}", alarms.limit)),
+        ("anomalous rows", grouped(alarms.anomalies as u64)),
+        (
+            "alarms",
+            match alarms.per_day {
+                Some(per_day) => format!("{}, {per_day:.2} a day in all", grouped(alarms.incidents as u64)),
+                None => grouped(alarms.incidents as u64),
+            },
+        ),
+        ("promised", format!("at most {}", rate(alarms.promised))),
+        ("measured", alarms.measured.map_or_else(|| NOTHING.to_owned(), |found| format!("{}{normal}", rate(found)))),
+    ]
+}
+
+fn of_labels(labels: &LabelReport) -> Vec<Line> {
+    let ratio = |ratio: Option<f64>| ratio.map_or_else(|| NOTHING.to_owned(), |ratio| format!("{ratio:.3}"));
+    let delay = |seconds: Option<f64>| seconds.map_or_else(|| NOTHING.to_owned(), duration);
+    let unknown = match labels.unknown_rows {
+        0 => String::new(),
+        rows => format!(", {} of unknown label left out", counted(rows, "row")),
+    };
+    let limit = labels.best_f1_limit.map_or_else(String::new, |limit| format!(" from a score of {limit:.4} on"));
+    let per_day = labels
+        .false_alarms_per_entity_and_day
+        .map_or_else(String::new, |rate| format!(", {rate:.2} per entity and day labelled 0"));
+    vec![
+        ("labels", format!("{}: {} labelled 1{unknown}", labels.column, counted(labels.rows, "row"))),
+        ("AUROC", ratio(labels.auroc)),
+        ("AUCPR", ratio(labels.aucpr)),
+        ("VUS-PR", ratio(labels.vus_pr)),
+        ("best F1", format!("{}{limit}", ratio(labels.best_f1))),
+        ("row precision", ratio(labels.precision)),
+        ("row recall", ratio(labels.recall)),
+        ("events found", format!("{} of {}", grouped(labels.events_found as u64), grouped(labels.events as u64))),
+        ("event precision", ratio(labels.event_precision)),
+        ("event recall", ratio(labels.event_recall)),
+        (
+            "delay",
+            format!("{} median, {} longest", delay(labels.median_delay_seconds), delay(labels.longest_delay_seconds)),
+        ),
+        ("false alarms", format!("{}{per_day}", grouped(labels.false_alarms as u64))),
+    ]
+}
+
+/// Seconds in the unit in which they are easiest to grasp.
+fn duration(seconds: f64) -> String {
+    let (size, unit) = match seconds {
+        days if days >= 86_400.0 => (86_400.0, "days"),
+        hours if hours >= 3600.0 => (3600.0, "h"),
+        minutes if minutes >= 60.0 => (60.0, "min"),
+        _ => (1.0, "s"),
+    };
+    let rounded = format!("{:.2}", seconds / size);
+    format!("{} {unit}", rounded.trim_end_matches('0').trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::report::Span, *};
+
+    fn report() -> Report {
+        Report {
+            data: "a.csv".to_owned(),
+            model: ModelReport {
+                version: "5c0ffee5a11d".to_owned(),
+                network: "pca 8-2-8 x 1".to_owned(),
+                columns: 2,
+                window: 4,
+                source: "rows 0 to 9 of a.csv".to_owned(),
+                fitted_rows: 8,
+                held_back_rows: 2,
+                unusable_records: 1,
+                labelled_rows_left_out: Some(1),
+                training_loss: Some(0.00123),
+                held_back_loss: None,
+            },
+            rows: Rows { total: 1440, judged: 1436, warming_up: 3, unusable: 1, back_in_time: 0, entities: 1 },
+            span: Some(Span {
+                first: "2026-01-01T00:00:00Z".to_owned(),
+                last: "2026-01-01T23:59:00Z".to_owned(),
+                days: Some(1.0),
+                step_seconds: Some(60.0),
+            }),
+            alarms: AlarmReport {
+                limit: 3.25,
+                unit: Unit::PerEntityAndDay,
+                promised: 1.0,
+                measured: Some(2.5),
+                anomalies: 1234,
+                incidents: 3,
+                per_day: Some(3.0),
+            },
+            labels: None,
+            warnings: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn figures_stand_below_each_other_with_their_units() {
+        let expected = "\
+data              a.csv
+rows scored       1,436 of 1,440
+rows warming up   3
+unusable records  1
+entities          1
+event time        2026-01-01T00:00:00Z to 2026-01-01T23:59:00Z, 1.00 days, a row per 1 min
+
+model             5c0ffee5a11d pca 8-2-8 x 1
+input             2 columns in windows of 4 rows
+trained on        rows 0 to 9 of a.csv
+training rows     8 fitted, 2 held back, 1 unusable, 1 row left out as labelled 1
+training loss     1.230e-3, held back -
+
+limit             3.2500
+anomalous rows    1,234
+alarms            3, 3.00 a day in all
+promised          at most 1.00 alarms per entity and day
+measured          2.50 alarms per entity and day
+";
+        assert_eq!(of(&report()), expected);
+    }
+
+    #[test]
+    fn what_is_not_known_is_a_dash() {
+        let labels = LabelReport {
+            column: "label".to_owned(),
+            rows: 0,
+            unknown_rows: 2,
+            auroc: None,
+            aucpr: Some(0.5),
+            vus_pr: None,
+            best_f1: None,
+            best_f1_limit: None,
+            precision: None,
+            recall: None,
+            events: 0,
+            events_found: 0,
+            event_precision: None,
+            event_recall: None,
+            median_delay_seconds: Some(90.0),
+            longest_delay_seconds: None,
+            false_alarms: 4,
+            false_alarms_per_entity_and_day: Some(0.5),
+        };
+        let told = of(&Report { labels: Some(labels), ..report() });
+        for line in [
+            "labels            label: 0 rows labelled 1, 2 rows of unknown label left out\n",
+            "AUROC             -\n",
+            "AUCPR             0.500\n",
+            "best F1           -\n",
+            "delay             1.5 min median, - longest\n",
+            "false alarms      4, 0.50 per entity and day labelled 0\n",
+            "measured          2.50 alarms per entity and day, on rows labelled 0\n",
+        ] {
+            assert!(told.contains(line), "{line} is missing in {told}");
+        }
+    }
+
+    #[test]
+    fn durations_are_told_in_the_unit_that_fits() {
+        let told = [0.0, 1.25, 60.0, 5400.0, 172_800.0].map(duration);
+        assert_eq!(told, ["0 s", "1.25 s", "1 min", "1.5 h", "2 days"]);
+    }
+}
