@@ -624,12 +624,13 @@ fn a_training_that_is_explained_first_decides_once_and_gives_the_same_model() {
 #[test]
 fn help_tells_of_every_command_as_pinned() {
     let golden = root().join("tests/golden");
-    let commands: [&[&str]; 19] = [
+    let commands: [&[&str]; 20] = [
         &[],
         &["demo"],
         &["run"],
         &["train"],
         &["score"],
+        &["backtest"],
         &["model"],
         &["model", "list"],
         &["model", "show"],

@@ -150,15 +150,21 @@ mod tests {
         scores.iter().copied().map(Some).collect()
     }
 
+    /// The bounds of a single series.
+    fn whole(rows: usize) -> [Range<usize>; 1] {
+        let all = 0..rows;
+        [all]
+    }
+
     fn volume(scores: &[f64], labels: &str) -> f64 {
-        vus_pr(&some(scores), &flags(labels), &[0..scores.len()]).unwrap().unwrap()
+        vus_pr(&some(scores), &flags(labels), &whole(scores.len())).unwrap().unwrap()
     }
 
     #[test]
     fn without_a_buffer_the_area_is_worked_by_hand() {
         // Thresholds 4, 3, 2, 1: one of two events is found by the first alarm, the second by the fourth row.
         let (scores, labels) = (some(&[4.0, 3.0, 2.0, 1.0]), flags("1001"));
-        let surface = Surface::new(&scores, &labels, &[0..4]);
+        let surface = Surface::new(&scores, &labels, &whole(4));
         let area = surface.area(0, &mut [0.0; 4]);
         // Recall 1/2 * 1/2 at precision 1, the same at 1/2 and 1/3, and 1 at 1/2: 1/4 + 3/4 * 1/2.
         assert!((area - 0.625).abs() < 1e-12, "{area}");
@@ -169,7 +175,7 @@ mod tests {
         // A buffer of 2 rows: a border row at distance 1 counts sqrt(1/2). Row 1, just before the event, alarms first.
         let (scores, labels) = (some(&[0.0, 9.0, 8.0, 0.0, 0.0]), flags("00100"));
         let mut soft = [0.0; 5];
-        let area = Surface::new(&scores, &labels, &[0..5]).area(2, &mut soft);
+        let area = Surface::new(&scores, &labels, &whole(5)).area(2, &mut soft);
         let root = 0.5_f64.sqrt();
         let recall = |found: f64, core: f64| (found / (1.0 + (found - core) / 2.0)).min(1.0);
         let (first, second) = (recall(root, 0.0), recall(1.0 + root, 1.0));
@@ -188,11 +194,11 @@ mod tests {
             let surface = Surface::new(&scores, &labels, bounds);
             surface.soften(4, &mut [0.0; 6])
         };
-        assert_eq!(areas(std::slice::from_ref(&(0..6))), [RowRange { first: 0, last: 4 }]);
+        assert_eq!(areas(&whole(6)), [RowRange { first: 0, last: 4 }]);
         assert_eq!(areas(&[0..3, 3..6]), [RowRange { first: 0, last: 2 }]);
-        let whole = vus_pr(&scores, &labels, std::slice::from_ref(&(0..6))).unwrap().unwrap();
+        let together = vus_pr(&scores, &labels, &whole(6)).unwrap().unwrap();
         let apart = vus_pr(&scores, &labels, &[0..3, 3..6]).unwrap().unwrap();
-        assert!(apart < whole, "the score in the other series is no early hit: {apart} {whole}");
+        assert!(apart < together, "the score in the other series is no early hit: {apart} {together}");
     }
 
     #[test]
@@ -207,12 +213,12 @@ mod tests {
 
     #[test]
     fn without_labelled_rows_there_is_none_and_what_does_not_fit_is_refused() {
-        let whole = std::slice::from_ref(&(0..2));
-        assert_eq!(vus_pr(&some(&[1.0, 2.0]), &flags("00"), whole), Ok(None));
+        let two = whole(2);
+        assert_eq!(vus_pr(&some(&[1.0, 2.0]), &flags("00"), &two), Ok(None));
         assert_eq!(vus_pr(&[], &[], &[]), Ok(None));
-        let nan = vus_pr(&some(&[1.0, f64::NAN]), &flags("01"), whole);
+        let nan = vus_pr(&some(&[1.0, f64::NAN]), &flags("01"), &two);
         assert_eq!(nan, Err(EvaluateError::NotANumber { row: 1 }));
-        let short = vus_pr(&some(&[1.0]), &flags("01"), whole);
+        let short = vus_pr(&some(&[1.0]), &flags("01"), &two);
         assert_eq!(short, Err(EvaluateError::Length { what: "scores", found: 1, rows: 2 }));
         let gap = vus_pr(&some(&[1.0, 2.0]), &flags("01"), std::slice::from_ref(&(1..2)));
         assert_eq!(gap, Err(EvaluateError::Length { what: "bounded rows", found: 0, rows: 2 }));
@@ -225,7 +231,7 @@ mod tests {
         ) {
             let labels: Vec<bool> = rows.iter().map(|row| row.1).collect();
             prop_assume!(labels.contains(&true));
-            let bounds = [0..rows.len()];
+            let bounds = whole(rows.len());
             let plain: Vec<_> = rows.iter().map(|row| Some(f64::from(row.0))).collect();
             let moved: Vec<_> = rows.iter().map(|row| (row.0 > 0).then(|| f64::from(row.0).exp() - 7.0)).collect();
             let (plain, moved) = (vus_pr(&plain, &labels, &bounds).unwrap(), vus_pr(&moved, &labels, &bounds).unwrap());
