@@ -123,6 +123,10 @@ fn the_first_rows_are_trained_on_without_the_labelled_ones_and_the_rest_is_score
     assert_eq!((&labels["rows"], &labels["events"], &labels["events_found"]), (&30.into(), &2.into(), &2.into()));
     assert!(number(labels, "auroc") > 0.99 && number(labels, "aucpr") > 0.9, "{labels}");
     assert!(number(labels, "median_delay_seconds") <= 60.0, "{labels}");
+    let entities = report["per_entity"].as_array().unwrap();
+    let told: Vec<_> = entities.iter().map(|one| (&one["entity"], &one["rows"], &one["events_found"])).collect();
+    assert_eq!(told, [(&"m0".into(), &600.into(), &2.into()), (&"m1".into(), &600.into(), &0.into())]);
+    assert!(entities[1]["auroc"].is_null() && number(&entities[0], "vus_pr") > 0.5, "{entities:?}");
     assert_eq!(report["span"]["first"], "2026-01-01T15:00:00Z");
     assert_eq!((number(&report["span"], "step_seconds"), number(&report["span"], "days")), (60.0, 600.0 / 1_440.0));
 
@@ -298,9 +302,14 @@ fn the_schema_is_the_one_of_the_code_and_the_page_names_every_figure() {
     let page = fs::read_to_string(root().join("docs/backtest.md")).unwrap();
     let Value::Object(parts) = &report else { panic!("{report}") };
     for (part, figures) in parts {
+        // Of a list, each entry has the figures of the first one.
+        let (part, figures) = match figures.get(0) {
+            Some(first) => (format!(".{part}[]"), first),
+            None => (format!(".{part}"), figures),
+        };
         let names = figures
             .as_object()
-            .map_or(vec![format!(".{part}")], |figures| figures.keys().map(|name| format!(".{part}.{name}")).collect());
+            .map_or(vec![part.clone()], |figures| figures.keys().map(|name| format!("{part}.{name}")).collect());
         names.iter().for_each(|name| assert!(page.contains(&format!("`{name}`")), "docs/backtest.md has no `{name}`"));
     }
 }

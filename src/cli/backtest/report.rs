@@ -4,7 +4,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::super::model::json::architecture;
-use crate::{evaluate::Evaluation, model::Model};
+use crate::{
+    evaluate::{Evaluation, Series},
+    model::Model,
+};
 
 /// The outcome of a backtest. What is not known or not defined is null.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -21,6 +24,8 @@ pub struct Report {
     pub alarms: AlarmReport,
     /// How well scores and alarms agree with the labels; null without `--labels`.
     pub labels: Option<LabelReport>,
+    /// Figures of each entity of which a row could be used, in the order in which they appeared.
+    pub per_entity: Vec<EntityReport>,
     /// What makes the figures doubtful.
     pub warnings: Vec<String>,
 }
@@ -152,6 +157,31 @@ pub struct LabelReport {
     pub false_alarms_per_entity_and_day: Option<f64>,
 }
 
+/// One entity's figures. Those that need labels are null without `--labels`.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct EntityReport {
+    /// Its name; empty where rows have no entity.
+    pub entity: String,
+    /// Rows of it that were to be scored, but for those of unknown label.
+    pub rows: usize,
+    /// Rows taken for anomalous.
+    pub anomalies: usize,
+    /// Incidents, each of which is one alarm.
+    pub incidents: usize,
+    /// Runs of rows labelled 1.
+    pub events: Option<usize>,
+    /// Events with an anomalous row inside.
+    pub events_found: Option<usize>,
+    /// Incidents without an anomalous row in an event.
+    pub false_alarms: Option<usize>,
+    /// Area under the receiver operating characteristic, 0..=1.
+    pub auroc: Option<f64>,
+    /// Average precision, 0..=1.
+    pub aucpr: Option<f64>,
+    /// Volume under the range-aware precision-recall surface, 0..=1.
+    pub vus_pr: Option<f64>,
+}
+
 impl Report {
     /// One line of JSON; numbers that are not finite are null.
     pub(super) fn to_json_line(&self) -> String {
@@ -184,6 +214,23 @@ impl ModelReport {
             labelled_rows_left_out,
             training_loss: loss(from.training_loss),
             held_back_loss: loss(from.validation_loss),
+        }
+    }
+}
+
+impl EntityReport {
+    pub(super) fn of(entity: &str, series: &Series<'_>, found: Option<&Evaluation>) -> Self {
+        Self {
+            entity: entity.to_owned(),
+            rows: series.anomalies.len(),
+            anomalies: series.anomalies.iter().filter(|anomaly| **anomaly).count(),
+            incidents: series.opened.len(),
+            events: found.map(|found| found.events.labelled),
+            events_found: found.map(|found| found.events.found),
+            false_alarms: found.map(|found| found.events.false_alarms),
+            auroc: found.and_then(|found| found.auroc),
+            aucpr: found.and_then(|found| found.aucpr),
+            vus_pr: found.and_then(|found| found.vus_pr),
         }
     }
 }

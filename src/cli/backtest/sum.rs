@@ -2,7 +2,7 @@
 
 use super::{
     BacktestArgs,
-    report::{AlarmReport, LabelReport, ModelReport, Report, Rows, Span, Unit},
+    report::{AlarmReport, EntityReport, LabelReport, ModelReport, Report, Rows, Span, Unit},
     training::Trained,
     watch::{End, Ended},
 };
@@ -32,7 +32,8 @@ pub(super) enum ReportError {
 pub(super) struct Scored {
     pub(super) data: String,
     pub(super) rows: Vec<Ended>,
-    pub(super) entities: usize,
+    /// Names of the entities by their number.
+    pub(super) entities: Vec<String>,
     pub(super) labels: Option<Vec<Option<bool>>>,
 }
 
@@ -80,6 +81,7 @@ impl Report {
             data: scored.data.clone(),
             model: ModelReport::of(&trained.model, trained.left_out),
             warnings: warnings(&trained.model, &rows, &scored.rows),
+            per_entity: per_entity(scored, &tracks)?,
             rows,
             span,
             alarms: AlarmReport { limit, unit, promised, measured, anomalies, incidents, per_day },
@@ -98,7 +100,7 @@ impl Scored {
         if found != rows {
             return Err(EvaluateError::Length { what: "verdicts", found, rows });
         }
-        let mut tracks: Vec<Track> = (0..self.entities).map(|_| Track::default()).collect();
+        let mut tracks: Vec<Track> = self.entities.iter().map(|_| Track::default()).collect();
         for (at, row) in self.rows.iter().enumerate() {
             let label = self.labels.as_ref().map_or(Some(false), |labels| labels[at]);
             if let Some(label) = label {
@@ -135,7 +137,7 @@ impl Track {
 
 fn rows(scored: &Scored, tracks: &[Track]) -> Rows {
     let ended = |is: fn(&End) -> bool| scored.rows.iter().filter(|row| is(&row.end)).count();
-    let mut last: Vec<Option<i64>> = vec![None; scored.entities];
+    let mut last: Vec<Option<i64>> = vec![None; scored.entities.len()];
     let mut back_in_time = 0;
     for (row, time) in scored.rows.iter().filter_map(|row| Some((row, row.time_us?))) {
         back_in_time += usize::from(last[row.entity].replace(time).is_some_and(|last| time < last));
@@ -148,6 +150,16 @@ fn rows(scored: &Scored, tracks: &[Track]) -> Rows {
         back_in_time,
         entities: tracks.iter().filter(|track| track.is_usable).count(),
     }
+}
+
+/// The figures of each entity by itself.
+fn per_entity(scored: &Scored, tracks: &[Track]) -> Result<Vec<EntityReport>, EvaluateError> {
+    let usable = scored.entities.iter().zip(tracks).filter(|(_, track)| track.is_usable);
+    let figures = usable.map(|(name, track)| {
+        let found = scored.labels.as_ref().map(|_| evaluate(&[track.labelled()])).transpose()?;
+        Ok(EntityReport::of(name, &track.series(), found.as_ref()))
+    });
+    figures.collect()
 }
 
 fn span(rows: &[Ended], alarms: &Alarms) -> Option<Span> {
@@ -225,7 +237,7 @@ mod tests {
     }
 
     fn scored(rows: Vec<Ended>, labels: Option<Vec<Option<bool>>>) -> Scored {
-        Scored { data: "a.csv".to_owned(), rows, entities: 2, labels }
+        Scored { data: "a.csv".to_owned(), rows, entities: vec!["a".to_owned(), "b".to_owned()], labels }
     }
 
     #[test]
@@ -245,6 +257,9 @@ mod tests {
         let told = super::rows(&scored, &tracks);
         assert_eq!((told.total, told.judged, told.unusable, told.entities), (4, 3, 1, 2));
         assert_eq!(share_of_normal(&tracks), Some(0.0));
+        let alone = per_entity(&scored, &tracks).unwrap();
+        assert_eq!((alone[0].entity.as_str(), alone[0].rows, alone[0].auroc), ("a", 2, Some(1.0)));
+        assert_eq!((alone[1].events_found, alone[1].false_alarms, alone[1].auroc), (Some(1), Some(0), None));
     }
 
     #[test]

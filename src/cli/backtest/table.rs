@@ -2,10 +2,12 @@
 
 use super::{
     super::model::table::{Align, render},
-    report::{AlarmReport, LabelReport, ModelReport, Report, Rows, Unit},
+    report::{AlarmReport, EntityReport, LabelReport, ModelReport, Report, Rows, Unit},
 };
 use crate::demo::display::{counted, grouped};
 
+/// Entities that are shown by themselves, those with the most alarms first.
+const ENTITIES: usize = 10;
 /// Where there is nothing to say.
 const NOTHING: &str = "-";
 
@@ -30,7 +32,55 @@ pub(super) fn of(report: &Report) -> String {
         lines.extend(of_labels(labels));
     }
     let rows: Vec<Vec<String>> = lines.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
-    render(&[("", Align::Left), ("", Align::Left)], &rows)
+    let mut table = render(&[("", Align::Left), ("", Align::Left)], &rows);
+    if report.per_entity.len() > 1 {
+        table += "\n";
+        table += &per_entity(&report.per_entity);
+    }
+    table
+}
+
+/// A line for each of the entities with the most alarms.
+fn per_entity(entities: &[EntityReport]) -> String {
+    let columns = [
+        ("ENTITY", Align::Left),
+        ("ROWS", Align::Right),
+        ("ALARMS", Align::Right),
+        ("FALSE", Align::Right),
+        ("FOUND", Align::Right),
+        ("AUROC", Align::Right),
+        ("AUCPR", Align::Right),
+        ("VUS-PR", Align::Right),
+    ];
+    let is_labelled = entities.iter().any(|entity| entity.events.is_some());
+    let mut sorted: Vec<&EntityReport> = entities.iter().collect();
+    // Stable, so that those with as many stay in the order in which they appeared.
+    sorted.sort_by_key(|entity| std::cmp::Reverse(entity.incidents));
+    let rows: Vec<Vec<String>> = sorted.iter().take(ENTITIES).map(|entity| of_entity(entity)).collect();
+    let table = render(if is_labelled { &columns } else { &columns[..3] }, &rows);
+    match entities.len().saturating_sub(ENTITIES) {
+        0 => table,
+        more => format!("{table}and {} with no more alarms\n", counted(more, "other")),
+    }
+}
+
+fn of_entity(entity: &EntityReport) -> Vec<String> {
+    let count = |count: Option<usize>| count.map_or_else(|| NOTHING.to_owned(), |count| grouped(count as u64));
+    let found = entity.events_found.zip(entity.events).map(|(found, events)| format!("{found} of {events}"));
+    vec![
+        entity.entity.clone(),
+        grouped(entity.rows as u64),
+        grouped(entity.incidents as u64),
+        count(entity.false_alarms),
+        found.unwrap_or_else(|| NOTHING.to_owned()),
+        ratio(entity.auroc),
+        ratio(entity.aucpr),
+        ratio(entity.vus_pr),
+    ]
+}
+
+fn ratio(ratio: Option<f64>) -> String {
+    ratio.map_or_else(|| NOTHING.to_owned(), |ratio| format!("{ratio:.3}"))
 }
 
 fn rows(rows: &Rows) -> Vec<Line> {
@@ -91,7 +141,6 @@ fn alarms(alarms: &AlarmReport, is_labelled: bool) -> Vec<Line> {
 }
 
 fn of_labels(labels: &LabelReport) -> Vec<Line> {
-    let ratio = |ratio: Option<f64>| ratio.map_or_else(|| NOTHING.to_owned(), |ratio| format!("{ratio:.3}"));
     let delay = |seconds: Option<f64>| seconds.map_or_else(|| NOTHING.to_owned(), duration);
     let unknown = match labels.unknown_rows {
         0 => String::new(),
@@ -136,6 +185,21 @@ fn duration(seconds: f64) -> String {
 mod tests {
     use super::{super::report::Span, *};
 
+    fn entity(name: &str, incidents: usize, events: Option<usize>) -> EntityReport {
+        EntityReport {
+            entity: name.to_owned(),
+            rows: 1440,
+            anomalies: 2 * incidents,
+            incidents,
+            events,
+            events_found: events.map(|events| events / 2),
+            false_alarms: events,
+            auroc: events.map(|_| 0.75),
+            aucpr: None,
+            vus_pr: None,
+        }
+    }
+
     fn report() -> Report {
         Report {
             data: "a.csv".to_owned(),
@@ -169,6 +233,7 @@ mod tests {
                 per_day: Some(3.0),
             },
             labels: None,
+            per_entity: vec![entity("", 3, None)],
             warnings: Vec::new(),
         }
     }
@@ -232,6 +297,21 @@ measured          2.50 alarms per entity and day
         ] {
             assert!(told.contains(line), "{line} is missing in {told}");
         }
+    }
+
+    #[test]
+    fn several_entities_are_told_apart_and_those_with_the_most_alarms_come_first() {
+        let expected = "\
+ENTITY   ROWS  ALARMS  FALSE   FOUND  AUROC  AUCPR  VUS-PR
+b       1,440       2      4  2 of 4  0.750      -       -
+a       1,440       1      -       -      -      -       -
+";
+        let both = vec![entity("a", 1, None), entity("b", 2, Some(4))];
+        assert!(of(&Report { per_entity: both, ..report() }).ends_with(&format!("\n\n{expected}")));
+        let many: Vec<EntityReport> = (0..12).map(|at| entity(&format!("e{at}"), 0, None)).collect();
+        let told = per_entity(&many);
+        assert!(told.starts_with("ENTITY   ROWS  ALARMS\ne0      1,440       0\n"), "{told}");
+        assert!(told.ends_with("e9      1,440       0\nand 2 others with no more alarms\n"), "{told}");
     }
 
     #[test]

@@ -56,7 +56,10 @@ impl Watch {
     /// All rows, in order.
     pub(super) fn finish(self, data: String, labels: Option<Vec<Option<bool>>>) -> Scored {
         // The pipeline ends every record that it is lent, before it ends itself.
-        Scored { data, rows: self.rows.into_iter().flatten().collect(), entities: self.entities.len(), labels }
+        let rows = self.rows.into_iter().flatten().collect();
+        let mut entities = vec![String::new(); self.entities.len()];
+        self.entities.into_iter().for_each(|(name, number)| entities[number] = name);
+        Scored { data, rows, entities, labels }
     }
 }
 
