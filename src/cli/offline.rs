@@ -13,7 +13,7 @@ use crate::{
     config::{Loaded, Settings, settings::FeatureSelection},
     detect::runtime::Runtime,
     file::{
-        FileSource,
+        FileSource, folder_of,
         plot::ScorePlot,
         scores::{ScoreRow, ScoresWriter},
     },
@@ -164,7 +164,7 @@ fn plot(path: &Path, model: &Model, settings: &Settings) -> Result<ScorePlot, Fa
 /// Whether two paths lead to one file, which need not be there yet.
 fn is_same_file(one: &Path, other: &Path) -> bool {
     let place = |path: &Path| {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = folder_of(path);
         let whole = path.canonicalize().ok();
         whole.or_else(|| Some(folder.canonicalize().ok()?.join(path.file_name()?))).unwrap_or_else(|| path.to_owned())
     };

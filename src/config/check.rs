@@ -21,8 +21,7 @@ pub(super) fn settings(raw: Raw, problems: &mut Problems) -> Settings {
     let record = check_record::record(raw.record, problems);
     let training = check_network::training(raw.training, &raw.model, (raw.preset, &record.features), problems);
     // Nothing can be reckoned with what is wrong.
-    let sound = |section: &str| problems.0.iter().all(|problem| !problem.key.starts_with(section));
-    if ["record", "model", "training"].into_iter().all(sound) {
+    if !["record", "model", "training"].iter().any(|section| problems.concern_table(section)) {
         check_network::size(&training, &record.features, problems);
     }
     Settings {

@@ -14,7 +14,7 @@ use crate::record::features::grid_of;
 pub(super) fn convolutional(written: &Written<'_>, kinds: &Kinds, problems: &mut Problems) {
     let convolution = &written.model.convolution;
     // Nothing can be reckoned with numbers that are out of their range.
-    if problems.0.iter().any(|problem| problem.key.starts_with("model.convolution.")) {
+    if problems.concern_table("model.convolution") {
         return;
     }
     steps(convolution, problems);

@@ -34,6 +34,12 @@ impl Problems {
         self.0.is_empty()
     }
 
+    /// Whether anything is wrong with a key in this table, such as `model.convolution`.
+    pub fn concern_table(&self, table: &str) -> bool {
+        let in_table = |key: &str| key.strip_prefix(table).is_some_and(|rest| rest.starts_with('.'));
+        self.0.iter().any(|problem| in_table(&problem.key))
+    }
+
     /// Whether anything is wrong with `key` itself.
     pub fn concerns(&self, key: &str) -> bool {
         self.0.iter().any(|problem| problem.key == key)

@@ -97,7 +97,7 @@ impl Settings {
                     problems.push(found.key, found.problem, found.expected);
                 }
             }
-            problems.0.iter().any(|known| known.key.starts_with("kafka."))
+            problems.concern_table("kafka")
         };
         // A client would only refuse once more what was refused before.
         let is_wrong = add(kafka::check_secrets(&self.kafka));

@@ -311,6 +311,11 @@ impl Rows {
     }
 }
 
+/// The folder that a file lies in; that of a mere name is the one that the program works in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// What `path` is, if it is there and no regular file.
 fn irregular(path: &Path) -> Option<&'static str> {
     let kind = std::fs::metadata(path).ok()?.file_type();

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::FileError;
+use super::{FileError, folder_of};
 
 /// A file in the making, written beside its place with `.partial` at the end of its name. That is removed again unless
 /// [`Partial::complete`] is reached, and an older file under the name itself stays until then.
@@ -47,7 +47,7 @@ impl Partial {
         fs::rename(&self.partial, &self.path)?;
         self.complete = true;
         // The new name lasts only when its folder is on the disk too.
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = folder_of(&self.path);
         File::open(folder)?.sync_all()
     }
 }

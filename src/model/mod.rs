@@ -16,6 +16,8 @@ use std::{
 use metadata::Metadata;
 use sha2::{Digest, Sha256};
 
+use crate::file::folder_of;
+
 /// Key of the metadata document in the ONNX file.
 const KEY: &str = "strayd";
 
@@ -119,7 +121,7 @@ fn version_of(bytes: &[u8]) -> String {
 
 /// Writes beside the target, syncs, renames, and syncs the folder.
 fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     fs::create_dir_all(folder)?;
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));

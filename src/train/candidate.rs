@@ -7,7 +7,7 @@ use linfa::ParamGuard;
 use super::{
     AutoencoderParams, EpochReport, Network,
     held_back::HeldBack,
-    recipe::{Draft, Recipe, TrainError, constant_columns},
+    recipe::{Draft, Recipe, TrainError, varying_columns},
     sample::{SampleRecord, SampleRows},
     split::Split,
 };
@@ -102,8 +102,7 @@ impl Recipe {
         if self.settings.training.network.has(NetworkKind::Pca) {
             return none("the model consists of principal components itself");
         }
-        let constant = constant_columns(&draft.columns);
-        let inputs = (draft.columns.len() - constant.len()) * self.settings.training.window;
+        let inputs = varying_columns(&draft.columns) * self.settings.training.window;
         if inputs < 2 {
             return none("fewer than two values of a window vary, so that no code of principal components is smaller");
         }

@@ -99,7 +99,7 @@ fn line<F: Float>(part: &'static str, layer: &Layer<F>, pairs: bool) -> LayerLin
         (None, false) => layer.outputs().to_string(),
         (_, true) => format!("{} means, {0} log-variances", layer.outputs() / 2),
     };
-    let parameters = layer.weight().len() + layer.bias().len();
+    let parameters = layer.parameter_count();
     LayerLine { part, kind, output, activation: layer.activation(), parameters }
 }
 

@@ -16,24 +16,22 @@ impl<F: Float> Network<F> {
     /// # Panics
     /// The rows have another width than the network.
     pub fn encode(&self, rows: ArrayView2<'_, F>) -> Array2<F> {
-        let mut code = propagate(&self.layers[..=self.code], rows);
-        if self.latent == Latent::Gaussian {
-            code = code.slice(s![.., ..self.code_size()]).as_standard_layout().into_owned();
-        }
-        code
+        self.codes(rows).0
     }
 
-    /// The deviations `[rows, code_size]` of a Gaussian code, whose means [`encode`](Self::encode) gives; `None` for a plain
-    /// one.
+    /// The latent codes as [`encode`](Self::encode) gives them and, of a Gaussian code, their deviations, `[rows, code_size]`
+    /// both.
     ///
     /// # Panics
     /// The rows have another width than the network.
-    pub fn code_deviations(&self, rows: ArrayView2<'_, F>) -> Option<Array2<F>> {
+    pub fn codes(&self, rows: ArrayView2<'_, F>) -> (Array2<F>, Option<Array2<F>>) {
+        let heads = propagate(&self.layers[..=self.code], rows);
         match self.latent {
-            Latent::Plain => None,
+            Latent::Plain => (heads, None),
             Latent::Gaussian => {
-                let heads = propagate(&self.layers[..=self.code], rows);
-                Some(heads.slice(s![.., self.code_size()..]).mapv(|value| (value * F::cast(0.5)).exp()))
+                let (means, log_variances) = heads.view().split_at(Axis(1), self.code_size());
+                let deviations = log_variances.mapv(|value| (value * F::cast(0.5)).exp());
+                (means.as_standard_layout().into_owned(), Some(deviations))
             }
         }
     }
@@ -72,9 +70,7 @@ impl<F: Float> Network<F> {
     /// Rows or targets have another width than the network.
     pub fn deviance(&self, rows: ArrayView2<'_, F>, targets: ArrayView2<'_, F>) -> Option<(Array2<F>, Array2<F>)> {
         let Output::Gaussian(draws) = &self.output else { return None };
-        let heads = propagate(&self.layers[..=self.code], rows);
-        let (means, log_variances) = heads.view().split_at(Axis(1), self.code_size());
-        let deviations = log_variances.mapv(|value| (value * F::cast(0.5)).exp());
+        let (means, Some(deviations)) = self.codes(rows) else { return None };
         let width = self.output_width();
         let mut rebuilt = Array2::zeros((rows.nrows(), width));
         let mut deviance = Array2::zeros((rows.nrows(), width));

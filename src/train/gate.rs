@@ -14,7 +14,7 @@ pub use trial::TrialError;
 
 use super::{
     Candidate, Yardstick,
-    recipe::{constant_columns, suits_components},
+    recipe::{suits_components, varying_columns},
     sample::SampleRecord,
 };
 use crate::{
@@ -167,7 +167,7 @@ impl<'a> Contest<'a> {
         let report = self.judge()?;
         let network = &self.settings.training.network;
         let columns = &self.candidate.model.metadata.columns;
-        let inputs = (columns.len() - constant_columns(columns).len()) * self.settings.training.window;
+        let inputs = varying_columns(columns) * self.settings.training.window;
         let open = network.kinds.is_none() && suits_components(network, inputs);
         match &self.candidate.yardstick {
             Yardstick::Components(components) if open && report.reasons().contains(&Check::WorseThanPca) => {

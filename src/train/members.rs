@@ -9,7 +9,7 @@ use super::{
     architecture::coarsest,
     assemble::architecture,
     fit::fit_members,
-    recipe::{Draft, Recipe, TrainError, constant_columns, disconnect},
+    recipe::{Draft, Recipe, TrainError, constant_columns, disconnect, varying_columns},
     rows::{Rows, Sets},
     sample::SampleRows,
     size::Oversize,
@@ -80,7 +80,7 @@ impl Recipe {
     fn code_size(&self, columns: &[Column]) -> Result<usize, TrainError> {
         let training = &self.settings.training;
         let network = &training.network;
-        let varying = columns.len() - constant_columns(columns).len();
+        let varying = varying_columns(columns);
         let inputs = varying * given_rows(training);
         let code = network.code_size.unwrap_or_else(|| derived_code(columns.len(), inputs));
         let narrow = network.kinds.as_ref().filter(|kinds| kinds.need_narrow_code());

@@ -295,6 +295,11 @@ pub(super) fn constant_columns(columns: &[Column]) -> Vec<usize> {
     (0..columns.len()).filter(|c| columns[*c].residual_cap.is_finite()).collect()
 }
 
+/// How many columns changed.
+pub(super) fn varying_columns(columns: &[Column]) -> usize {
+    columns.len() - constant_columns(columns).len()
+}
+
 /// Cuts inputs and outputs of constant columns: their weights were never trained. They are rebuilt as 0, the centre, and are
 /// as sure as can be. Convolutions share their weights among columns; of networks with such layers the graph masks constant
 /// columns instead.

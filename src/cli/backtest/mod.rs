@@ -80,7 +80,9 @@ pub fn run(args: &BacktestArgs) -> Result<(), Failure> {
     let labels = args.labels.as_ref().map(|column| read_labels(&args.data, column)).transpose()?;
     let rows = match &labels {
         Some(labels) => labels.len(),
-        None => count(&args.data)?,
+        // Where nothing is trained, no more counts than that there are some.
+        None if args.model.is_some() => count(&args.data, 1)?,
+        None => count(&args.data, usize::MAX)?,
     };
     let source = Source::of(args, rows)?;
     let trained = training::train(args, &source, (&loaded, labels.as_deref()))?;
@@ -107,12 +109,12 @@ fn leave_out(column: &str, loaded: &mut Loaded) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Rows of files that are read as one.
-fn count(files: &[PathBuf]) -> Result<usize, Failure> {
+/// Rows of files that are read as one, as far as `most`.
+fn count(files: &[PathBuf], most: usize) -> Result<usize, Failure> {
     let (mut rows, mut payload) = (0, Vec::new());
     for file in files {
         let mut reader = FileReader::open(file)?;
-        while reader.next(&mut payload)? {
+        while rows < most && reader.next(&mut payload)? {
             rows += 1;
         }
     }

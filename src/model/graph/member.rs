@@ -158,17 +158,15 @@ impl GraphBuilder {
         self.with_number("Sub", &names.of("raw_log_variances"), ("least", LEAST_LOG_VARIANCE as f32), &part("raw"));
         self.reshape(&part("raw"), &per_draw, &part("raw_per_draw"));
         self.softplus(&part("raw_per_draw"), &part("excess"));
-        let excess = part("excess");
-        self.with_number("Mul", &excess, ("minus_half", -0.5), &part("log_precision"));
+        self.with_number("Mul", &part("excess"), ("minus_half", -0.5), &part("log_precision"));
         self.node("Exp", &[&part("log_precision")], &part("precision"));
-        let means = part("means");
-        self.node("Sub", &[around.newest, &means], &part("distance"));
+        self.node("Sub", &[around.newest, &part("means")], &part("distance"));
         self.node("Mul", &[&part("distance"), &part("precision")], &part("deviations"));
         self.node("Mul", &[&part("deviations"), &part("deviations")], &part("squares"));
-        self.with_number("Mul", &excess, ("least_variance", LEAST_LOG_VARIANCE.exp() as f32), &part("width"));
+        self.with_number("Mul", &part("excess"), ("least_variance", LEAST_LOG_VARIANCE.exp() as f32), &part("width"));
         self.node("Add", &[&part("squares"), &part("width")], &part("terms"));
         self.mean_over_draws(&part("terms"), draws, &names.surprise());
-        self.mean_over_draws(&means, draws, &names.output(around));
+        self.mean_over_draws(&part("means"), draws, &names.output(around));
     }
 
     /// From `[draws, batch, D]` to `[batch, D]`.

@@ -53,12 +53,11 @@ pub fn decoder(model: &[u8]) -> Result<Vec<u8>, GraphError> {
         }
     }
     if graph.node.iter().any(|node| node.output.iter().any(|name| name == DRAWN_MEANS)) {
-        let whole = SCALED_RECONSTRUCTION;
-        let node = gives(&graph.node, whole).expect("a file with draws averages them");
+        let node = gives(&graph.node, SCALED_RECONSTRUCTION).expect("a file with draws averages them");
         let same = NodeProto {
             input: vec![DRAWN_MEANS.to_owned()],
-            output: vec![whole.to_owned()],
-            name: whole.to_owned(),
+            output: vec![SCALED_RECONSTRUCTION.to_owned()],
+            name: SCALED_RECONSTRUCTION.to_owned(),
             op_type: "Identity".to_owned(),
             ..NodeProto::default()
         };

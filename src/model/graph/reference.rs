@@ -51,10 +51,9 @@ pub fn reference(spec: &GraphSpec<'_>, windows: ArrayView2<'_, f32>) -> Result<G
         input.indexed_iter_mut().for_each(|((_, at), value)| *value *= mask[at % columns.len()]);
     }
     let newest = scaled.slice(s![.., expected - columns.len()..]);
-    let latent = side_by_side(spec.networks.iter().map(|network| network.encode(input.view())));
-    let deviations: Option<Vec<_>> =
-        spec.networks.iter().map(|network| network.code_deviations(input.view())).collect();
-    let latent_deviation = deviations.map(side_by_side);
+    let (codes, deviations): (Vec<_>, Vec<_>) = spec.networks.iter().map(|network| network.codes(input.view())).unzip();
+    let latent = side_by_side(&codes);
+    let latent_deviation = deviations.into_iter().collect::<Option<Vec<_>>>().map(|all| side_by_side(&all));
     let (mut rebuilt, surprise) = members(spec, (scaled.view(), input.view()));
     if let Some(mask) = &mask {
         rebuilt *= &ArrayView1::from(mask);
@@ -80,8 +79,7 @@ pub fn reference(spec: &GraphSpec<'_>, windows: ArrayView2<'_, f32>) -> Result<G
 }
 
 /// What each member has for every row, in one matrix.
-fn side_by_side(members: impl IntoIterator<Item = Array2<f32>>) -> Array2<f32> {
-    let members: Vec<Array2<f32>> = members.into_iter().collect();
+fn side_by_side(members: &[Array2<f32>]) -> Array2<f32> {
     let members: Vec<ArrayView2<'_, f32>> = members.iter().map(Array2::view).collect();
     concatenate(Axis(1), &members).expect("every member has a code for every row")
 }

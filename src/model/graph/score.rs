@@ -89,7 +89,7 @@ impl GraphBuilder {
                 self.mean(members, surprise_name, ("surprise_sum", SURPRISE));
             }
         }
-        if around.reconstruction == UNMASKED_RECONSTRUCTION {
+        if spec.mask().is_some() {
             self.node("Mul", &[UNMASKED_RECONSTRUCTION, MASK], SCALED_RECONSTRUCTION);
         }
     }
