@@ -264,7 +264,7 @@ training:
     assert_eq!(network.kinds.as_ref().unwrap().to_string(), "denoising + convolutional + sequence");
     assert_eq!((network.layers, network.hidden, network.predicted_rows), (Some(2), None, 2));
     assert_eq!((network.convolution.channels.as_slice(), network.convolution.kernel), (&[8][..], 5));
-    assert_eq!((network.convolution.stride, network.skip), (2, false), "the rest keeps its defaults");
+    assert_eq!((network.convolution.stride, network.skip), (2, None), "the rest keeps its defaults");
     let Optimiser { rule, schedule, weight_decay, clip_norm, .. } = network.optimiser;
     assert_eq!((rule, schedule), (OptimiserRule::AdamW, RateSchedule::OneCycle));
     assert_eq!((weight_decay, clip_norm), (0.01, Some(1.0)));

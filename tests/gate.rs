@@ -186,8 +186,16 @@ impl Retrained {
 
     fn spec<'a>(&'a self, networks: &'a [Network<f32>]) -> GraphSpec<'a> {
         let metadata = &self.candidate.model.metadata;
-        let input_clip = self.candidate.input_clip;
-        GraphSpec { networks, columns: &metadata.columns, window: metadata.window, input_clip, doc: "", metadata: &[] }
+        let Candidate { input_clip, whitening, .. } = &self.candidate;
+        GraphSpec {
+            networks,
+            columns: &metadata.columns,
+            window: metadata.window,
+            input_clip: *input_clip,
+            whitening: whitening.as_ref(),
+            doc: "",
+            metadata: &[],
+        }
     }
 }
 

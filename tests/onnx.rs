@@ -51,6 +51,7 @@ fn cases() -> Vec<Case> {
                 "cross-entropy" => Some((0.0, 1.0)),
                 _ => (window > 1).then_some((-1.0, 2.0)),
             },
+            whitening: None,
         });
     };
     let noise = |gaussian, masking, swap| Noise { gaussian, masking, swap };
@@ -80,6 +81,7 @@ fn cases() -> Vec<Case> {
         columns: columns(4, true, &mut random),
         window: 3,
         input_clip: None,
+        whitening: None,
     });
     cases.push(sure_case());
     cases.extend(combinations(&mut random));

@@ -256,7 +256,15 @@ fn variational(runtime: &Runtime, sample: &[Vec<f32>], score: VariationalScore) 
         .fit_with_validation(fitted, validation, &mut |_| ControlFlow::Continue(()))
         .expect("every loss is finite");
     let networks = [fit.network];
-    let spec = GraphSpec { networks: &networks, columns, window: 2, input_clip: None, doc: "a test", metadata: &[] };
+    let spec = GraphSpec {
+        networks: &networks,
+        columns,
+        window: 2,
+        input_clip: None,
+        whitening: None,
+        doc: "a test",
+        metadata: &[],
+    };
     let model = Model::assemble(graph::write(&spec).expect("the network fits"), model.metadata.clone());
     let [network] = networks;
     (model, network)

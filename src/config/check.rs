@@ -10,7 +10,7 @@ use super::{
     raw_model::{RawForeign, RawModel},
     settings::{
         AlarmBudget, DeviceChoice, ForeignSettings, HttpSettings, JudgingSettings, KafkaSettings, LogSettings,
-        ModelSettings, PipelineSettings, RuntimeSettings, Settings,
+        ModelSettings, PipelineSettings, Recalibration, RuntimeSettings, Settings,
     },
 };
 use crate::{kafka, telemetry::log};
@@ -171,7 +171,9 @@ fn judging(raw: RawJudging, problems: &mut Problems) -> JudgingSettings {
         budget: budget(&raw.budget, problems),
         smoothing_span: raw.smoothing_span,
         residuals: raw.residuals,
+        aggregation: raw.aggregation,
         incident_quiet_rows: raw.incident_quiet_rows,
+        recalibration: Recalibration { step: raw.recalibration.step, most: raw.recalibration.most },
         top_features: raw.top_features,
     }
 }

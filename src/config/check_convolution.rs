@@ -20,8 +20,8 @@ pub(super) fn convolutional(written: &Written<'_>, kinds: &Kinds, problems: &mut
     steps(convolution, problems);
     let given = written.given_rows(kinds);
     match lone_grid(written.features) {
-        Some(_) if written.training.window != 1 || given != 1 => {
-            let window = written.training.window;
+        Some(_) if written.training.window_rows() != 1 || given != 1 => {
+            let window = written.training.window_rows();
             let problem = format!("kind convolutional slides over the grid alone, not over windows of {window} rows");
             problems.push("training.window", problem, "1, without the kind sequence");
         }
@@ -63,7 +63,7 @@ fn steps(convolution: &RawConvolution, problems: &mut Problems) {
 }
 
 fn too_short(written: &Written<'_>, given: usize, problems: &mut Problems) {
-    let window = written.training.window;
+    let window = written.training.window_rows();
     let predicted = window - given;
     let rows = if predicted == 0 { window.to_string() } else { format!("{window} - {predicted} predicted") };
     let problem = format!("kind convolutional has nothing to slide over in windows of {rows} rows");

@@ -27,7 +27,7 @@ impl Written<'_> {
     /// Rows of the window that a network of these kinds takes: all but the predicted ones.
     pub(super) fn given_rows(&self, kinds: &Kinds) -> usize {
         let predicted = if kinds.has(NetworkKind::Sequence) { self.model.sequence.rows } else { 0 };
-        self.training.window.saturating_sub(predicted)
+        self.training.window_rows().saturating_sub(predicted)
     }
 }
 
@@ -64,7 +64,7 @@ pub(super) fn kinds(written: Written<'_>, problems: &mut Problems) {
 }
 
 fn skip(written: &Written<'_>, problems: &mut Problems) {
-    if written.model.skip == RawSkip::Pca && written.training.loss == Loss::BinaryCrossEntropy {
+    if written.model.skip == Some(RawSkip::Pca) && written.training.loss == Loss::BinaryCrossEntropy {
         let problem = "a network that corrects principal components gives values beyond 0..1, which binary_cross_entropy \
                        doesn't know";
         problems.push("model.skip", problem, "none, or training.loss: mean_squared_error or huber");
@@ -88,7 +88,7 @@ fn principal_components(written: &Written<'_>, kinds: &Kinds, problems: &mut Pro
             problems.push(key, problem, "null, or another model.kind");
         }
     }
-    if model.skip == RawSkip::Pca {
+    if model.skip == Some(RawSkip::Pca) {
         let problem = "principal components can't correct themselves";
         problems.push("model.skip", problem, "none, or another model.kind");
     }
@@ -133,7 +133,7 @@ fn variational(written: &Written<'_>, kinds: &Kinds, problems: &mut Problems) {
         let problem = "the probability is that of a normal distribution, which is fitted by its own likelihood";
         problems.push("model.variational.score", problem, "training.loss: mean_squared_error, or score: error");
     }
-    if written.model.skip == RawSkip::Pca {
+    if written.model.skip == Some(RawSkip::Pca) {
         let problem = "principal components give no probability";
         problems.push("model.variational.score", problem, "model.skip: none, or score: error");
     }
@@ -144,7 +144,7 @@ fn variational(written: &Written<'_>, kinds: &Kinds, problems: &mut Problems) {
 }
 
 fn sequence(written: &Written<'_>, problems: &mut Problems) {
-    let (window, predicted) = (written.training.window, written.model.sequence.rows);
+    let (window, predicted) = (written.training.window_rows(), written.model.sequence.rows);
     if window <= predicted {
         let problem = format!("windows of {window} rows leave none to predict {predicted} from");
         if written.makes_windows() {
@@ -154,7 +154,7 @@ fn sequence(written: &Written<'_>, problems: &mut Problems) {
             problems.push("model.kind", problem, "no kind sequence, or preset: timeseries and a longer window");
         }
     }
-    if written.model.skip == RawSkip::Pca {
+    if written.model.skip == Some(RawSkip::Pca) {
         let problem = "principal components rebuild rows and predict none";
         problems.push("model.skip", problem, "none, or no kind sequence");
     }

@@ -31,7 +31,8 @@ pub(super) fn training(
         max_rows: raw.max_rows,
         sample_rows: raw.sample_rows,
         schedule: check_schedule::schedule(&raw.schedule, problems),
-        window: raw.window,
+        window: raw.window_rows(),
+        window_is_open: raw.window.is_none(),
         held_back: raw.held_back,
         network: network(&raw, model),
         seed: raw.seed,
@@ -62,7 +63,7 @@ fn network(raw: &RawTraining, model: &RawModel) -> NetworkSettings {
         code_size: model.code_size,
         activation: model.activation,
         members: model.members,
-        skip: model.skip == RawSkip::Pca,
+        skip: model.skip.map(|skip| skip == RawSkip::Pca),
         convolution: convolution(&model.convolution),
         variational: variational(&model.variational),
         predicted_rows: model.sequence.rows,
@@ -115,13 +116,14 @@ fn rows(raw: &RawTraining, preset: Preset, problems: &mut Problems) {
         let problem = "0 leaves no rows to calibrate the alarm budget on";
         problems.push("training.held_back", problem, "a share above 0, such as 0.2");
     }
-    if raw.window >= raw.rows {
+    let window = raw.window_rows();
+    if window >= raw.rows {
         let problem = format!("{} rows don't fill a window", raw.rows);
-        problems.push("training.rows", problem, format!("more than training.window = {}", raw.window));
+        problems.push("training.rows", problem, format!("more than training.window = {window}"));
     }
     // Every n-th row is held back, and with windows it would stand in fitted ones too.
-    if preset == Preset::Tabular && raw.window > 1 {
-        let problem = format!("{} rows that are independent of each other make no window", raw.window);
+    if preset == Preset::Tabular && window > 1 {
+        let problem = format!("{window} rows that are independent of each other make no window");
         problems.push("training.window", problem, "1, or preset: timeseries");
     }
 }

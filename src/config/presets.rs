@@ -39,7 +39,7 @@ fn shared() -> Value {
         },
         "model": model(),
         "training": training(),
-        "judging": { "top_features": 5 },
+        "judging": { "top_features": 5, "recalibration": { "most": 50.0 } },
         "pipeline": {
             "batch_rows": 512,
             "batch_wait": "5ms",
@@ -58,7 +58,6 @@ fn model() -> Value {
         "registry": "./models",
         "poll_interval": "2s",
         "keep": 20,
-        "skip": "none",
         "convolution": { "channels": [16, 32], "kernel": 3, "stride": 2, "dilation": 1 },
         "variational": { "beta": 0.1, "warm_up": 5, "score": "error", "draws": 8 },
         "sequence": { "rows": 1 },
@@ -93,11 +92,12 @@ fn training() -> Value {
 fn timeseries() -> Value {
     json!({
         "model": { "activation": "tanh", "members": 1 },
-        "training": { "window": 4, "epochs": 60 },
+        "training": { "epochs": 60 },
         "judging": {
             "budget": { "alarms_per_entity_and_day": 1.0 },
             "smoothing_span": 15,
             "incident_quiet_rows": 30,
+            "recalibration": { "step": 0.15 },
         },
     })
 }
@@ -112,6 +112,7 @@ fn tabular() -> Value {
             "smoothing_span": 1,
             "residuals": "raw",
             "incident_quiet_rows": 0,
+            "recalibration": { "step": 0.0 },
         },
     })
 }
@@ -134,9 +135,12 @@ mod tests {
 
     #[test]
     fn a_preset_keeps_what_is_shared_beside_its_own() {
-        for (preset, window) in [(Preset::Timeseries, 4), (Preset::Tabular, 1)] {
+        for (preset, window) in [(Preset::Timeseries, Value::Null), (Preset::Tabular, json!(1))] {
             let training = &defaults(preset)["training"];
-            assert_eq!((&training["window"], &training["noise"]["gaussian"]), (&json!(window), &json!(0.3)));
+            assert_eq!(
+                (training.get("window").unwrap_or(&Value::Null), &training["noise"]["gaussian"]),
+                (&window, &json!(0.3))
+            );
         }
         assert_eq!(defaults(Preset::Tabular)["judging"]["budget"], json!({ "quantile": 0.01 }));
         assert_eq!(defaults(Preset::Timeseries)["model"].get("code_size"), None);

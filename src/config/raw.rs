@@ -12,7 +12,7 @@ use super::{
     raw_format::RawFormat,
     raw_model::RawModel,
     raw_training::RawTraining,
-    settings::{DeviceChoice, LogFormat, Preset, Residuals, Role, StartAt, TimestampFormat},
+    settings::{Aggregation, DeviceChoice, LogFormat, Preset, Residuals, Role, StartAt, TimestampFormat},
     units::{ByteSize, WrittenDuration},
 };
 use crate::record::{features::Transform, path::FieldPath};
@@ -140,12 +140,19 @@ pub struct RawJudging {
     pub smoothing_span: u32,
     /// How residuals are put on one scale: raw (as they are), held_back (divided by their variance on held-back rows),
     /// or {running: {half_life}} (the same, following slow drift per entity; half_life in rows). If left out, running with a
-    /// half_life of 5000, or raw where model.kind is left out too and few windows make it pca.
+    /// half_life of 5000.
     #[schemars(extend("x-expected" = "raw, held_back or {running: {half_life: ROWS}}"))]
     pub residuals: Option<Residuals>,
+    /// What a row's score is made of: mean (of the columns' errors), max, {top: K} (the mean of the K largest), or mahalanobis
+    /// (the mean after the residuals' correlations are taken out). If left out, mean; but mahalanobis where model.kind is
+    /// left out too and few windows make it pca.
+    #[schemars(extend("x-expected" = "mean, max, mahalanobis or {top: NUMBER}"))]
+    pub aggregation: Option<Aggregation>,
     /// Rows of an entity without anomaly after which its incident ends.
     #[schemars(range(min = 0, max = 1_000_000))]
     pub incident_quiet_rows: u32,
+    /// How an entity's limit follows it where it raises more alarms than its budget allows.
+    pub recalibration: RawRecalibration,
     /// Features that an event names, those with the largest share of the error first.
     #[schemars(range(min = 1, max = 1000))]
     pub top_features: usize,
@@ -161,6 +168,19 @@ pub struct RawBudget {
     /// Share of normal rows that may be anomalous (contamination).
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub quantile: Option<f64>,
+}
+
+/// `judging.recalibration.*`
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawRecalibration {
+    /// Share by which each incident of an entity raises its limit; half as many again as the budget allows keep it where it
+    /// is, with fewer it comes back to the calibrated one. 0 keeps it where it was calibrated. Only with a budget per day.
+    #[schemars(range(min = 0, max = 10.0))]
+    pub step: f64,
+    /// The limit never exceeds this many times the calibrated one.
+    #[schemars(range(min = 1, max = 1_000_000.0))]
+    pub most: f64,
 }
 
 /// `pipeline.*`

@@ -29,9 +29,9 @@ pub struct RawModel {
     pub poll_interval: WrittenDuration,
     /// How to feed a model that another tool made.
     pub foreign: Option<RawForeign>,
-    /// Kind of autoencoder, or a list of kinds that hold at once. If left out, denoising; but pca on standard scaling with
-    /// raw residuals where a time series gives fewer than 1,000 windows to fit and nothing written (hidden layers, another
-    /// loss, a skip, a code as wide as the input) excludes it.
+    /// Kind of autoencoder, or a list of kinds that hold at once. If left out, denoising; but pca on standard scaling
+    /// where a time series gives fewer than 1,000 windows to fit and nothing written (hidden layers, another loss, a skip, a
+    /// code as wide as the input) excludes it.
     #[schemars(extend(
         "x-expected" = "pca, or one or several of undercomplete, denoising, sparse, contractive, convolutional, variational, sequence"
     ))]
@@ -54,8 +54,8 @@ pub struct RawModel {
     #[schemars(range(min = 1, max = 64))]
     pub members: usize,
     /// What runs beside the network and is added to what it gives: nothing, or principal components, which the network then
-    /// only corrects.
-    pub skip: RawSkip,
+    /// only corrects. If left out, pca for a time series whose model.kind is left out too, else nothing.
+    pub skip: Option<RawSkip>,
     /// Layers of the convolutional kind, before the hidden ones; the decoder mirrors them.
     pub convolution: RawConvolution,
     /// The variational kind.

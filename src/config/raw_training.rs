@@ -8,6 +8,9 @@ use super::{
     units::WrittenDuration,
 };
 
+/// Rows of a window where `training.window` is left out.
+const WINDOW: usize = 4;
+
 /// `training.*`
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -24,9 +27,10 @@ pub struct RawTraining {
     pub sample_rows: usize,
     /// When `strayd run` trains a new model.
     pub schedule: RawSchedule,
-    /// Rows of an entity that make one input of the network.
+    /// Rows of an entity that make one input of the network. If left out, 4; but 8 where model.kind is left out too and few
+    /// windows make it pca.
     #[schemars(range(min = 1, max = 1024))]
-    pub window: usize,
+    pub window: Option<usize>,
     /// Share of the newest rows kept out of fitting, for early stopping and calibration.
     #[schemars(range(min = 0.0, max = 0.9))]
     pub held_back: f64,
@@ -104,6 +108,13 @@ pub struct RawSchedule {
     /// Each time is put off by a random part of this, so that many daemons don't train at once.
     #[schemars(extend("x-minimum" = "0ms", "x-maximum" = "24h"))]
     pub jitter: WrittenDuration,
+}
+
+impl RawTraining {
+    /// Rows of a window where few windows don't make it longer.
+    pub(super) fn window_rows(&self) -> usize {
+        self.window.unwrap_or(WINDOW)
+    }
 }
 
 /// `training.noise.*`

@@ -239,13 +239,26 @@ pub struct JudgingSettings {
     pub budget: AlarmBudget,
     /// `judging.smoothing_span`: span in rows of the exponential smoothing per entity; 1 is none.
     pub smoothing_span: u32,
-    /// `judging.residuals`: how residuals are put on one scale; `None` is running with a half-life of 5,000 rows, or raw where
-    /// [`kinds`](NetworkSettings::kinds) turn out to be pca by itself.
+    /// `judging.residuals`: how residuals are put on one scale; `None` is running with a half-life of 5,000 rows.
     pub residuals: Option<Residuals>,
+    /// `judging.aggregation`: what a row's score is made of; `None` is mean, or mahalanobis where
+    /// [`kinds`](NetworkSettings::kinds) turn out to be pca by itself.
+    pub aggregation: Option<Aggregation>,
     /// `judging.incident_quiet_rows`: an incident ends after this many rows of its entity without anomaly.
     pub incident_quiet_rows: u32,
+    /// `judging.recalibration`: how an entity's limit follows it.
+    pub recalibration: Recalibration,
     /// `judging.top_features`: how many features an event names.
     pub top_features: usize,
+}
+
+/// `judging.recalibration.*`
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Recalibration {
+    /// `step`: share by which an incident raises its entity's limit, >= 0; 0 keeps limits as they were calibrated.
+    pub step: f64,
+    /// `most`: the highest limit, in calibrated ones, >= 1.
+    pub most: f64,
 }
 
 /// The alarm budget.
@@ -256,6 +269,20 @@ pub enum AlarmBudget {
     PerEntityAndDay(f64),
     /// This share of normal rows may be anomalous (contamination), 0..1.
     Quantile(f64),
+}
+
+/// What a row's score is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Aggregation {
+    /// The mean of the columns' errors.
+    Mean,
+    /// The largest one.
+    Max,
+    /// The mean of so many, the largest ones.
+    Top(#[schemars(range(min = 1, max = 64))] u32),
+    /// The mean of the errors of residuals whose correlations are taken out: their Mahalanobis distance.
+    Mahalanobis,
 }
 
 /// How residuals are put on one scale before they are summed.

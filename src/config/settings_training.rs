@@ -17,6 +17,8 @@ pub struct TrainingSettings {
     pub schedule: ScheduleSettings,
     /// `training.window`: rows of an entity that make one input of the network, >= 1.
     pub window: usize,
+    /// Whether `training.window` was left out, so that few windows may make it longer.
+    pub window_is_open: bool,
     /// `training.held_back`: share of the newest rows kept out of fitting, for early stopping and calibration, 0..0.9.
     pub held_back: f64,
     /// The network.
@@ -60,7 +62,7 @@ pub enum When {
 #[derive(Debug, Clone)]
 pub struct NetworkSettings {
     /// `model.kind`; `None` is denoising, or, where a time series gives fewer than 1,000 windows to fit, pca on standard
-    /// scaling with raw residuals: with few rows the linear model measured better.
+    /// scaling: with few rows the linear model measured better.
     pub kinds: Option<Kinds>,
     /// `model.layers`: number of the encoder's hidden layers, whose widths are derived; `None` where [`hidden`](Self::hidden)
     /// is given, or to derive the number too.
@@ -73,8 +75,9 @@ pub struct NetworkSettings {
     pub activation: Activation,
     /// `model.members`: networks with different seeds whose reconstructions are averaged, >= 1.
     pub members: usize,
-    /// `model.skip`: whether the network only corrects principal components.
-    pub skip: bool,
+    /// `model.skip`: whether the network only corrects principal components; `None` does where a time series leaves
+    /// [`kinds`](Self::kinds) open too.
+    pub skip: Option<bool>,
     /// `model.convolution`: layers of the convolutional kind.
     pub convolution: Convolution,
     /// `model.variational`

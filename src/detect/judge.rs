@@ -6,7 +6,11 @@
 //! the number of columns alone, so a score never depends on how rows were batched, and in double precision, so the square
 //! of the largest residual that a graph can give is still a number.
 
-use crate::model::metadata::{Column, Metadata};
+use super::limit::{Lift, Limit};
+use crate::model::{
+    MOST_TOP,
+    metadata::{Column, Metadata},
+};
 
 /// A residual further than this many standard deviations from its mean moves the running statistics no more than one
 /// at that distance, so that an anomaly doesn't teach the judge that it is normal.
@@ -25,6 +29,8 @@ pub struct EntityJudgement {
     /// Running variance per column.
     variance: Vec<f32>,
     smoothed: Option<f64>,
+    /// How much higher than calibrated its limit is.
+    lift: Lift,
 }
 
 /// Scores of one row.
@@ -35,6 +41,8 @@ pub struct Judged {
     pub raw_score: f64,
     /// After standardisation by running statistics and smoothing; what is compared with the limit.
     pub score: f64,
+    /// The entity's limit at this row.
+    pub limit: f64,
     /// Whether the score is above the limit, and the row's own score before smoothing is too.
     pub anomalous: bool,
 }
@@ -50,14 +58,16 @@ pub struct Judge {
     start: f64,
     /// Scores above it count by their logarithm, and are remembered as if they were no higher.
     knee: f64,
+    /// How many of the columns' errors, the largest ones, a score is made of; `None` takes all.
+    top: Option<usize>,
     /// Weight of the newest residual in the running statistics; `None` keeps the held-back ones.
     drift: Option<f32>,
-    limit: f64,
+    limit: Limit,
 }
 
 impl Judge {
     /// A judge for the model with `metadata` and the limit that its calibration gave for the budget.
-    pub fn new(metadata: &Metadata, limit: f64) -> Self {
+    pub fn new(metadata: &Metadata, limit: impl Into<Limit>) -> Self {
         let of = |f: fn(&Column) -> f32| metadata.columns.iter().map(f).collect::<Vec<_>>();
         let scoring = &metadata.scoring;
         Self {
@@ -66,14 +76,20 @@ impl Judge {
             smoothing: 2.0 / (f64::from(scoring.smoothing_span) + 1.0),
             start: scoring.smoothing_start,
             knee: scoring.score_knee,
+            top: scoring.top.map(|top| top as usize),
             drift: scoring.half_life.map(|rows| (1.0 - 0.5_f64.powf(1.0 / rows)) as f32),
-            limit,
+            limit: limit.into(),
         }
     }
 
-    /// The score above which a row is anomalous.
+    /// The calibrated limit; an entity's own may be higher.
     pub fn limit(&self) -> f64 {
-        self.limit
+        self.limit.calibrated()
+    }
+
+    /// An incident of the entity has begun: its limit goes up by a step.
+    pub fn incident_began(&self, entity: &mut EntityJudgement) {
+        self.limit.raise(&mut entity.lift);
     }
 
     /// Judges one row: `residuals` and `imputed` have one entry per column. Updates the entity's memory.
@@ -83,20 +99,22 @@ impl Judge {
     pub fn judge(&self, residuals: &[f32], imputed: &[bool], entity: &mut EntityJudgement) -> Judged {
         let raw_score = self.raw_score(residuals);
         if !raw_score.is_finite() {
-            return Judged { raw_score, score: f64::NAN, anomalous: false };
+            return Judged { raw_score, score: f64::NAN, limit: self.limit.of(entity.lift), anomalous: false };
         }
         let last = entity.smoothed.unwrap_or(self.start);
         let Some(own) = self.own_score(residuals, imputed, entity) else {
-            return Judged { raw_score, score: last, anomalous: false };
+            return Judged { raw_score, score: last, limit: self.limit.of(entity.lift), anomalous: false };
         };
         let own = self.compress(own);
         let smoothed = last + self.smoothing * (own - last);
         // The row at hand is told in full, but what is remembered of it ends at the knee: after the most violent row the
         // score comes down within a span, and no sum can overflow.
         entity.smoothed = Some(last + self.smoothing * (own.min(self.knee) - last));
+        self.limit.fall(&mut entity.lift);
+        let limit = self.limit.of(entity.lift);
         // The row's own score must be above the limit too: after a violent incident the smoothed one takes a while to
         // come down, and the rows of that time are normal.
-        Judged { raw_score, score: smoothed, anomalous: smoothed.min(own) > self.limit }
+        Judged { raw_score, score: smoothed, limit, anomalous: smoothed.min(own) > limit }
     }
 
     /// Share of each column in the standardised error of a row, in 0..=1; imputed columns have none.
@@ -130,6 +148,13 @@ impl Judge {
         if present == 0 {
             return None;
         }
+        if self.drift.is_some() && entity.mean.is_empty() {
+            entity.mean.clone_from(&self.base_mean);
+            entity.variance.clone_from(&self.base_variance);
+        }
+        if let Some(top) = self.top {
+            return Some(self.mean_of_largest(residuals, imputed, top.min(present), entity));
+        }
         let sum = match self.drift {
             Some(weight) => self.running_sum(residuals, imputed, weight, entity),
             None => (0..residuals.len())
@@ -140,12 +165,31 @@ impl Judge {
         Some(sum / present as f64)
     }
 
+    /// Mean of the `top` largest errors; running statistics take the row in.
+    fn mean_of_largest(&self, residuals: &[f32], imputed: &[bool], top: usize, entity: &mut EntityJudgement) -> f64 {
+        let mut largest = [0.0; MOST_TOP];
+        let largest = &mut largest[..top];
+        for c in 0..residuals.len() {
+            let error = match self.drift {
+                Some(weight) => {
+                    let memory = (&mut entity.mean[c], &mut entity.variance[c]);
+                    take_in((residuals[c], imputed[c]), memory, self.base_variance[c], weight)
+                }
+                None if imputed[c] => 0.0,
+                None => error(residuals[c], 0.0, self.base_variance[c]),
+            };
+            // In ascending order, so that the smallest one makes room.
+            let place = largest.partition_point(|other| *other < error);
+            if place > 0 {
+                largest.copy_within(1..place, 0);
+                largest[place - 1] = error;
+            }
+        }
+        largest.iter().sum::<f64>() / top as f64
+    }
+
     /// Sum of the errors by the entity's running statistics, which then take the row in.
     fn running_sum(&self, residuals: &[f32], imputed: &[bool], weight: f32, entity: &mut EntityJudgement) -> f64 {
-        if entity.mean.is_empty() {
-            entity.mean.clone_from(&self.base_mean);
-            entity.variance.clone_from(&self.base_variance);
-        }
         let EntityJudgement { mean, variance, .. } = entity;
         let (residuals, residuals_rest) = residuals.as_chunks::<LANES>();
         let (imputed, imputed_rest) = imputed.as_chunks::<LANES>();
@@ -212,7 +256,10 @@ fn error(residual: f32, mean: f32, variance: f32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::metadata::fixture::metadata;
+    use crate::{
+        config::settings::{AlarmBudget, Recalibration},
+        model::metadata::fixture::metadata,
+    };
 
     /// A judge of two columns with variances 4 and 1 and the limit 10.
     fn judge(change: impl Fn(&mut Metadata)) -> Judge {
@@ -241,6 +288,21 @@ mod tests {
         assert_eq!((all.raw_score, all.score, all.anomalous), (20.0, 20.0, true));
         let first = judge.judge(&[4.0, 6.0], &[false, true], &mut memory);
         assert_eq!((first.raw_score, first.score, first.anomalous), (20.0, 4.0, false));
+    }
+
+    #[test]
+    fn a_score_of_the_largest_errors_is_their_mean_whatever_the_others_are() {
+        let residuals = [3.0, -5.0, 1.0, 4.0, 2.0];
+        let told = |top: u32, half_life: Option<f64>, imputed: [bool; 5]| {
+            let mut metadata = metadata(5);
+            (metadata.scoring.top, metadata.scoring.half_life) = (Some(top), half_life);
+            Judge::new(&metadata, 10.0).judge(&residuals, &imputed, &mut EntityJudgement::default()).score
+        };
+        for half_life in [None, Some(5000.0)] {
+            let all = |top| told(top, half_life, [false; 5]);
+            assert_eq!([1, 2, 3, 5, 64].map(all), [25.0, 20.5, 50.0 / 3.0, 11.0, 11.0]);
+            assert_eq!(told(2, half_life, [false, true, false, false, false]), 12.5, "an imputed one has no error");
+        }
     }
 
     #[test]
@@ -310,6 +372,19 @@ mod tests {
         let silent = judge.judge(&[20.0, 9.0], &[true, true], &mut memory);
         assert_eq!((Some(silent.score), silent.anomalous), (before.smoothed, false));
         assert_eq!(memory, before);
+    }
+
+    #[test]
+    fn incidents_raise_the_limit_of_their_entity_alone() {
+        let metadata = metadata(2);
+        let steps = Recalibration { step: 0.5, most: 10.0 };
+        let judge = Judge::new(&metadata, Limit::new(10.0, steps, &AlarmBudget::PerEntityAndDay(1.0), Some(60.0)));
+        let (mut strays, mut other) = (EntityJudgement::default(), EntityJudgement::default());
+        judge.incident_began(&mut strays);
+        let row = [0.0, 5.0];
+        let (raised, calm) = (judge.judge(&row, &THERE, &mut strays), judge.judge(&row, &THERE, &mut other));
+        assert!(raised.limit > 14.9 && !raised.anomalous, "{raised:?}");
+        assert!(calm.limit == 10.0 && calm.anomalous, "{calm:?}");
     }
 
     #[test]

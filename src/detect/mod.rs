@@ -8,6 +8,7 @@ pub mod explain;
 pub mod generate;
 pub mod incident;
 pub mod judge;
+pub mod limit;
 pub mod onnx;
 pub mod runtime;
 

@@ -11,6 +11,8 @@ const MAX_WIDTH: usize = 1 << 26;
 /// Most rows per window, as the configuration has it.
 const MAX_WINDOW: usize = 1024;
 
+/// Most errors that a judged score may be made of, where it isn't all of them, as the configuration has it.
+pub const MOST_TOP: usize = 64;
 /// Scores beyond this are nonsense, and nothing that is computed from smaller ones overflows.
 const MAX_SCORE: f64 = 1e100;
 
@@ -72,6 +74,9 @@ fn scoring(metadata: &Metadata) -> Result<(), String> {
     }
     if let Some(rows) = scoring.half_life.filter(|rows| !(*rows > 0.0 && rows.is_finite())) {
         return Err(format!("half_life is {rows}, expected a finite number above 0, or null"));
+    }
+    if scoring.top.is_some_and(|top| !(1..=MOST_TOP).contains(&(top as usize))) {
+        return Err(format!("top is {}, expected 1 to {MOST_TOP}, or null", scoring.top.unwrap_or_default()));
     }
     let (start, knee) = (scoring.smoothing_start, scoring.score_knee);
     if !(0.0..=MAX_SCORE).contains(&start) {
@@ -183,6 +188,8 @@ mod tests {
             (refusal(|m| m.columns[1].residual_mean = f32::NAN), "residual_mean of column `c1` is NaN"),
             (refusal(|m| m.columns[1].residual_variance = 0.0), "residual_variance of column `c1` is 0"),
             (refusal(|m| m.scoring.smoothing_span = 0), "smoothing_span is 0"),
+            (refusal(|m| m.scoring.top = Some(0)), "top is 0"),
+            (refusal(|m| m.scoring.top = Some(65)), "top is 65"),
             (refusal(|m| m.scoring.half_life = Some(-3.0)), "half_life is -3"),
             (refusal(|m| m.scoring.smoothing_start = f64::INFINITY), "smoothing_start is inf"),
             (refusal(|m| m.scoring.score_knee = 0.0), "score_knee is 0"),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! window [batch, L*D] -> (x - center) / scale -> clip -> members -> mean = newest reconstruction, scaled [batch, D]
-//! residual = cap(newest scaled row - reconstruction)      error = residual^2 / variance      score = mean(error)
+//! residual = cap(newest scaled row - reconstruction) [whitened]      error = residual^2 / variance      score = mean(error)
 //! ```
 //!
 //! Only the newest row of the window is reconstructed. The clip holds for the network's input alone: a value far off must
@@ -18,6 +18,9 @@
 //! so that where the network is as sure as it can be, the residual is the distance as everywhere else, and where it is less
 //! sure, a distance counts for less. What was not as expected is told by one more output, `difference`.
 //!
+//! Where residuals are to be freed of their correlations, they are multiplied with a matrix after the cap; `difference` then
+//! tells what was not as expected, too.
+//!
 //! A column that was constant in training is rebuilt as its centre, whatever a network makes of it. Weights of dense layers
 //! are cut before; where convolutions share weights, the graph masks such columns.
 
@@ -30,6 +33,7 @@ mod reference;
 mod score;
 mod smallest;
 
+use ndarray::Array2;
 use prost::Message;
 
 use crate::train::{Network, Output};
@@ -61,7 +65,8 @@ pub const ERROR: &str = "error";
 /// Output `[batch, K]`: the members' codes side by side.
 pub const LATENT: &str = "latent";
 /// Output `[batch, D]`: newest row minus reconstruction in scaled units, cut at the columns' caps. Of networks with a
-/// Gaussian output the root of the surprise with the difference's sign, cut in the same way.
+/// Gaussian output the root of the surprise with the difference's sign, cut in the same way; then freed of their
+/// correlations, where that was asked for.
 pub const RESIDUAL: &str = "residual";
 /// Output `[batch, D]` where residuals are something else: newest row minus reconstruction in scaled units.
 pub const DIFFERENCE: &str = "difference";
@@ -81,6 +86,8 @@ pub struct GraphSpec<'a> {
     pub window: usize,
     /// Smallest and largest value that a network is given, in scaled units.
     pub input_clip: Option<(f32, f32)>,
+    /// What residuals are multiplied with from the right, `[D, D]`, so that they no longer correlate.
+    pub whitening: Option<&'a Array2<f32>>,
     /// Words for people, in the graph's documentation.
     pub doc: &'a str,
     /// Named texts beside the graph.
@@ -178,6 +185,18 @@ pub enum GraphError {
         /// Upper end.
         high: f32,
     },
+    /// A matrix for the residuals that is none for these columns.
+    #[error(
+        "the whitening has the shape {got:?} and finite: {finite}, expected finite numbers and {columns} by {columns}"
+    )]
+    Whitening {
+        /// Its rows and columns.
+        got: (usize, usize),
+        /// Whether all its numbers are finite.
+        finite: bool,
+        /// Columns of a row.
+        columns: usize,
+    },
     /// Windows of another width than the graph takes.
     #[error("the windows have {got} values, expected {expected} (rows per window times columns)")]
     Windows {
@@ -225,6 +244,7 @@ impl GraphSpec<'_> {
         }
         (0..self.networks.len()).try_for_each(|member| self.check_member(member))?;
         self.columns.iter().try_for_each(check_column)?;
+        self.check_whitening()?;
         match self.input_clip {
             Some((low, high)) if !(low.is_finite() && high.is_finite() && low < high) => {
                 Err(GraphError::Clip { low, high })
@@ -260,6 +280,18 @@ impl GraphSpec<'_> {
             return Err(GraphError::Shared { member });
         }
         if network.is_finite() { Ok(()) } else { Err(GraphError::Weight { member }) }
+    }
+
+    fn check_whitening(&self) -> Result<(), GraphError> {
+        let columns = self.columns.len();
+        let Some(matrix) = self.whitening else { return Ok(()) };
+        let (got, finite) = (matrix.dim(), matrix.iter().all(|value| value.is_finite()));
+        if got == (columns, columns) && finite { Ok(()) } else { Err(GraphError::Whitening { got, finite, columns }) }
+    }
+
+    /// Whether residuals are something else than differences.
+    fn has_difference(&self) -> bool {
+        self.is_gaussian() || self.whitening.is_some()
     }
 
     /// Whether residuals are the roots of surprises.
@@ -366,7 +398,15 @@ mod tests {
     }
 
     fn spec<'a>(networks: &'a [Network<f32>], columns: &'a [Column], window: usize) -> GraphSpec<'a> {
-        GraphSpec { networks, columns, window, input_clip: Some((-2.0, 2.0)), doc: "a test", metadata: &[] }
+        GraphSpec {
+            networks,
+            columns,
+            window,
+            input_clip: Some((-2.0, 2.0)),
+            whitening: None,
+            doc: "a test",
+            metadata: &[],
+        }
     }
 
     proptest! {

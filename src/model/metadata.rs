@@ -129,6 +129,9 @@ pub struct Scoring {
     pub score_knee: f64,
     /// Half-life in rows of the running residual statistics; `None` keeps the held-back ones.
     pub half_life: Option<f64>,
+    /// How many of the columns' errors, the largest ones, make a row's judged score; `None` takes all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top: Option<u32>,
     /// An incident ends after this many rows of its entity without anomaly.
     pub incident_quiet_rows: u32,
 }
@@ -213,6 +216,7 @@ pub(crate) mod fixture {
                 smoothing_start: 0.0,
                 score_knee: 1e50,
                 half_life: None,
+                top: None,
                 incident_quiet_rows: 0,
             },
             calibration: Calibration::fit(&[scores], 0, Some(60.0)).unwrap(),

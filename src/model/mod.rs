@@ -16,6 +16,8 @@ use std::{
 use metadata::Metadata;
 use sha2::{Digest, Sha256};
 
+pub use check::MOST_TOP;
+
 use crate::file::folder_of;
 
 /// Key of the metadata document in the ONNX file.

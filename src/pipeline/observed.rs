@@ -38,7 +38,7 @@ impl Observed<'_> {
 
     /// The limit that the score was compared with.
     pub fn limit(&self) -> f64 {
-        self.context.judge.limit()
+        self.judged.limit
     }
 
     /// The `count` features with the largest share of the error.

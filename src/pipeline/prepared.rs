@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{observed::Context, scoring::ScoringError};
 use crate::{
     config::settings::Settings,
-    detect::{Scorer, Scorers, explain::Explainer, judge::Judge},
+    detect::{Scorer, Scorers, explain::Explainer, judge::Judge, limit::Limit},
     model::Model,
     record::{
         decode::{Decoder, Schema, check_format},
@@ -27,7 +27,10 @@ impl Prepared {
     pub fn new(model: Arc<Model>, settings: &Settings, scorers: &dyn Scorers) -> Result<Self, ScoringError> {
         let metadata = &model.metadata;
         let scorer = scorers.scorer(&model)?;
-        let limit = metadata.calibration.limit(&settings.judging.budget)?;
+        let budget = &settings.judging.budget;
+        let calibrated = metadata.calibration.limit(budget)?;
+        let steps = settings.judging.recalibration;
+        let limit = Limit::new(calibrated, steps, budget, metadata.calibration.interval_seconds);
         let impute = metadata.columns.iter().map(|column| column.impute).collect();
         check_format(&metadata.features, &settings.record.format)?;
         let encoder = FeatureEncoder::new(&metadata.features, impute, settings.record.max_missing)?;

@@ -299,6 +299,7 @@ impl Scoring {
         let incident = state.incident.advance(judged.anomalous, judged.score, pending.time_us, quiet);
         match incident {
             IncidentChange::Opened(_) => {
+                context.judge.incident_began(&mut state.judgement);
                 let top_column = context.explainer.top_column(&row, &context.judge, &state.judgement);
                 state.incident.blame(top_column);
                 let began = Began { entity: Arc::clone(&entity), score: judged.score, top_column };

@@ -7,7 +7,7 @@ use super::{
     scaling::ColumnScale,
 };
 use crate::{
-    config::settings::{NetworkSettings, Residuals},
+    config::settings::{Aggregation, NetworkSettings, Residuals},
     detect::calibrate::Calibration,
     model::{
         Model,
@@ -26,6 +26,7 @@ impl Recipe {
                 columns: &metadata.columns,
                 window: metadata.window,
                 input_clip: self.input_clip(),
+                whitening: draft.whitening.as_ref(),
                 doc: "Anomaly score by reconstruction error; see the output `score`.",
                 metadata: &[],
             })?,
@@ -40,6 +41,11 @@ impl Recipe {
             Residuals::Running { half_life } => Some(half_life),
             Residuals::Raw | Residuals::HeldBack => None,
         };
+        let top = match self.aggregation() {
+            Aggregation::Max => Some(1),
+            Aggregation::Top(count) => Some(count),
+            Aggregation::Mean | Aggregation::Mahalanobis => None,
+        };
         Metadata {
             format: FORMAT,
             program: concat!("strayd ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -52,6 +58,7 @@ impl Recipe {
                 smoothing_start: 0.0,
                 score_knee: f64::MAX,
                 half_life,
+                top,
                 incident_quiet_rows: settings.judging.incident_quiet_rows,
             },
             calibration: Calibration::unknown(),

@@ -3,22 +3,26 @@
 use std::ops::ControlFlow;
 
 use linfa::ParamGuard;
+use ndarray::Array2;
 
 use super::{
     AutoencoderParams, EpochReport, Network,
-    held_back::HeldBack,
+    held_back::{HeldBack, score_windows},
     recipe::{Draft, Recipe, TrainError, varying_columns},
     sample::{SampleRecord, SampleRows},
     split::Split,
+    whitening::whitening,
 };
 use crate::{
-    config::settings::{NetworkKind, Settings},
+    config::settings::{Aggregation, NetworkKind, Settings},
     detect::calibrate::Missing,
     model::Model,
 };
 
 /// Principal components of more values would take minutes and gigabytes: their time grows with the third power.
-const MOST_INPUTS: usize = 2048;
+pub(super) const MOST_INPUTS: usize = 2048;
+/// Windows that correlations are told by, at most.
+const MOST_WHITENED: usize = 20_000;
 
 /// What a network must not do worse than.
 #[derive(Debug, Clone)]
@@ -37,6 +41,8 @@ pub struct Candidate {
     pub model: Model,
     /// The networks that its graph was written from; none where another tool made the graph.
     pub networks: Vec<Network<f32>>,
+    /// What its graph multiplies residuals with, `[columns, columns]`, where it frees them of their correlations.
+    pub whitening: Option<Array2<f32>>,
     /// Smallest and largest value that the networks are given, in scaled units.
     pub input_clip: Option<(f32, f32)>,
     /// What the model is compared with.
@@ -53,11 +59,11 @@ impl Recipe {
         progress: &mut dyn FnMut(&EpochReport) -> ControlFlow<()>,
     ) -> Result<Candidate, TrainError> {
         let rows = SampleRows::decode(sample, &self.settings.record)?;
-        let split = Split::new(&rows, self.settings.preset, &self.settings.training)?;
-        let decided = self.decided(&rows, &split);
+        let (decided, split) = self.decided(&rows)?;
         let (model, draft) = decided.train_on(sample, missing, (&rows, &split), progress)?;
         let yardstick = decided.yardstick(&draft, (sample, missing), (&rows, &split))?;
-        Ok(Candidate { model, networks: draft.networks, input_clip: decided.input_clip(), yardstick })
+        let (networks, whitening) = (draft.networks, draft.whitening);
+        Ok(Candidate { model, networks, whitening, input_clip: decided.input_clip(), yardstick })
     }
 
     /// The finished model, and what was fitted.
@@ -68,9 +74,30 @@ impl Recipe {
         (rows, split): (&SampleRows, &Split),
         progress: &mut dyn FnMut(&EpochReport) -> ControlFlow<()>,
     ) -> Result<(Model, Draft), TrainError> {
-        let draft = self.draft(rows, split, progress)?;
+        let mut draft = self.draft(rows, split, progress)?;
+        self.whiten(&mut draft, sample, (rows, split))?;
         let model = self.finish(&draft, (sample, missing), (rows, split))?;
         Ok((model, draft))
+    }
+
+    /// Lets the draft's graph free residuals of the correlations that they have on the fitted rows, where it shall.
+    fn whiten(
+        &self,
+        draft: &mut Draft,
+        sample: &[SampleRecord],
+        (rows, split): (&SampleRows, &Split),
+    ) -> Result<(), TrainError> {
+        if self.aggregation() != Aggregation::Mahalanobis {
+            return Ok(());
+        }
+        let mut scorer = self.scorers.scorer(&self.assemble(draft, self.metadata(draft, rows, sample))?)?;
+        let every = split.fitted.len().div_ceil(MOST_WHITENED);
+        let fitted: Vec<usize> = split.fitted.iter().step_by(every).copied().collect();
+        let append = &mut |at: usize, windows: &mut Vec<f32>| split.append_window(rows, fitted[at], windows);
+        let residuals = score_windows(scorer.as_mut(), fitted.len(), append)?;
+        let vary: Vec<bool> = draft.columns.iter().map(|column| column.residual_cap.is_infinite()).collect();
+        draft.whitening = Some(whitening(&residuals, &vary)?);
+        Ok(())
     }
 
     /// Describes a draft by its held-back rows.
@@ -118,9 +145,16 @@ impl Recipe {
         let recipe = Self { settings: settings.into(), ..self.clone() };
         let mut pca = Draft::unfitted(draft.columns.clone(), draft.origin.clone());
         recipe.fit_members(&mut pca, &[params], (rows, split), &mut |_| ControlFlow::Continue(()))?;
+        recipe.whiten(&mut pca, sample, (rows, split))?;
         let model = recipe.finish(&pca, (sample, missing), (rows, split))?;
         let input_clip = self.input_clip();
         let yardstick = Yardstick::None("the model consists of principal components itself");
-        Ok(Yardstick::Components(Box::new(Candidate { model, networks: pca.networks, input_clip, yardstick })))
+        Ok(Yardstick::Components(Box::new(Candidate {
+            model,
+            networks: pca.networks,
+            whitening: pca.whitening,
+            input_clip,
+            yardstick,
+        })))
     }
 }

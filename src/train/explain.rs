@@ -122,14 +122,13 @@ impl Recipe {
     /// As for [`Recipe::train`], as far as they can be known beforehand.
     pub fn plan(&self, sample: &[SampleRecord]) -> Result<Plan, TrainError> {
         let rows = SampleRows::decode(sample, &self.settings.record)?;
-        let split = Split::new(&rows, self.settings.preset, &self.settings.training)?;
-        let recipe = self.decided(&rows, &split);
+        let (recipe, split) = self.decided(&rows)?;
         let columns = recipe.columns(&rows, &split)?;
         let mut draft = Draft::unfitted(columns.clone(), GraphOrigin::Strayd { architecture: String::new() });
         let members = if self.foreign.is_some() { Vec::new() } else { recipe.members(&rows, &columns)? };
         draft.networks = members.iter().map(AutoencoderValidParams::sketch).collect();
         let unfitted = recipe.assemble(&draft, recipe.metadata(&draft, &rows, sample))?;
-        let golden = GOLDEN_ROWS * columns.len() * self.settings.training.window * VALUE_BYTES;
+        let golden = GOLDEN_ROWS * columns.len() * recipe.settings.training.window * VALUE_BYTES;
         let calibration = split.held_back.len().min(BODY_POINTS) * SCORE_BYTES;
         let file_bytes = unfitted.bytes.len() + golden + calibration;
         Ok(Plan { recipe, rows, split, columns, members, file_bytes })

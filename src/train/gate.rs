@@ -12,11 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use trial::TrialError;
 
-use super::{
-    Candidate, Yardstick,
-    recipe::{suits_components, varying_columns},
-    sample::SampleRecord,
-};
+use super::{Candidate, Yardstick, decide::suits_components, recipe::varying_columns, sample::SampleRecord};
 use crate::{
     config::settings::{AlarmBudget, Settings},
     detect::{LoadError, Scorers, calibrate::SECONDS_PER_DAY, judge::raw_score},
@@ -167,7 +163,7 @@ impl<'a> Contest<'a> {
         let report = self.judge()?;
         let network = &self.settings.training.network;
         let columns = &self.candidate.model.metadata.columns;
-        let inputs = varying_columns(columns) * self.settings.training.window;
+        let inputs = varying_columns(columns) * self.candidate.model.metadata.window;
         let open = network.kinds.is_none() && suits_components(network, inputs);
         match &self.candidate.yardstick {
             Yardstick::Components(components) if open && report.reasons().contains(&Check::WorseThanPca) => {

@@ -159,7 +159,7 @@ fn params(training: &TrainingSettings, row: Shape, code_size: usize) -> Autoenco
         .activation(network.activation)
         .loss(network.loss)
         .predicted(predicted_rows * row.width * row.channels)
-        .skip(network.skip)
+        .skip(network.skip == Some(true))
         .epochs(network.epochs)
         .batch_size(network.batch_size)
         .optimiser(network.optimiser)

@@ -45,6 +45,7 @@ mod candidate;
 mod check;
 mod contraction;
 mod corruption;
+mod decide;
 mod error;
 pub mod explain;
 mod fit;
@@ -75,6 +76,7 @@ mod sparsity;
 mod split;
 mod tile;
 mod vector;
+mod whitening;
 pub mod withheld;
 
 pub(crate) use activation::LEAK;

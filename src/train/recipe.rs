@@ -6,6 +6,8 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
+use ndarray::Array2;
+
 use super::{
     AutoencoderError, EpochReport, Layer, Network, Output,
     assemble::columns,
@@ -15,7 +17,7 @@ use super::{
     split::Split,
 };
 use crate::{
-    config::settings::{Activation, Kinds, Loss, NetworkKind, NetworkSettings, Preset, Residuals, Scaling, Settings},
+    config::settings::{Activation, Aggregation, Loss, Residuals, Scaling, Settings},
     detect::{
         LoadError, ScoreError, Scorers,
         calibrate::{CalibrationError, Missing},
@@ -35,8 +37,6 @@ const INPUT_CLIP: f32 = 1.0;
 const STANDARD_CLIP: f32 = 100.0;
 /// Half-life in rows of the running residual statistics, where `judging.residuals` is left out.
 const HALF_LIFE: f64 = 5_000.0;
-/// Fewer windows than this to be fitted, and a kind left open becomes principal components.
-const FEW_WINDOWS: usize = 1_000;
 /// A sum of which a sigmoid or a raw log-variance makes next to nothing.
 const NOTHING: f32 = -50.0;
 
@@ -154,6 +154,14 @@ pub enum TrainError {
         /// Rows per window.
         window: usize,
     },
+    /// The correlations of residuals can't be taken out of another tool's graph.
+    #[error(
+        "judging.aggregation: mahalanobis is written into the graph, and {graph} comes from another tool; set judging.aggregation to mean, max or {{top: K}}"
+    )]
+    ForeignWhitening {
+        /// The graph's name.
+        graph: String,
+    },
     /// The graph can't be written.
     #[error("the graph can't be written: {0}")]
     Graph(#[from] GraphError),
@@ -174,11 +182,21 @@ pub(super) struct Draft {
     pub(super) losses: (f64, f64),
     /// Share of active values of the members' codes on held-back rows.
     pub(super) active_units: Option<f64>,
+    /// What residuals are multiplied with, `[columns, columns]`, where they are freed of their correlations.
+    pub(super) whitening: Option<Array2<f32>>,
 }
 
 impl Draft {
     pub(super) fn unfitted(columns: Vec<Column>, origin: GraphOrigin) -> Self {
-        Self { columns, networks: Vec::new(), origin, epochs: 0, losses: (0.0, 0.0), active_units: None }
+        Self {
+            columns,
+            networks: Vec::new(),
+            origin,
+            epochs: 0,
+            losses: (0.0, 0.0),
+            active_units: None,
+            whitening: None,
+        }
     }
 }
 
@@ -190,29 +208,9 @@ impl Recipe {
         progress: &mut dyn FnMut(&EpochReport) -> ControlFlow<()>,
     ) -> Result<Model, TrainError> {
         let rows = SampleRows::decode(sample, &self.settings.record)?;
-        let split = Split::new(&rows, self.settings.preset, &self.settings.training)?;
-        let (model, _) = self.decided(&rows, &split).train_on(sample, Missing::default(), (&rows, &split), progress)?;
+        let (decided, split) = self.decided(&rows)?;
+        let (model, _) = decided.train_on(sample, Missing::default(), (&rows, &split), progress)?;
         Ok(model)
-    }
-
-    /// The same with the kind decided where the settings leave it open.
-    pub(super) fn decided(&self, rows: &SampleRows, split: &Split) -> Self {
-        let mut settings = Settings::clone(&self.settings);
-        let network = &mut settings.training.network;
-        let windows = split.fitted.len();
-        let few = windows < FEW_WINDOWS && settings.preset == Preset::Timeseries && self.foreign.is_none();
-        let newest: Vec<usize> = split.fitted.iter().map(|index| split.newest(*index)).collect();
-        let varying = scaling::varying(rows, &newest);
-        let inputs = varying * settings.training.window;
-        if network.kinds.is_none() && few && suits_components(network, inputs) {
-            network.kinds = Some(NetworkKind::Pca.into());
-            network.scaling.get_or_insert(Scaling::Standard);
-            settings.judging.residuals.get_or_insert(Residuals::Raw);
-            network.code_size.get_or_insert(varying.min(inputs / 2));
-            tracing::info!(windows, "few windows to fit, and no model.kind: taking pca");
-        }
-        network.kinds.get_or_insert_with(|| Kinds::from(NetworkKind::Denoising));
-        Self { settings: Arc::new(settings), ..self.clone() }
     }
 
     pub(super) fn draft(
@@ -223,6 +221,9 @@ impl Recipe {
     ) -> Result<Draft, TrainError> {
         let columns = self.columns(rows, split)?;
         if let Some(foreign) = &self.foreign {
+            if self.aggregation() == Aggregation::Mahalanobis {
+                return Err(TrainError::ForeignWhitening { graph: foreign.name.clone() });
+            }
             let Ports { input, output, .. } = foreign.ports.clone();
             let origin = GraphOrigin::Foreign { input, output };
             return Ok(Draft::unfitted(columns, origin));
@@ -277,17 +278,13 @@ impl Recipe {
         self.settings.training.network.scaling.unwrap_or(Scaling::RobustMinMax)
     }
 
+    pub(super) fn aggregation(&self) -> Aggregation {
+        self.settings.judging.aggregation.unwrap_or(Aggregation::Mean)
+    }
+
     pub(super) fn residuals(&self) -> Residuals {
         self.settings.judging.residuals.unwrap_or(Residuals::Running { half_life: HALF_LIFE })
     }
-}
-
-/// Whether all that is written of a network holds of principal components of so many inputs too: they know no other loss,
-/// no hidden layers and no skip, their code is smaller than the input, and a single value has none but itself.
-pub(super) fn suits_components(network: &NetworkSettings, inputs: usize) -> bool {
-    let layered = network.layers.is_some_and(|layers| layers > 0) || network.hidden.is_some();
-    let squeezes = inputs > 1 && network.code_size.is_none_or(|code| code < inputs);
-    network.loss == Loss::MeanSquaredError && !layered && !network.skip && squeezes
 }
 
 /// Inputs of the network that never changed: whatever they do later must not move the reconstruction of the others.
@@ -344,10 +341,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::{
-            Sources,
-            settings::{Variational, VariationalScore},
-        },
+        config::settings::{NetworkKind, Variational, VariationalScore},
         train::AutoencoderParams,
     };
 
@@ -360,22 +354,6 @@ mod tests {
         let params = params.epochs(2).learning_rate(0.05).check().unwrap();
         let rows = windows(60);
         params.fit_with_validation(rows.view(), rows.view(), &mut |_| ControlFlow::Continue(())).unwrap().network
-    }
-
-    #[test]
-    fn a_kind_left_open_becomes_pca_only_where_all_that_is_written_goes_with_it() {
-        let suits = |sets: &[&str]| {
-            let sources = Sources { set: sets.iter().map(|set| (*set).to_owned()).collect(), ..Sources::default() };
-            suits_components(&Settings::load(&sources).unwrap().settings.training.network, 160)
-        };
-        for sound in ["model.layers=0", "model.code_size=159", "model.members=3", "model.activation=relu"] {
-            assert!(suits(&[]) && suits(&[sound]), "{sound}");
-        }
-        for other in ["model.layers=2", "model.hidden=9", "model.code_size=160", "model.skip=pca"] {
-            assert!(!suits(&[other]), "{other}");
-        }
-        assert!(!suits(&["training.loss=binary_cross_entropy"]));
-        assert!(!suits_components(&Settings::defaults(Preset::Timeseries).training.network, 1));
     }
 
     #[test]

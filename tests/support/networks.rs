@@ -22,6 +22,7 @@ pub struct Case {
     pub columns: Vec<Column>,
     pub window: usize,
     pub input_clip: Option<(f32, f32)>,
+    pub whitening: Option<Array2<f32>>,
 }
 
 impl Case {
@@ -31,6 +32,7 @@ impl Case {
             columns: &self.columns,
             window: self.window,
             input_clip: self.input_clip,
+            whitening: self.whitening.as_ref(),
             doc: "a test",
             metadata: &[],
         }
@@ -185,12 +187,16 @@ impl Plan {
         };
         let networks = (0..self.members).map(|seed| fitted(sound(random).seed(seed), rows.view())).collect();
         let cross_entropy = self.loss == Loss::BinaryCrossEntropy;
+        let near_one = |random: &mut Xoshiro256PlusPlus, columns| {
+            Array2::eye(columns) + Array2::from_shape_simple_fn((columns, columns), || random.gen_range(-0.3..0.3))
+        };
         Case {
             name: format!("{:?}", self.kinds),
             networks,
             columns: columns(self.columns, self.constant, random),
             window: self.window,
             input_clip: if cross_entropy { Some((0.0, 1.0)) } else { random.gen_bool(0.8).then_some((-1.0, 2.0)) },
+            whitening: random.gen_bool(0.3).then(|| near_one(random, self.columns)),
         }
     }
 }
@@ -215,5 +221,6 @@ pub fn sure_case() -> Case {
         columns: columns(4, false, &mut random),
         window: 1,
         input_clip: Some((-1.0, 2.0)),
+        whitening: None,
     }
 }

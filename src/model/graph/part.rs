@@ -141,6 +141,7 @@ mod tests {
             columns: &columns,
             window: 1,
             input_clip: None,
+            whitening: None,
             doc: "a test",
             metadata: &[],
         };
@@ -175,8 +176,15 @@ mod tests {
     fn of(network: Network<f32>) -> Vec<u8> {
         let columns = [Column::unscaled("a", 0), Column::unscaled("b", 1)];
         let networks = [network];
-        let spec =
-            GraphSpec { networks: &networks, columns: &columns, window: 2, input_clip: None, doc: "", metadata: &[] };
+        let spec = GraphSpec {
+            networks: &networks,
+            columns: &columns,
+            window: 2,
+            input_clip: None,
+            whitening: None,
+            doc: "",
+            metadata: &[],
+        };
         write(&spec).unwrap()
     }
 

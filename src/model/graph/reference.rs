@@ -19,9 +19,10 @@ pub struct GraphOutputs {
     /// `[batch, K]`: deviations of Gaussian codes; `None` where codes are plain.
     pub latent_deviation: Option<Array2<f32>>,
     /// `[batch, D]`: newest row minus reconstruction, scaled units, cut at the caps; of Gaussian outputs the root of the
-    /// surprise.
+    /// surprise; freed of their correlations where that was asked for.
     pub residual: Array2<f32>,
-    /// `[batch, D]`: newest row minus reconstruction, scaled units. Only graphs of Gaussian outputs have it as an output.
+    /// `[batch, D]`: newest row minus reconstruction, scaled units. Only graphs whose residuals are something else have it as an
+    /// output.
     pub difference: Array2<f32>,
 }
 
@@ -63,11 +64,16 @@ pub fn reference(spec: &GraphSpec<'_>, windows: ArrayView2<'_, f32>) -> Result<G
         Some(surprise) => roots(surprise, difference.view()),
         None => difference.clone(),
     };
-    let mut error = residual.clone();
-    let mut reconstruction = rebuilt;
     for (index, column) in columns.iter().enumerate() {
         let cap = finite_cap(column);
         residual.column_mut(index).mapv_inplace(|value| value.clamp(-cap, cap));
+    }
+    if let Some(matrix) = spec.whitening {
+        residual = residual.dot(matrix);
+    }
+    let mut error = residual.clone();
+    let mut reconstruction = rebuilt;
+    for (index, column) in columns.iter().enumerate() {
         error.column_mut(index).zip_mut_with(&residual.column(index), |error, &residual| {
             *error = residual * residual / column.residual_variance;
         });

@@ -120,7 +120,12 @@ impl GraphBuilder {
             uncapped = "signed_surprise";
         }
         self.node("Max", &[uncapped, "residual_low"], "difference_not_below");
-        self.node("Min", &["difference_not_below", "residual_high"], RESIDUAL);
+        let capped = if spec.whitening.is_some() { "capped_residual" } else { RESIDUAL };
+        self.node("Min", &["difference_not_below", "residual_high"], capped);
+        if let Some(matrix) = spec.whitening {
+            self.floats("whitening", &[matrix.nrows(), matrix.ncols()], matrix.iter().copied());
+            self.node("MatMul", &[capped, "whitening"], RESIDUAL);
+        }
         self.node("Mul", &[RESIDUAL, RESIDUAL], "squared_residual");
         self.node("Div", &["squared_residual", "residual_variance"], ERROR);
         self.node("ReduceMean", &[ERROR, "score_axis"], SCORE);
@@ -130,9 +135,10 @@ impl GraphBuilder {
     fn outputs(&mut self, spec: &GraphSpec<'_>) {
         let columns = spec.columns.len();
         let latent = spec.networks.iter().map(Network::code_size).sum();
-        let residual = match spec.is_gaussian() {
-            true => "root of the newest row's surprise with the difference's sign, scaled units",
-            false => "newest row minus its reconstruction, scaled units",
+        let residual = match (spec.whitening.is_some(), spec.is_gaussian()) {
+            (true, _) => "newest row's residuals freed of their correlations",
+            (false, true) => "root of the newest row's surprise with the difference's sign, scaled units",
+            (false, false) => "newest row minus its reconstruction, scaled units",
         };
         self.graph.name = "strayd".to_owned();
         self.graph.doc_string = spec.doc.to_owned();
@@ -144,7 +150,7 @@ impl GraphBuilder {
             value(LATENT, Some(latent), "latent codes of all members"),
             value(RESIDUAL, Some(columns), residual),
         ];
-        if spec.is_gaussian() {
+        if spec.has_difference() {
             let doc = "newest row minus its reconstruction, scaled units";
             self.graph.output.push(value(DIFFERENCE, Some(columns), doc));
         }

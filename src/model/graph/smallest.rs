@@ -20,6 +20,7 @@ pub fn smallest() -> Vec<u8> {
         columns: &columns,
         window: 1,
         input_clip: Some((-1.0, 1.0)),
+        whitening: None,
         doc: "",
         metadata: &[],
     };

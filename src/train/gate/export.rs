@@ -1,6 +1,6 @@
 //! Whether the exported graph computes what was trained.
 
-use ndarray::ArrayView2;
+use ndarray::{Array2, ArrayView1, ArrayView2};
 
 use super::{Candidate, Check, CheckResult, Contest, GateError, GateReport, not_made, result, trial::Trial};
 use crate::{
@@ -18,14 +18,16 @@ impl Contest<'_> {
     /// The exported graph against the trainer's own forward pass.
     pub(super) fn export(&self, trial: &Trial<'_>) -> Result<CheckResult, GateError> {
         let check = Check::ExportDiffers;
-        let Candidate { model, networks, input_clip, .. } = self.candidate;
+        let Candidate { model, networks, whitening, input_clip, .. } = self.candidate;
         if networks.is_empty() {
             return Ok(not_made(check, "the graph comes from another tool"));
         }
         let metadata = &model.metadata;
         let (width, inputs) = (metadata.columns.len(), metadata.columns.len() * metadata.window);
         let (columns, window, input_clip) = (&metadata.columns[..], metadata.window, *input_clip);
-        let spec = GraphSpec { networks, columns, window, input_clip, doc: "", metadata: &[] };
+        let whitening = whitening.as_ref();
+        let spec = GraphSpec { networks, columns, window, input_clip, whitening, doc: "", metadata: &[] };
+        let stretch = whitening.map_or(1.0, stretch);
         let (mut worst, mut values) = (0.0_f64, Vec::new());
         for first in (0..trial.len()).step_by(CHUNK) {
             values.clear();
@@ -37,7 +39,7 @@ impl Contest<'_> {
             for (((own, difference), exported), window) in
                 own.residual.rows().into_iter().zip(own.difference.rows()).zip(exported).zip(windows.rows())
             {
-                let size = largest_input(window.as_slice().unwrap_or_default(), columns);
+                let size = stretch * largest_input(window.as_slice().unwrap_or_default(), columns);
                 let each = own.iter().zip(difference).zip(exported);
                 worst = each.fold(worst, |worst, ((own, difference), exported)| {
                     larger(worst, apart((*own, *exported), f64::from(*difference), size))
@@ -68,6 +70,12 @@ fn apart((own, exported): (f32, f32), difference: f64, size: f64) -> f64 {
     let doubtful = difference.abs() <= EXPORT_TOLERANCE * size;
     let apart = if doubtful { own.abs() - exported.abs() } else { own - exported };
     apart.abs() / size
+}
+
+/// How much larger than the largest difference a residual can become, at least 1.
+fn stretch(whitening: &Array2<f32>) -> f64 {
+    let column = |column: ArrayView1<'_, f32>| column.iter().map(|value| f64::from(value.abs())).sum::<f64>();
+    whitening.columns().into_iter().map(column).fold(1.0, f64::max)
 }
 
 /// The larger of two; what is no number counts as larger than any, and so it must not look like agreement.
