@@ -11,7 +11,7 @@
 //! 6. [`pipeline`]: the run loop over the seams, from a source to a sink, the same for every command.
 //! 7. [`kafka`] and [`mod@file`]: the sources and sinks.
 //! 8. [`telemetry`] and [`http`]: what an operator sees.
-//! 9. [`evaluate`]: how well verdicts agree with labels, once all is scored.
+//! 9. [`evaluate`]: how well verdicts agree with labels, once all is scored, and [`report`]: a page that shows it.
 //!
 //! [`config`] says what may be set, [`app`] puts the parts together, [`demo`] shows them on shipped data, and
 //! [`generate`] makes records to try them on.
@@ -29,6 +29,7 @@ pub mod kafka;
 pub mod model;
 pub mod pipeline;
 pub mod record;
+pub mod report;
 pub mod stream;
 pub mod telemetry;
 #[cfg(any(test, feature = "testing"))]

@@ -1,0 +1,79 @@
+//! The worst incidents: what came and what was expected of the features to blame.
+
+use super::{
+    FeatureLine, Incident, Page,
+    axis::{Axis, Scale},
+    plot::{About, BOTTOM, Column, LEFT, Plot, RIGHT, TOP},
+    scores::{along, place, range, scale_along},
+    words::{escape, figure, grouped, shortened},
+};
+
+const SIZE: (f64, f64) = (520.0, 190.0);
+
+/// One incident with a picture per feature.
+pub(super) fn section(page: &Page, number: usize, incident: &Incident) -> String {
+    let entity = if incident.entity.is_empty() { String::new() } else { format!(": {}", escape(&incident.entity)) };
+    let (from, to) = incident.span;
+    let until = if from == to { String::new() } else { format!(" to {}", place(to, page.timed)) };
+    let rows = if incident.anomalies == 1 { "row" } else { "rows" };
+    let mut out = format!(
+        "<section class=\"incident\"><h3>Incident {number}{entity}</h3><p>{}{until}: {} anomalous {rows}, peak score {} ({} times \
+         the limit), p-value {}</p><div class=\"pair\">",
+        place(from, page.timed),
+        grouped(incident.anomalies),
+        figure(incident.peak),
+        figure(incident.peak / page.limit),
+        figure(incident.p_value)
+    );
+    for feature in &incident.features {
+        out += &picture(page, incident, feature);
+    }
+    out + "</div></section>"
+}
+
+fn picture(page: &Page, incident: &Incident, feature: &FeatureLine) -> String {
+    let points = &feature.points;
+    let span = range(points.iter().map(|point| point.at));
+    let values = points.iter().flat_map(|point| [point.actual.0, point.actual.1, point.expected.0, point.expected.1]);
+    let (low, high) = range(values);
+    let room = (high - low) * 0.06;
+    let x = Axis::new(scale_along(page.timed), span, (LEFT, SIZE.0 - RIGHT));
+    let y = Axis::new(Scale::Linear, (low - room, high + room), (SIZE.1 - BOTTOM, TOP));
+    let percent = if feature.share < 0.01 { "less than 1".to_owned() } else { format!("{:.0}", feature.share * 100.0) };
+    let share = format!("{percent} % of the error at the peak");
+    let title = format!("{}: {share}", shortened(&feature.name, 40));
+    let about = About {
+        title: &title,
+        alt: format!(
+            "{} around the incident from {}: actual against expected values, between {} and {}; {share}",
+            feature.name,
+            place(incident.span.0, page.timed),
+            figure(low),
+            figure(high)
+        ),
+        x_label: along(span, page.timed).replace("event time (UTC), ", "UTC, "),
+        y_label: "value, own unit",
+        keys: &[("actual", "actual"), ("expected", "expected"), ("span", "incident")],
+    };
+    let mut plot = Plot::new(&about, SIZE, (x, y));
+    plot.band("span", incident.span, "the incident");
+    let columns = |of: fn(&super::FeaturePoint) -> (f64, f64)| -> Vec<Column> {
+        let mut after_gap = true;
+        let column = |point: &super::FeaturePoint| {
+            let (lowest, highest) = of(point);
+            let is_there = lowest.is_finite() && highest.is_finite();
+            let before = std::mem::replace(&mut after_gap, !is_there);
+            is_there.then(|| Column { place: plot.x.place(point.at), at: point.at, lowest, highest, after_gap: before })
+        };
+        points.iter().filter_map(column).collect()
+    };
+    let (actual, expected) = (columns(|point| point.actual), columns(|point| point.expected));
+    plot.columns("expected", &expected);
+    plot.columns("actual", &actual);
+    plot.tell(&actual, |column| {
+        let expected = points.iter().find(|point| point.at == column.at).map_or(f64::NAN, |point| point.expected.1);
+        let at = place(column.at, page.timed);
+        format!("{at}: {}, expected {}", figure(column.highest), figure(expected))
+    });
+    plot.finish()
+}

@@ -1,0 +1,153 @@
+use super::*;
+
+/// What no page may take over as it stands.
+const HOSTILE: &str = "<script>alert(\"x\")</script>'&";
+
+fn page(rows: usize) -> Page {
+    let at = |row: usize| row as f64;
+    let entity = |name: String| EntityScores {
+        name,
+        scores: (0..rows).map(|row| (at(row), (row % 11 != 3).then(|| 1.0 + (row * 7919 % 101) as f64))).collect(),
+        events: (0..rows / 10).map(|event| (at(event * 10), at(event * 10 + 2))).collect(),
+        opened: (0..rows / 10).map(|event| (at(event * 10), event % 2 == 0)).collect(),
+    };
+    let point = |row: usize| {
+        let low = (row * 31 % 17) as f64;
+        let actual = if row % 50 == 7 { (f64::NAN, f64::NAN) } else { (low, low + 1.5) };
+        FeaturePoint { at: at(row), actual, expected: (low * 0.5, low) }
+    };
+    let feature = |number: usize| FeatureLine {
+        name: format!("{HOSTILE}{number}"),
+        share: 0.25,
+        points: (0..rows.min(240)).map(point).collect(),
+    };
+    let incident = |number: usize| Incident {
+        entity: HOSTILE.to_owned(),
+        span: (at(number), at(number + 9)),
+        anomalies: 10,
+        peak: 50.0,
+        p_value: 1e-7,
+        features: (0..4).map(feature).collect(),
+    };
+    let buckets = rows.min(120);
+    let part = |bucket: usize, feature: usize| match (bucket + feature) % 5 {
+        0 => f32::NAN,
+        power => 10f32.powi(power as i32 - 3),
+    };
+    let line = |feature: usize| {
+        (format!("{HOSTILE}{feature}"), (0..buckets).map(|bucket| part(bucket, feature)).collect::<Vec<f32>>())
+    };
+    let scores: Vec<f64> = (1..=rows).map(|row| row as f64 / rows as f64).collect();
+    Page {
+        data: HOSTILE.to_owned(),
+        figures: vec![
+            (HOSTILE.to_owned(), HOSTILE.to_owned()),
+            (String::new(), String::new()),
+            ("b".to_owned(), "1".to_owned()),
+        ],
+        warnings: vec![HOSTILE.to_owned()],
+        suggestions: vec![(HOSTILE.to_owned(), HOSTILE.to_owned())],
+        caution: "careful",
+        timed: false,
+        labelled: true,
+        limit: 10.0,
+        entities: (0..DRAWN_ENTITIES).map(|number| entity(format!("{HOSTILE}{number}"))).collect(),
+        table: Some(Table {
+            head: vec!["entity".to_owned(), "rows".to_owned()],
+            rows: vec![vec![HOSTILE.to_owned(), "1".to_owned()]; LISTED_ENTITIES],
+            more: 7,
+        }),
+        incidents: (0..10).map(incident).collect(),
+        all_incidents: 12,
+        heat: Heat {
+            buckets: (0..buckets).map(|bucket| (at(bucket), at(bucket + 1))).collect(),
+            features: (0..HEAT_FEATURES).map(line).collect(),
+            more: 3,
+        },
+        p_values: scores.clone(),
+        normal_scores: scores.clone(),
+        labelled_scores: scores,
+    }
+}
+
+/// Asserts that each element is closed where it should be, and that no text holds what markup is made of.
+fn assert_well_formed(html: &str) {
+    let mut open: Vec<&str> = Vec::new();
+    let mut rest = html.strip_prefix("<!DOCTYPE html>").expect("it is HTML");
+    while let Some(at) = rest.find('<') {
+        assert!(!rest[..at].contains('>') || open.last() == Some(&"style"), "a lone > in {}", &rest[..at]);
+        let end = at + rest[at..].find('>').expect("a tag ends");
+        let tag = &rest[at + 1..end];
+        assert!(tag.matches('"').count() % 2 == 0 && !tag.contains('<'), "{tag}");
+        if let Some(name) = tag.strip_prefix('/') {
+            assert_eq!(open.pop(), Some(name), "{tag}");
+        } else if !tag.ends_with('/') {
+            open.push(tag.split_whitespace().next().expect("a tag has a name"));
+        }
+        rest = &rest[end + 1..];
+    }
+    assert_eq!(open, Vec::<&str>::new());
+}
+
+#[test]
+fn what_data_hold_is_text_on_the_page_and_the_page_needs_nothing_else() {
+    let html = page(300).to_html();
+    assert_well_formed(&html);
+    assert!(
+        !html.to_lowercase().contains("<script")
+            && html.contains("&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;&#39;&amp;")
+    );
+    for reference in [" src=", " href=", "@import", "url(http", "//cdn"] {
+        assert!(!html.contains(reference), "{reference}");
+    }
+    assert!(!html.contains("NaN") && !html.contains("inf\"") && html.contains(GENERATOR));
+}
+
+#[test]
+fn a_page_of_a_million_rows_has_less_than_two_megabytes() {
+    let small = page(300).to_html().len();
+    let large = page(200_000);
+    assert!(large.entities.iter().map(|entity| entity.scores.len()).sum::<usize>() > 1_000_000);
+    let large = large.to_html().len();
+    assert!(large < 2_000_000 && small < large, "{small}, {large}");
+}
+
+#[test]
+fn every_picture_has_words_for_those_who_can_not_see_it_and_axes_with_names() {
+    let html = page(300).to_html();
+    let pictures = html.matches("<figure>").count();
+    // Scores of six entities, four features of ten incidents, heat map, calibration, distribution.
+    assert_eq!((pictures, html.matches("role=\"img\" aria-label=\"").count()), (49, 49));
+    assert!(!html.contains("aria-label=\"\"") && !html.contains("<figcaption></figcaption>"));
+    for words in ["row of the files", "value, own unit", "promised share of rows", "25 % of the error", "false alarm"] {
+        assert!(html.contains(words), "{words}");
+    }
+    let mut timed = page(300);
+    timed.timed = true;
+    assert!(timed.to_html().contains("event time (UTC), 1970-01-01 00:00:00 to 1970-01-01 00:04:59"));
+}
+
+#[test]
+fn missing_values_are_no_zeros_and_break_the_line() {
+    let mut page = page(300);
+    page.heat.features = vec![("gone".to_owned(), vec![f32::NAN; 120]), ("calm".to_owned(), vec![0.0; 120])];
+    let html = page.to_html();
+    assert!(
+        html.contains("class=\"gone\"")
+            && html.contains("gone, row 0: missing")
+            && html.contains("calm, row 0: up to 0 of")
+    );
+    let actual =
+        html.split("class=\"actual\" d=\"").nth(1).expect("there is a line").split('"').next().expect("it ends");
+    assert_eq!(actual.matches('M').count(), 6, "five gaps in 240 points");
+}
+
+#[test]
+fn a_page_of_nothing_and_one_of_a_single_row_are_whole() {
+    for html in [Page::default().to_html(), page(1).to_html()] {
+        assert_well_formed(&html);
+        assert!(!html.contains("NaN"), "{html}");
+    }
+    let nothing = Page::default().to_html();
+    assert!(nothing.contains("No row has a score.") && nothing.contains("No incident was opened."));
+}
