@@ -58,13 +58,17 @@ impl Explainer {
         order.sort_by(larger_first);
         order
             .into_iter()
-            .map(|c| Blame {
-                name: self.columns[c].name.clone(),
-                value: (self.inverse[c])(f64::from(judged.row[c])),
-                expected: (self.inverse[c])(self.expected(c, judged)),
-                share: f64::from(shares[c]),
+            .map(|c| {
+                let (value, expected) = self.value_and_expected(c, judged);
+                Blame { name: self.columns[c].name.clone(), value, expected, share: f64::from(shares[c]) }
             })
             .collect()
+    }
+
+    /// What came in a column and what the model expected there, in the field's own unit.
+    pub fn value_and_expected(&self, column: usize, judged: &JudgedRow<'_>) -> (f64, f64) {
+        let inverse = self.inverse[column];
+        (inverse(f64::from(judged.row[column])), inverse(self.expected(column, judged)))
     }
 
     /// The column with the largest share of the error; `None` where there is no error.

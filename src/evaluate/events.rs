@@ -40,36 +40,77 @@ pub struct Events {
     pub longest_delay: Option<f64>,
 }
 
+/// Events and false alarms as they are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Runs of labelled rows.
+    pub labelled: usize,
+    /// Those with an anomaly inside.
+    pub found: usize,
+    /// Incidents none of whose anomalies is labelled.
+    pub false_alarms: usize,
+}
+
+impl Counts {
+    /// Harmonic mean of the share of events that were found and the share of alarms that were right, 0..=1: twice the events
+    /// found / (events + events found + false alarms).
+    pub fn f1(&self) -> Option<f64> {
+        share(2 * self.found, self.labelled + self.found + self.false_alarms)
+    }
+
+    /// Events missed and false alarms.
+    pub fn errors(&self) -> usize {
+        self.labelled - self.found + self.false_alarms
+    }
+}
+
+/// Counts events and false alarms, and gives the delays of the events found to `delays`.
+fn count_events(all: &[Labelled<'_>], delays: &mut Vec<f64>) -> Result<Counts, EvaluateError> {
+    let mut counts = Counts::default();
+    for Labelled { series, labels } in all {
+        series.check()?;
+        super::length("labels", labels.len(), series.anomalies.len())?;
+        for event in runs(labels) {
+            counts.labelled += 1;
+            let Some(hit) = (event.first..=event.last).find(|row| series.anomalies[*row]) else { continue };
+            counts.found += 1;
+            delays.extend(delay(series.times_us, event.first, hit));
+        }
+        let is_false = |incident: &RowRange| is_false(incident, series.anomalies, labels);
+        counts.false_alarms += incidents(series.opened, series.anomalies).filter(is_false).count();
+    }
+    Ok(counts)
+}
+
+/// Counts events and false alarms.
+///
+/// # Errors
+/// Slices that don't belong together.
+pub fn counts(all: &[Labelled<'_>]) -> Result<Counts, EvaluateError> {
+    count_events(all, &mut Vec::new())
+}
+
+/// Days of an entity that the rows labelled 0 make up; `None` where rows have no time.
+pub fn normal_days(all: &[Labelled<'_>]) -> Option<f64> {
+    let normal = all.iter().map(|one| one.labels.len() - count(one.labels)).sum();
+    step_seconds(all.iter().map(|one| one.series.times_us)).map(|step| days(normal, step))
+}
+
 /// Judges incidents by events.
 ///
 /// # Errors
 /// Slices that don't belong together.
 pub fn events(all: &[Labelled<'_>]) -> Result<Events, EvaluateError> {
-    let (mut labelled, mut found, mut false_alarms, mut normal) = (0, 0, 0, 0);
     let mut delays = Vec::new();
-    for Labelled { series, labels } in all {
-        series.check()?;
-        super::length("labels", labels.len(), series.anomalies.len())?;
-        normal += labels.len() - count(labels);
-        for event in runs(labels) {
-            labelled += 1;
-            let Some(hit) = (event.first..=event.last).find(|row| series.anomalies[*row]) else { continue };
-            found += 1;
-            delays.extend(delay(series.times_us, event.first, hit));
-        }
-        let is_false =
-            |incident: &RowRange| !(incident.first..=incident.last).any(|row| series.anomalies[row] && labels[row]);
-        false_alarms += incidents(series.opened, series.anomalies).filter(is_false).count();
-    }
+    let Counts { labelled, found, false_alarms } = count_events(all, &mut delays)?;
     delays.sort_unstable_by(f64::total_cmp);
-    let days = step_seconds(all.iter().map(|one| one.series.times_us)).map(|step| days(normal, step));
     Ok(Events {
         labelled,
         found,
         false_alarms,
         precision: share(found, found + false_alarms),
         recall: share(found, labelled),
-        false_alarms_per_day: days.and_then(|days| per(false_alarms, days)),
+        false_alarms_per_day: normal_days(all).and_then(|days| per(false_alarms, days)),
         median_delay: median(&delays),
         longest_delay: delays.last().copied(),
     })
@@ -120,8 +161,13 @@ pub fn runs(flags: &[bool]) -> impl Iterator<Item = RowRange> {
     })
 }
 
+/// Whether no anomaly of an incident is labelled.
+pub fn is_false(incident: &RowRange, anomalies: &[bool], labels: &[bool]) -> bool {
+    !(incident.first..=incident.last).any(|row| anomalies[row] && labels[row])
+}
+
 /// Incidents from where each opened to its last anomaly: what follows until the next one opens belongs to it.
-fn incidents(opened: &[usize], anomalies: &[bool]) -> impl Iterator<Item = RowRange> {
+pub fn incidents<'a>(opened: &'a [usize], anomalies: &'a [bool]) -> impl Iterator<Item = RowRange> + 'a {
     opened.iter().enumerate().map(move |(index, &first)| {
         let next = opened.get(index + 1).copied().unwrap_or(anomalies.len());
         let last = (first..next).rev().find(|row| anomalies[*row]).unwrap_or(first);

@@ -3,12 +3,14 @@
 //!
 //! - [`ranking`]: AUROC, average precision and the best F1, by the scores alone.
 //! - [`vus`]: VUS-PR, the same for events of which the borders are not certain.
+//! - [`limits`]: what another limit would have made of it, and whether that is clearly better.
 //! - [`events`]: what a person on call meets: events found, how late, and false alarms.
 //!
 //! A row without a score (warming up, unusable) counts as the least anomalous one: what was not scored was not found.
 //! Rows of several entities are told apart by [`Series`]: no event, incident or border reaches from one into another.
 
 pub mod events;
+pub mod limits;
 pub mod ranking;
 pub mod vus;
 

@@ -18,7 +18,7 @@ pub mod json_lines;
 pub mod labels;
 pub mod layout;
 pub mod parquet;
-mod partial;
+pub(crate) mod partial;
 pub mod plot;
 pub mod scores;
 pub mod source;

@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     fs::{self, File},
-    io,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -12,7 +12,7 @@ use super::{FileError, folder_of};
 /// A file in the making, written beside its place with `.partial` at the end of its name. That is removed again unless
 /// [`Partial::complete`] is reached, and an older file under the name itself stays until then.
 #[derive(Debug)]
-pub(super) struct Partial {
+pub(crate) struct Partial {
     path: PathBuf,
     partial: PathBuf,
     complete: bool,
@@ -23,7 +23,7 @@ impl Partial {
     ///
     /// # Errors
     /// Its folder can't be written to, or a folder has its name.
-    pub(super) fn create(path: &Path) -> Result<(Self, File), FileError> {
+    pub(crate) fn create(path: &Path) -> Result<(Self, File), FileError> {
         let failed = |cause| FileError::Write { path: path.to_owned(), cause };
         if path.is_dir() {
             return Err(failed(io::ErrorKind::IsADirectory.into()));
@@ -34,15 +34,24 @@ impl Partial {
     }
 
     /// What the file will be called.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Writes all of a file that is small enough to be held.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn write(&mut self, mut file: &File, bytes: &[u8]) -> Result<(), FileError> {
+        let written = file.write_all(bytes).and_then(|()| self.complete(file));
+        written.map_err(|cause| FileError::Write { path: self.path.clone(), cause })
     }
 
     /// All of `file` is written: puts it on the disk and under its name.
     ///
     /// # Errors
     /// What the system says.
-    pub(super) fn complete(&mut self, file: &File) -> io::Result<()> {
+    pub(crate) fn complete(&mut self, file: &File) -> io::Result<()> {
         file.sync_all()?;
         fs::rename(&self.partial, &self.path)?;
         self.complete = true;

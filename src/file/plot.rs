@@ -1,10 +1,6 @@
 //! Scores as a picture: how far each row was from the limit, and which ones were anomalous.
 
-use std::{
-    fs::File,
-    io::{self, Write},
-    path::Path,
-};
+use std::{fs::File, io, path::Path};
 
 use plotters::{
     prelude::{
@@ -65,9 +61,8 @@ impl ScorePlot {
         let mut text = String::new();
         let drawn = self.draw(SVGBackend::with_string(&mut text, SIZE));
         let drawn = drawn.map_err(|error| io::Error::other(error.to_string()));
-        let written = drawn.and_then(|()| self.file.write_all(text.as_bytes()));
-        let complete = written.and_then(|()| self.partial.complete(&self.file));
-        complete.map_err(|cause| FileError::Write { path: self.partial.path().to_owned(), cause })
+        drawn.map_err(|cause| FileError::Write { path: self.partial.path().to_owned(), cause })?;
+        self.partial.write(&self.file, text.as_bytes())
     }
 
     /// Row, largest share of the limit and whether any was anomalous, per point of the picture.

@@ -41,6 +41,26 @@ impl Observed<'_> {
         self.judged.limit
     }
 
+    /// Signed residuals of all columns, scaled units.
+    pub fn residuals(&self) -> &[f32] {
+        self.row.residuals
+    }
+
+    /// Which columns' values were missing.
+    pub fn imputed(&self) -> &[bool] {
+        self.row.imputed
+    }
+
+    /// Share of each column in the row's standardised error, 0..=1; 0 where it was missing.
+    pub fn shares(&self) -> Vec<f32> {
+        self.context.judge.shares(self.row.residuals, self.row.imputed, self.memory)
+    }
+
+    /// What came in a column and what the model expected there, in the field's own unit.
+    pub fn value_and_expected(&self, column: usize) -> (f64, f64) {
+        self.context.explainer.value_and_expected(column, &self.row)
+    }
+
     /// The `count` features with the largest share of the error.
     pub fn blames(&self, count: usize) -> Vec<Blame> {
         self.context.explainer.top(&self.row, &self.context.judge, self.memory, count)
