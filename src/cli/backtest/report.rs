@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::super::model::json::architecture;
+use super::{super::model::json::architecture, suggest::Suggestion};
 use crate::{
     evaluate::{Evaluation, Series},
     model::Model,
@@ -26,6 +26,8 @@ pub struct Report {
     pub labels: Option<LabelReport>,
     /// Figures of each entity of which a row could be used, in the order in which they appeared.
     pub per_entity: Vec<EntityReport>,
+    /// Settings that are clearly better here; those that labels chose are better than they will be on other data.
+    pub suggestions: Vec<Suggestion>,
     /// What makes the figures doubtful.
     pub warnings: Vec<String>,
 }

@@ -2,7 +2,9 @@
 
 use super::{
     BacktestArgs,
+    rejudge::Rejudged,
     report::{AlarmReport, EntityReport, LabelReport, ModelReport, Report, Rows, Span, Unit},
+    suggest::{Basis, suggest},
     training::Trained,
     watch::{End, Ended},
 };
@@ -35,16 +37,20 @@ pub(super) struct Scored {
     /// Names of the entities by their number.
     pub(super) entities: Vec<String>,
     pub(super) labels: Option<Vec<Option<bool>>>,
+    /// What other settings of judging give; `None` where nothing is to be suggested.
+    pub(super) rejudged: Option<Rejudged>,
 }
 
 /// One entity's rows.
 #[derive(Default)]
-struct Track {
-    scores: Vec<Option<f64>>,
-    anomalies: Vec<bool>,
-    opened: Vec<usize>,
+pub(super) struct Track {
+    /// Places of its rows among all that were scored.
+    pub(super) rows: Vec<usize>,
+    pub(super) scores: Vec<Option<f64>>,
+    pub(super) anomalies: Vec<bool>,
+    pub(super) opened: Vec<usize>,
     times_us: Vec<Option<i64>>,
-    labels: Vec<bool>,
+    pub(super) labels: Vec<bool>,
     is_usable: bool,
 }
 
@@ -77,6 +83,9 @@ impl Report {
         };
         let limit = trained.model.metadata.calibration.limit(budget)?;
         let Alarms { anomalies, incidents, per_day, .. } = alarms;
+        let alarms = AlarmReport { limit, unit, promised, measured, anomalies, incidents, per_day };
+        let (metadata, evaluation) = (&trained.model.metadata, evaluation.as_ref());
+        let suggestions = suggest(&Basis { budget, metadata, scored, tracks: &tracks, alarms: &alarms, evaluation })?;
         Ok(Self {
             data: scored.data.clone(),
             model: ModelReport::of(&trained.model, trained.left_out),
@@ -84,10 +93,11 @@ impl Report {
             per_entity: per_entity(scored, &tracks)?,
             rows,
             span,
-            alarms: AlarmReport { limit, unit, promised, measured, anomalies, incidents, per_day },
+            alarms,
+            suggestions,
             labels: args.labels.as_ref().zip(evaluation).map(|(column, found)| {
                 let unknown = scored.labels.iter().flatten().filter(|label| label.is_none()).count();
-                LabelReport::of(column, unknown, &found)
+                LabelReport::of(column, unknown, found)
             }),
         })
     }
@@ -95,7 +105,7 @@ impl Report {
 
 impl Scored {
     /// The rows of each entity. A row of unknown label has no part in them, as it has no score either.
-    fn tracks(&self) -> Result<Vec<Track>, EvaluateError> {
+    pub(super) fn tracks(&self) -> Result<Vec<Track>, EvaluateError> {
         let (found, rows) = (self.rows.len(), self.labels.as_ref().map_or(self.rows.len(), Vec::len));
         if found != rows {
             return Err(EvaluateError::Length { what: "verdicts", found, rows });
@@ -104,7 +114,7 @@ impl Scored {
         for (at, row) in self.rows.iter().enumerate() {
             let label = self.labels.as_ref().map_or(Some(false), |labels| labels[at]);
             if let Some(label) = label {
-                tracks[row.entity].push(row, label);
+                tracks[row.entity].push(at, row, label);
             }
         }
         Ok(tracks)
@@ -112,13 +122,14 @@ impl Scored {
 }
 
 impl Track {
-    fn push(&mut self, row: &Ended, label: bool) {
-        let (score, anomalous, opened) = match row.end {
-            End::Judged { score, anomalous, opened } => (Some(score), anomalous, opened),
-            End::WarmingUp | End::Unusable => (None, false, false),
+    fn push(&mut self, at: usize, row: &Ended, label: bool) {
+        let (anomalous, opened) = match row.end {
+            End::Judged { anomalous, opened, .. } => (anomalous, opened),
+            End::WarmingUp | End::Unusable => (false, false),
         };
+        self.rows.push(at);
         self.opened.extend(opened.then_some(self.scores.len()));
-        self.scores.push(score);
+        self.scores.push(row.end.score());
         self.anomalies.push(anomalous);
         self.times_us.push(row.time_us);
         self.labels.push(label);
@@ -130,7 +141,7 @@ impl Track {
         Series { scores, anomalies, opened, times_us }
     }
 
-    fn labelled(&self) -> Labelled<'_> {
+    pub(super) fn labelled(&self) -> Labelled<'_> {
         Labelled { series: self.series(), labels: &self.labels }
     }
 }
@@ -233,11 +244,22 @@ mod tests {
 
     fn judged(entity: usize, minute: i64, verdict: (f64, bool)) -> Ended {
         let (score, anomalous) = verdict;
-        Ended { entity, time_us: Some(minute * MINUTE), end: End::Judged { score, anomalous, opened: anomalous } }
+        Ended {
+            row: 0,
+            entity,
+            time_us: Some(minute * MINUTE),
+            end: End::Judged { score, anomalous, opened: anomalous },
+        }
     }
 
     fn scored(rows: Vec<Ended>, labels: Option<Vec<Option<bool>>>) -> Scored {
-        Scored { data: "a.csv".to_owned(), rows, entities: vec!["a".to_owned(), "b".to_owned()], labels }
+        Scored {
+            data: "a.csv".to_owned(),
+            rows,
+            entities: vec!["a".to_owned(), "b".to_owned()],
+            labels,
+            rejudged: None,
+        }
     }
 
     #[test]
@@ -245,7 +267,7 @@ mod tests {
         let rows = vec![
             judged(0, 0, (1.0, false)),
             judged(1, 0, (2.0, true)),
-            Ended { entity: 0, time_us: None, end: End::Unusable },
+            Ended { row: 0, entity: 0, time_us: None, end: End::Unusable },
             judged(0, 1, (3.0, true)),
         ];
         let labels = vec![Some(false), Some(true), None, Some(true)];
@@ -299,7 +321,7 @@ mod tests {
         assert_eq!(told(vec![judged(0, 6, (1.0, false))]), Vec::<String>::new());
         let overlap = told(vec![judged(0, 3, (1.0, false))]);
         assert!(overlap[0].contains("1970-01-01T00:03:00Z, before the end of the training rows at 1970-01-01T00:05"));
-        let nothing = told(vec![Ended { entity: 0, time_us: None, end: End::WarmingUp }]);
+        let nothing = told(vec![Ended { row: 0, entity: 0, time_us: None, end: End::WarmingUp }]);
         assert!(nothing[0].starts_with("none of 1 rows has a score: 0 could not be used, and 1"), "{nothing:?}");
     }
 }

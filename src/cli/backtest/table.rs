@@ -3,6 +3,7 @@
 use super::{
     super::model::table::{Align, render},
     report::{AlarmReport, EntityReport, LabelReport, ModelReport, Report, Rows, Unit},
+    suggest::CAUTION,
 };
 use crate::demo::display::{counted, grouped};
 
@@ -15,6 +16,28 @@ type Line = (&'static str, String);
 
 /// Names, figures with their units, and a blank line between the parts.
 pub(super) fn of(report: &Report) -> String {
+    let mut lines = figures(report);
+    if !report.suggestions.is_empty() {
+        lines.push((String::new(), String::new()));
+    }
+    lines.extend(
+        report.suggestions.iter().map(|one| ("suggestion".to_owned(), format!("{}: {}", one.assignment(), one.why))),
+    );
+    let rows: Vec<Vec<String>> = lines.into_iter().map(|(name, value)| vec![name, value]).collect();
+    let mut table = render(&[("", Align::Left), ("", Align::Left)], &rows);
+    if !report.suggestions.is_empty() && report.labels.is_some() {
+        table += CAUTION;
+        table += "\n";
+    }
+    if report.per_entity.len() > 1 {
+        table += "\n";
+        table += &per_entity(&report.per_entity);
+    }
+    table
+}
+
+/// Names and figures with their units; an empty name between two groups.
+pub(super) fn figures(report: &Report) -> Vec<(String, String)> {
     let blank = || ("", String::new());
     let mut lines = vec![("data", report.data.clone())];
     lines.extend(rows(&report.rows));
@@ -31,37 +54,33 @@ pub(super) fn of(report: &Report) -> String {
         lines.push(blank());
         lines.extend(of_labels(labels));
     }
-    let rows: Vec<Vec<String>> = lines.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
-    let mut table = render(&[("", Align::Left), ("", Align::Left)], &rows);
-    if report.per_entity.len() > 1 {
-        table += "\n";
-        table += &per_entity(&report.per_entity);
-    }
-    table
+    lines.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// A line for each of the entities with the most alarms.
 fn per_entity(entities: &[EntityReport]) -> String {
-    let columns = [
-        ("ENTITY", Align::Left),
-        ("ROWS", Align::Right),
-        ("ALARMS", Align::Right),
-        ("FALSE", Align::Right),
-        ("FOUND", Align::Right),
-        ("AUROC", Align::Right),
-        ("AUCPR", Align::Right),
-        ("VUS-PR", Align::Right),
-    ];
-    let is_labelled = entities.iter().any(|entity| entity.events.is_some());
-    let mut sorted: Vec<&EntityReport> = entities.iter().collect();
-    // Stable, so that those with as many stay in the order in which they appeared.
-    sorted.sort_by_key(|entity| std::cmp::Reverse(entity.incidents));
-    let rows: Vec<Vec<String>> = sorted.iter().take(ENTITIES).map(|entity| of_entity(entity)).collect();
-    let table = render(if is_labelled { &columns } else { &columns[..3] }, &rows);
+    let (head, rows) = entity_rows(entities, ENTITIES);
+    let align = |at: usize| if at == 0 { Align::Left } else { Align::Right };
+    let columns: Vec<(&str, Align)> = head.into_iter().enumerate().map(|(at, name)| (name, align(at))).collect();
+    let table = render(&columns, &rows);
     match entities.len().saturating_sub(ENTITIES) {
         0 => table,
         more => format!("{table}and {} with no more alarms\n", counted(more, "other")),
     }
+}
+
+/// The names of the columns, and a row for each of so many entities with the most alarms.
+pub(super) fn entity_rows(entities: &[EntityReport], most: usize) -> (Vec<&'static str>, Vec<Vec<String>>) {
+    let mut columns = vec!["ENTITY", "ROWS", "ALARMS", "FALSE", "FOUND", "AUROC", "AUCPR", "VUS-PR"];
+    if !entities.iter().any(|entity| entity.events.is_some()) {
+        columns.truncate(3);
+    }
+    let mut sorted: Vec<&EntityReport> = entities.iter().collect();
+    // Stable, so that those with as many stay in the order in which they appeared.
+    sorted.sort_by_key(|entity| std::cmp::Reverse(entity.incidents));
+    let row = |entity: &EntityReport| of_entity(entity).into_iter().take(columns.len()).collect();
+    let rows = sorted.into_iter().take(most).map(row).collect();
+    (columns, rows)
 }
 
 fn of_entity(entity: &EntityReport) -> Vec<String> {
@@ -183,7 +202,13 @@ fn duration(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::report::Span, *};
+    use super::{
+        super::{
+            report::Span,
+            suggest::{Outcome, Suggestion},
+        },
+        *,
+    };
 
     fn entity(name: &str, incidents: usize, events: Option<usize>) -> EntityReport {
         EntityReport {
@@ -234,6 +259,7 @@ mod tests {
             },
             labels: None,
             per_entity: vec![entity("", 3, None)],
+            suggestions: Vec::new(),
             warnings: Vec::new(),
         }
     }
@@ -312,6 +338,21 @@ a       1,440       1      -       -      -      -       -
         let told = per_entity(&many);
         assert!(told.starts_with("ENTITY   ROWS  ALARMS\ne0      1,440       0\n"), "{told}");
         assert!(told.ends_with("e9      1,440       0\nand 2 others with no more alarms\n"), "{told}");
+    }
+
+    #[test]
+    fn a_suggestion_comes_last_and_is_taken_with_care_where_labels_chose_it() {
+        let suggestion = Suggestion {
+            setting: "judging.budget.quantile".to_owned(),
+            value: Some("0.01".to_owned()),
+            why: "finds more".to_owned(),
+            before: Outcome::default(),
+            after: None,
+        };
+        let line = "\n\nsuggestion        judging.budget.quantile=0.01: finds more\n";
+        let told = of(&Report { suggestions: vec![suggestion.clone()], ..report() });
+        assert!(told.ends_with(line), "{told}");
+        assert_eq!(Suggestion { value: None, ..suggestion }.assignment(), "judging.budget.quantile");
     }
 
     #[test]

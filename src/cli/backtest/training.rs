@@ -8,6 +8,7 @@ use super::{
         files::{self, fit, names, names_to_learn, require_time},
     },
     BacktestArgs, TRAIN_SHARE,
+    marks::Marks,
 };
 use crate::{
     app::AppError,
@@ -15,6 +16,7 @@ use crate::{
         Loaded,
         settings::{FeatureSelection, RecordSettings},
     },
+    demo::display::counted,
     detect::runtime::Runtime,
     file::{
         FileSource,
@@ -24,6 +26,7 @@ use crate::{
     record::{
         DecodedRecord, RawRecord,
         decode::{Decoder, Schema},
+        path::FieldPath,
     },
     train::{recipe::TrainError, sample::SampleRecord},
 };
@@ -32,6 +35,8 @@ use crate::{
 pub(super) enum Source<'a> {
     /// The first rows of the data.
     First { rows: usize },
+    /// Rows of the data that are marked.
+    Marked(Marks),
     /// Files of their own.
     Files(&'a [PathBuf]),
     /// It is there already.
@@ -47,11 +52,19 @@ pub(super) struct Trained {
 
 impl<'a> Source<'a> {
     /// What was asked for, of data of so many rows.
-    pub(super) fn of(args: &'a BacktestArgs, rows: usize) -> Result<Self, Failure> {
-        match (&args.train_data, &args.model) {
-            (Some(files), _) if rows > 0 => Ok(Self::Files(files)),
-            (_, Some(model)) if rows > 0 => Ok(Self::Model(model)),
-            (None, None) => {
+    pub(super) fn of(args: &'a BacktestArgs, rows: usize, marks: Option<Marks>) -> Result<Self, Failure> {
+        match (&args.train_data, &args.model, marks) {
+            (Some(files), _, _) if rows > 0 => Ok(Self::Files(files)),
+            (_, Some(model), _) if rows > 0 => Ok(Self::Model(model)),
+            (None, None, Some(marks)) if rows > 0 => {
+                let marked = marks.rows.iter().filter(|marked| **marked).count();
+                if marked > 0 && marked < rows {
+                    return Ok(Self::Marked(marks));
+                }
+                let (data, how) = (names(&args.data), marks.how);
+                Err(Failure::other(&BacktestError::NotParted { data, marked, rows, how }))
+            }
+            (None, None, None) => {
                 let share = args.train_share.unwrap_or(TRAIN_SHARE);
                 let first = (rows as f64 * share) as usize;
                 if first > 0 && first < rows {
@@ -66,8 +79,27 @@ impl<'a> Source<'a> {
     /// The first row of the data that is scored.
     pub(super) fn first_scored(&self) -> usize {
         match self {
-            Self::First { rows, .. } => *rows,
+            Self::First { rows } => *rows,
+            Self::Marked(marks) => marks.rows.iter().position(|marked| !marked).unwrap_or(marks.rows.len()),
             Self::Files(_) | Self::Model(_) => 0,
+        }
+    }
+
+    /// Whether this row of the data is trained on, and so has no part in the figures.
+    pub(super) fn trains_on(&self, row: usize) -> bool {
+        match self {
+            Self::First { rows } => row < *rows,
+            Self::Marked(marks) => marks.rows.get(row).copied().unwrap_or(false),
+            Self::Files(_) | Self::Model(_) => false,
+        }
+    }
+
+    /// The row of the files after the last one that may be trained on.
+    fn end(&self) -> usize {
+        match self {
+            Self::First { rows } => *rows,
+            Self::Marked(marks) => marks.rows.iter().rposition(|marked| *marked).map_or(0, |last| last + 1),
+            Self::Files(_) | Self::Model(_) => usize::MAX,
         }
     }
 }
@@ -83,6 +115,11 @@ enum BacktestError {
     )]
     TooFew { data: String, rows: usize, share: f64 },
     #[error(
+        "{marked} of {rows} rows of {data} are {how}, expected some of them, to train on, and not all, so that others are \
+         left to score"
+    )]
+    NotParted { data: String, marked: usize, rows: usize, how: String },
+    #[error(
         "all {rows} rows to train on, {place}, are labelled 1; expected normal rows there: {cure}, or --model FILE"
     )]
     NoNormalRows { rows: usize, place: String, cure: &'static str },
@@ -95,19 +132,29 @@ enum BacktestError {
     TooFewWindows { place: String, windows: usize, least: usize, cure: &'static str, unusable: String },
 }
 
+/// The labels of the data.
+#[derive(Clone, Copy)]
+pub(super) struct Labels<'a> {
+    /// Where they stand.
+    pub(super) column: &'a FieldPath,
+    /// By row of the data; `None` where it can't be read.
+    pub(super) rows: &'a [Option<bool>],
+}
+
 /// Reads the model or trains it, on rows that are not labelled.
 pub(super) fn train(
     args: &BacktestArgs,
     source: &Source<'_>,
-    (loaded, labels): (&Loaded, Option<&[Option<bool>]>),
+    (loaded, labels): (&Loaded, Option<Labels<'_>>),
 ) -> Result<Trained, Failure> {
-    let (files, rows) = match source {
+    let files = match source {
         Source::Model(path) => {
             return Ok(Trained { model: Model::read(path).map_err(AppError::from)?, left_out: None });
         }
-        Source::First { rows, .. } => (&args.data[..], Some(*rows)),
-        Source::Files(files) => (*files, None),
+        Source::First { .. } | Source::Marked(_) => &args.data[..],
+        Source::Files(files) => *files,
     };
+    let loaded = &without_strangers(loaded, &args.data, files)?;
     if let FeatureSelection::Listed(features) = &loaded.settings.record.features {
         require_time(features, &loaded.settings)?;
     }
@@ -115,18 +162,18 @@ pub(super) fn train(
     // The model is run at the end, but nobody wants to wait for that to hear of it.
     runtime.try_device(None).map_err(AppError::from)?;
     let own;
-    let labels = match (source, &args.labels) {
+    let labels = match (source, labels) {
         // A history that is known to be normal needs no labels.
-        (Source::Files(files), Some(column)) if has_column(files, column)? => {
-            own = read_labels(files, column)?;
+        (Source::Files(files), Some(labels)) if has_column(files, labels.column)? => {
+            own = read_labels(files, labels.column)?;
             Some(&own[..])
         }
         (Source::Files(_), _) => None,
-        _ => labels,
+        (_, labels) => labels.map(|labels| labels.rows),
     };
-    let mut normal = Normal::new(labels.unwrap_or_default(), &loaded.settings.record);
+    let mut normal = Normal::new(source, labels.unwrap_or_default(), &loaded.settings.record);
     let mut rows_of = FileSource::open(files.to_vec())?.keep_text(names_to_learn(&loaded.settings));
-    rows_of = rows_of.until(rows.map_or(i64::MAX, |rows| rows as i64));
+    rows_of = rows_of.until(i64::try_from(source.end()).unwrap_or(i64::MAX));
     let sample = files::read_sample(&mut rows_of, &loaded.settings, &mut |raw| normal.keep(raw))?;
     let told = Told { source, files };
     if sample.is_empty() && normal.left_out > 0 {
@@ -138,11 +185,30 @@ pub(super) fn train(
     Ok(Trained { model, left_out: Some(normal.left_out) })
 }
 
+/// The same settings without what is left out of the features that only the scored files have: it was not misspelt, so
+/// that training need not warn of it.
+fn without_strangers(loaded: &Loaded, data: &[PathBuf], files: &[PathBuf]) -> Result<Loaded, Failure> {
+    let mut loaded = loaded.clone();
+    if let FeatureSelection::AllNumeric { exclude, .. } = &mut loaded.settings.record.features
+        && data != files
+    {
+        let mut known = Vec::new();
+        for path in exclude.drain(..) {
+            if has_column(files, &path)? || !has_column(data, &path)? {
+                known.push(path);
+            }
+        }
+        *exclude = known;
+    }
+    Ok(loaded)
+}
+
 impl Source<'_> {
     /// What gives more rows to train on.
     fn cure(&self) -> &'static str {
         match self {
             Self::First { .. } => "a larger --train-share, or --train-data FILE",
+            Self::Marked(_) => "other rows marked, or --train-data FILE",
             Self::Files(_) | Self::Model(_) => "other files as --train-data",
         }
     }
@@ -157,7 +223,11 @@ struct Told<'a> {
 impl Told<'_> {
     fn place(&self) -> String {
         match self.source {
-            Source::First { rows, .. } => format!("rows 0 to {} of {}", rows - 1, names(self.files)),
+            Source::First { rows } => format!("rows 0 to {} of {}", rows - 1, names(self.files)),
+            Source::Marked(Marks { rows, how }) => {
+                let marked = rows.iter().filter(|marked| **marked).count();
+                format!("{} {how} of {}", counted(marked, "row"), names(self.files))
+            }
             Source::Files(_) | Source::Model(_) => names(self.files),
         }
     }
@@ -173,9 +243,10 @@ impl Told<'_> {
     }
 }
 
-/// Keeps labelled rows out of a sample. What followed such a row in its entity did not follow what stood before it, so it
-/// begins a run of its own, and no window reaches across the gap.
+/// Keeps labelled rows out of a sample, and those that are not to be trained on. What followed such a row in its entity did
+/// not follow what stood before it, so it begins a run of its own, and no window reaches across the gap.
 struct Normal<'a> {
+    source: &'a Source<'a>,
     /// By row; empty where nothing is labelled.
     labels: &'a [Option<bool>],
     decoder: Decoder,
@@ -193,20 +264,23 @@ struct Run {
 }
 
 impl<'a> Normal<'a> {
-    fn new(labels: &'a [Option<bool>], record: &RecordSettings) -> Self {
+    fn new(source: &'a Source<'a>, labels: &'a [Option<bool>], record: &RecordSettings) -> Self {
         let decoder = Decoder::new(Schema::new(&[], record));
-        Self { labels, decoder, decoded: DecodedRecord::default(), runs: HashMap::new(), left_out: 0 }
+        Self { source, labels, decoder, decoded: DecodedRecord::default(), runs: HashMap::new(), left_out: 0 }
     }
 
     fn keep(&mut self, raw: &RawRecord<'_>) -> Option<SampleRecord> {
-        let labelled = self.labels.get(raw.position.offset as usize).copied().flatten().unwrap_or(false);
-        if !labelled && self.runs.is_empty() {
+        let row = raw.position.offset as usize;
+        let wanted = matches!(self.source, Source::Files(_)) || self.source.trains_on(row);
+        let labelled = wanted && self.labels.get(row).copied().flatten().unwrap_or(false);
+        let left_out = labelled || !wanted;
+        if !left_out && self.runs.is_empty() {
             return SampleRecord::copy(raw);
         }
         // Whose row it is can't be told of a row that can't be used, and need not be.
         let _ = self.decoder.decode(raw, &mut self.decoded);
-        if labelled {
-            self.left_out += 1;
+        if left_out {
+            self.left_out += usize::from(labelled);
             self.runs.entry(self.decoded.entity.clone()).or_default().broken = true;
             return None;
         }
@@ -232,7 +306,8 @@ mod tests {
         let settings = Settings::load(&Sources { set, ..Sources::default() }).unwrap().settings;
         let rows = [("a", 0), ("b", 0), ("a", 1), ("b", 0), ("a", 1), ("a", 0), ("b", 0), ("a", 0), ("b", 1), ("b", 0)];
         let labels: Vec<Option<bool>> = rows.iter().map(|row| Some(row.1 == 1)).collect();
-        let mut normal = Normal::new(&labels, &settings.record);
+        let source = Source::First { rows: rows.len() };
+        let mut normal = Normal::new(&source, &labels, &settings.record);
         let mut kept = Vec::new();
         for (offset, (id, _)) in rows.iter().enumerate() {
             let payload = format!("{{\"id\":\"{id}\",\"x\":1}}");

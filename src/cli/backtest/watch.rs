@@ -2,23 +2,30 @@
 
 use std::collections::HashMap;
 
-use super::sum::Scored;
+use super::{rejudge::Rejudge, sum::Scored, trace::Trace, training::Source};
 use crate::{
     detect::incident::IncidentChange,
     pipeline::{Observer, Unscored, observed::Observed},
 };
 
 /// The observer. Rows end in any order, so they are kept by their number.
-pub(super) struct Watch {
+pub(super) struct Watch<'a> {
+    source: &'a Source<'a>,
     first: usize,
     timed: bool,
     rows: Vec<Option<Ended>>,
     entities: HashMap<String, usize>,
+    /// Other settings of judging, where better ones are looked for.
+    rejudge: Option<Rejudge>,
+    /// What the page shows, where one is written.
+    trace: Option<Trace>,
 }
 
 /// How a row ended.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Ended {
+    /// Its number in the files.
+    pub(super) row: usize,
     /// Number of its entity; rows of which it can't be told have one together.
     pub(super) entity: usize,
     /// Event time, microseconds since the epoch.
@@ -34,40 +41,67 @@ pub(super) enum End {
     Unusable,
 }
 
-impl Watch {
-    /// A watch over the rows from `first` on. Where rows are not `timed`, what they have for a time says nothing.
-    pub(super) fn new(first: usize, timed: bool) -> Self {
-        Self { first, timed, rows: Vec::new(), entities: HashMap::new() }
+impl End {
+    /// The judged score.
+    pub(super) fn score(&self) -> Option<f64> {
+        match *self {
+            Self::Judged { score, .. } => Some(score),
+            Self::WarmingUp | Self::Unusable => None,
+        }
+    }
+}
+
+impl<'a> Watch<'a> {
+    /// A watch over the rows that are not trained on. Where rows are not `timed`, what they have for a time says nothing.
+    pub(super) fn new(source: &'a Source<'a>, timed: bool) -> Self {
+        let (rows, entities) = (Vec::new(), HashMap::new());
+        Self { source, first: source.first_scored(), timed, rows, entities, rejudge: None, trace: None }
     }
 
-    fn note(&mut self, offset: i64, entity: &str, (time_us, end): (Option<i64>, End)) {
-        let row = offset as usize - self.first;
-        if self.rows.len() <= row {
-            self.rows.resize(row + 1, None);
-        }
+    /// The same, which also judges by other settings and traces what a page shows.
+    pub(super) fn with(self, rejudge: Option<Rejudge>, trace: Option<Trace>) -> Self {
+        Self { rejudge, trace, ..self }
+    }
+
+    /// Keeps a row's end, and gives its entity's number and its own from the first scored one on. A row that was trained on
+    /// is passed through, so that windows stay whole, but it has no number and counts in no figure.
+    fn note(&mut self, offset: i64, entity: &str, (time_us, end): (Option<i64>, End)) -> (usize, Option<usize>) {
         let new = self.entities.len();
         let entity = match self.entities.get(entity) {
             Some(number) => *number,
             None => *self.entities.entry(entity.to_owned()).or_insert(new),
         };
-        self.rows[row] = Some(Ended { entity, time_us: time_us.filter(|_| self.timed), end });
+        let row = offset as usize;
+        if self.source.trains_on(row) {
+            return (entity, None);
+        }
+        let at = row - self.first;
+        if self.rows.len() <= at {
+            self.rows.resize(at + 1, None);
+        }
+        self.rows[at] = Some(Ended { row, entity, time_us: time_us.filter(|_| self.timed), end });
+        (entity, Some(at))
     }
 
-    /// All rows, in order.
-    pub(super) fn finish(self, data: String, labels: Option<Vec<Option<bool>>>) -> Scored {
+    /// All rows, in order, and what was traced.
+    pub(super) fn finish(self, data: String, labels: Option<Vec<Option<bool>>>) -> (Scored, Option<Trace>) {
         // The pipeline ends every record that it is lent, before it ends itself.
+        let kept: Vec<bool> = self.rows.iter().map(Option::is_some).collect();
+        let rejudged = self.rejudge.and_then(|rejudge| rejudge.finish(&kept));
         let rows = self.rows.into_iter().flatten().collect();
         let mut entities = vec![String::new(); self.entities.len()];
         self.entities.into_iter().for_each(|(name, number)| entities[number] = name);
-        Scored { data, rows, entities, labels }
+        (Scored { data, rows, entities, labels, rejudged }, self.trace)
     }
 }
 
-impl Observer for Watch {
+impl Observer for Watch<'_> {
     fn judged(&mut self, record: &Observed<'_>) {
         let opened = matches!(record.incident, IncidentChange::Opened(_));
         let end = End::Judged { score: record.judged.score, anomalous: record.judged.anomalous, opened };
-        self.note(record.position.offset, record.entity, (Some(record.time_us), end));
+        let (entity, row) = self.note(record.position.offset, record.entity, (Some(record.time_us), end));
+        self.rejudge.iter_mut().for_each(|rejudge| rejudge.judge(record, entity, row));
+        self.trace.iter_mut().for_each(|trace| trace.judged(record, entity, row));
     }
 
     fn unscored(&mut self, record: &Unscored<'_>) {
