@@ -3,32 +3,66 @@ use super::*;
 /// What no page may take over as it stands.
 const HOSTILE: &str = "<script>alert(\"x\")</script>'&";
 
+/// Names of the data are hostile, every place that can hold one does, and values are missing here and there.
 fn page(rows: usize) -> Page {
-    let at = |row: usize| row as f64;
-    let entity = |name: String| EntityScores {
-        name,
-        scores: (0..rows).map(|row| (at(row), (row % 11 != 3).then(|| 1.0 + (row * 7919 % 101) as f64))).collect(),
-        events: (0..rows / 10).map(|event| (at(event * 10), at(event * 10 + 2))).collect(),
-        opened: (0..rows / 10).map(|event| (at(event * 10), event % 2 == 0)).collect(),
-    };
+    let scores: Vec<f64> = (1..=rows).map(|row| row as f64 / rows as f64).collect();
+    let text = || HOSTILE.to_owned();
+    Page {
+        data: text(),
+        figures: vec![(text(), text()), (String::new(), String::new()), ("b".to_owned(), "1".to_owned())],
+        warnings: vec![text()],
+        suggestions: vec![(text(), text())],
+        caution: "careful",
+        timed: false,
+        labelled: true,
+        limit: 10.0,
+        entities: (0..DRAWN_ENTITIES).map(|number| entity(number, rows)).collect(),
+        table: Some(Table {
+            head: vec!["entity".to_owned(), "rows".to_owned()],
+            rows: vec![vec![text(), "1".to_owned()]; LISTED_ENTITIES],
+            more: 7,
+        }),
+        incidents: (0..10).map(|number| incident(number, rows)).collect(),
+        all_incidents: 12,
+        heat: heat(rows),
+        p_values: scores.clone(),
+        normal_scores: scores.clone(),
+        labelled_scores: scores,
+    }
+}
+
+fn entity(number: usize, rows: usize) -> EntityScores {
+    let score = |row: usize| (row as f64, (row % 11 != 3).then(|| 1.0 + (row * 7919 % 101) as f64));
+    EntityScores {
+        name: format!("{HOSTILE}{number}"),
+        scores: (0..rows).map(score).collect(),
+        events: (0..rows / 10).map(|event| ((event * 10) as f64, (event * 10 + 2) as f64)).collect(),
+        opened: (0..rows / 10).map(|event| ((event * 10) as f64, event % 2 == 0)).collect(),
+    }
+}
+
+fn incident(number: usize, rows: usize) -> Incident {
     let point = |row: usize| {
         let low = (row * 31 % 17) as f64;
         let actual = if row % 50 == 7 { (f64::NAN, f64::NAN) } else { (low, low + 1.5) };
-        FeaturePoint { at: at(row), actual, expected: (low * 0.5, low) }
+        FeaturePoint { at: row as f64, actual, expected: (low * 0.5, low) }
     };
     let feature = |number: usize| FeatureLine {
         name: format!("{HOSTILE}{number}"),
         share: 0.25,
         points: (0..rows.min(240)).map(point).collect(),
     };
-    let incident = |number: usize| Incident {
+    Incident {
         entity: HOSTILE.to_owned(),
-        span: (at(number), at(number + 9)),
+        span: (number as f64, (number + 9) as f64),
         anomalies: 10,
         peak: 50.0,
         p_value: 1e-7,
         features: (0..4).map(feature).collect(),
-    };
+    }
+}
+
+fn heat(rows: usize) -> Heat {
     let buckets = rows.min(120);
     let part = |bucket: usize, feature: usize| match (bucket + feature) % 5 {
         0 => f32::NAN,
@@ -37,36 +71,10 @@ fn page(rows: usize) -> Page {
     let line = |feature: usize| {
         (format!("{HOSTILE}{feature}"), (0..buckets).map(|bucket| part(bucket, feature)).collect::<Vec<f32>>())
     };
-    let scores: Vec<f64> = (1..=rows).map(|row| row as f64 / rows as f64).collect();
-    Page {
-        data: HOSTILE.to_owned(),
-        figures: vec![
-            (HOSTILE.to_owned(), HOSTILE.to_owned()),
-            (String::new(), String::new()),
-            ("b".to_owned(), "1".to_owned()),
-        ],
-        warnings: vec![HOSTILE.to_owned()],
-        suggestions: vec![(HOSTILE.to_owned(), HOSTILE.to_owned())],
-        caution: "careful",
-        timed: false,
-        labelled: true,
-        limit: 10.0,
-        entities: (0..DRAWN_ENTITIES).map(|number| entity(format!("{HOSTILE}{number}"))).collect(),
-        table: Some(Table {
-            head: vec!["entity".to_owned(), "rows".to_owned()],
-            rows: vec![vec![HOSTILE.to_owned(), "1".to_owned()]; LISTED_ENTITIES],
-            more: 7,
-        }),
-        incidents: (0..10).map(incident).collect(),
-        all_incidents: 12,
-        heat: Heat {
-            buckets: (0..buckets).map(|bucket| (at(bucket), at(bucket + 1))).collect(),
-            features: (0..HEAT_FEATURES).map(line).collect(),
-            more: 3,
-        },
-        p_values: scores.clone(),
-        normal_scores: scores.clone(),
-        labelled_scores: scores,
+    Heat {
+        buckets: (0..buckets).map(|bucket| (bucket as f64, (bucket + 1) as f64)).collect(),
+        features: (0..HEAT_FEATURES).map(line).collect(),
+        more: 3,
     }
 }
 
@@ -78,7 +86,7 @@ fn assert_well_formed(html: &str) {
         assert!(!rest[..at].contains('>') || open.last() == Some(&"style"), "a lone > in {}", &rest[..at]);
         let end = at + rest[at..].find('>').expect("a tag ends");
         let tag = &rest[at + 1..end];
-        assert!(tag.matches('"').count() % 2 == 0 && !tag.contains('<'), "{tag}");
+        assert!(tag.matches('"').count().is_multiple_of(2) && !tag.contains('<'), "{tag}");
         if let Some(name) = tag.strip_prefix('/') {
             assert_eq!(open.pop(), Some(name), "{tag}");
         } else if !tag.ends_with('/') {
