@@ -1,10 +1,10 @@
 //! The page of a backtest: one HTML file that needs nothing else, no network and no script. Pure: data in, text out.
 //!
-//! - [`mod@page`]: the parts in their order, and the tables.
-//! - [`scores`]: scores and limit over time, of each entity.
-//! - [`incidents`]: what came and what was expected in the worst incidents.
-//! - [`heat`]: which feature strayed when.
-//! - [`distribution`]: promised against measured p-values, and how scores of labelled rows lie to those of others.
+//! - `page`: the parts in their order, and the tables.
+//! - `scores`: scores and limit over time, of each entity.
+//! - `incidents`: what came and what was expected in the worst incidents.
+//! - `heat`: which feature strayed when.
+//! - `distribution`: promised against measured p-values, and how scores of labelled rows lie to those of others.
 //!
 //! All text of the data is escaped, pictures hold as many points as can be seen whatever the number of rows, colours are told
 //! apart without seeing red and green, and each picture has words for those who can't see it. The page is well-formed XML
