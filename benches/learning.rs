@@ -105,14 +105,14 @@ fn swaps(payloads: &[String]) {
     for _ in 0..SWAPS {
         for _ in 0..BETWEEN {
             if scoring.room() == 0 {
-                scoring.flush(&mut NoObserver, &mut |_, _: End| {}).expect("the model scores");
+                scoring.flush(&mut NoObserver, &mut |_, _: End, _| {}).expect("the model scores");
             }
             scoring.take(&raw(at, &format!("entity-{}", at % ENTITIES), payloads), &mut NoObserver);
             at += 1;
         }
         let prepared = std::thread::scope(|scope| scope.spawn(prepare).join().expect("it is prepared"));
         let started = Instant::now();
-        scoring.flush(&mut NoObserver, &mut |_, _: End| {}).expect("the model scores");
+        scoring.flush(&mut NoObserver, &mut |_, _: End, _| {}).expect("the model scores");
         drop(scoring.swap(prepared));
         pauses.push(started.elapsed().as_secs_f64() * 1e3);
     }

@@ -7,6 +7,7 @@ use crate::{
     model::{Model, metadata::Metadata},
     pipeline::{Delivery, Output, Polled, Sink, SinkError, Source, SourceError, SourceEvent},
     record::{Position, RawRecord},
+    telemetry::OutputKind,
 };
 
 /// A record that owns its bytes.
@@ -140,6 +141,8 @@ pub enum SinkBehaviour {
     Hangs,
     /// Refuses everything for good.
     Refuses,
+    /// Acknowledges all but outputs of this kind, like a broker that lacks one topic.
+    Withholds(OutputKind),
     /// Takes everything and then can't go on, like a producer that was fenced.
     Breaks,
 }
@@ -151,7 +154,7 @@ pub struct MemorySink {
     pub behaviour: SinkBehaviour,
     /// What it was given, in order.
     pub outputs: Vec<(Position, Output)>,
-    waiting: Vec<Position>,
+    waiting: Vec<(Position, OutputKind)>,
 }
 
 impl MemorySink {
@@ -163,29 +166,34 @@ impl MemorySink {
 
 impl Sink for MemorySink {
     fn send(&mut self, position: Position, output: Output) -> Result<(), SinkError> {
+        self.waiting.push((position, output.kind()));
         self.outputs.push((position, output));
-        self.waiting.push(position);
         Ok(())
     }
 
     fn deliveries(&mut self, _: Duration, visit: &mut dyn FnMut(Delivery)) -> Result<(), SinkError> {
         let result = match self.behaviour {
-            SinkBehaviour::Works | SinkBehaviour::Slow => Ok(()),
+            SinkBehaviour::Works | SinkBehaviour::Slow | SinkBehaviour::Withholds(_) => Ok(()),
             SinkBehaviour::Refuses => Err("refused".to_owned()),
             SinkBehaviour::Hangs => return Ok(()),
             SinkBehaviour::Breaks => return Err(SinkError::Fatal("broken for good".to_owned())),
         };
+        if let SinkBehaviour::Withholds(withheld) = self.behaviour {
+            let given = self.waiting.extract_if(.., |(_, kind)| *kind != withheld);
+            given.for_each(|(position, kind)| visit(Delivery { position, kind, result: Ok(()) }));
+            return Ok(());
+        }
         let few = if self.behaviour == SinkBehaviour::Slow { 7 } else { usize::MAX };
         self.waiting
             .drain(..few.min(self.waiting.len()))
-            .for_each(|position| visit(Delivery { position, result: result.clone() }));
+            .for_each(|(position, kind)| visit(Delivery { position, kind, result: result.clone() }));
         Ok(())
     }
 
     fn health(&self) -> Result<(), String> {
         match self.behaviour {
             SinkBehaviour::Hangs | SinkBehaviour::Breaks => Err("nobody answers".to_owned()),
-            SinkBehaviour::Works | SinkBehaviour::Slow | SinkBehaviour::Refuses => Ok(()),
+            SinkBehaviour::Works | SinkBehaviour::Slow | SinkBehaviour::Refuses | SinkBehaviour::Withholds(_) => Ok(()),
         }
     }
 }

@@ -454,6 +454,8 @@ fn values_that_clash_are_told() {
         ("{record: {features: [{path: a, kind: hour_of_day}]}}", "record.features[0].path"),
         ("kafka: {input_topic: x, anomaly_topic: x}", "kafka.anomaly_topic"),
         ("kafka: {dead_letter_topic: strayd.anomalies}", "kafka.dead_letter_topic"),
+        ("kafka: {incident_topic: strayd.anomalies}", "kafka.incident_topic"),
+        ("kafka: {incident_topic: a/b}", "kafka.incident_topic"),
         (
             "kafka: {properties: {group.protocol: consumer, session.timeout.ms: 6000}}",
             "kafka.properties.session.timeout.ms",
@@ -467,6 +469,17 @@ fn values_that_clash_are_told() {
         ("model: {foreign: {center: [1, 2], scale: [1]}}", "model.foreign.scale"),
         ("model: {foreign: {center: [1], scale: [0]}}", "model.foreign.scale[0]"),
         ("judging: {budget: {alarms_per_entity_and_day: null}}", "judging.budget"),
+        ("judging: {severity: {warning: 1e-6, critical: 1e-4}}", "judging.severity.critical"),
+        ("judging: {severity: {warning: 1e-6}}", "judging.severity.critical"),
+        ("judging: {severity: {warning: 1}}", "judging.severity.warning"),
+        ("judging: {severity: {critical: 0}}", "judging.severity.critical"),
+        (
+            "judging: {incidents: {new_normal_after: null, accept_new_normal: true}}",
+            "judging.incidents.accept_new_normal",
+        ),
+        ("judging: {incidents: {update_interval: 0s}}", "judging.incidents.update_interval"),
+        ("judging: {silence: {after_intervals: 1}}", "judging.silence.after_intervals"),
+        ("judging: {silence: {least: 0s}}", "judging.silence.least"),
     ] {
         let problems = Case::yaml(text).problems();
         assert_eq!(problems.0.iter().map(|p| p.key.as_str()).collect::<Vec<_>>(), [key], "{text}\n{problems}");
@@ -690,4 +703,23 @@ fn run_needs_brokers_and_a_topic() {
     let text = Settings::load_for_run(&case.sources).unwrap_err().to_string();
     let keys: Vec<&str> = text.lines().filter_map(|line| line.split(':').next()).collect();
     assert_eq!(keys, ["training.epochs", "kafka.brokers", "kafka.input_topic"], "all at once");
+}
+
+#[test]
+fn bounds_of_severity_in_the_wrong_order_are_told_with_both_and_nan_is_refused() {
+    let lines = Case::yaml("judging: {severity: {warning: 1e-7, critical: 1e-6}}").lines();
+    let told = "judging.severity.critical: 1e-6 is not below judging.severity.warning, 1e-7, expected the smaller p-value of the two";
+    assert_eq!(lines, [told]);
+    let lines = Case::of("toml", "[judging.severity]\ncritical = nan\n").lines();
+    assert!(lines[0].starts_with("judging.severity.critical: NaN is not finite"), "{lines:?}");
+}
+
+#[test]
+fn null_switches_incident_events_offers_and_silence_off() {
+    let text = "{kafka: {incident_topic: null}, judging: {incidents: {new_normal_after: null}, silence: {after_intervals: null}}}";
+    let settings = Settings::load(&Case::yaml(text).sources).unwrap().settings;
+    assert_eq!(settings.kafka.incident_topic, None);
+    assert_eq!((settings.judging.incidents.new_normal_after, settings.judging.silence), (None, None));
+    assert!(Settings::load(&Case::yaml("{preset: timeseries}").sources).unwrap().settings.judging.silence.is_some());
+    assert_eq!(Settings::load(&Case::yaml("{preset: tabular}").sources).unwrap().settings.judging.silence, None);
 }

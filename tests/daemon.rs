@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+
 use support::{
     broker::{Broker, Kind, kcat, on_both_brokers},
     daemon::{Daemon, Stage},
@@ -51,6 +53,13 @@ fn a_cold_start_trains_scores_and_finds_what_was_planted(kind: Kind) {
     assert_eq!(outcomes["outcome=\"collected\""], COLD_START as f64, "{outcomes:?}");
     assert_eq!(outcomes["outcome=\"anomalous\""], events.len() as f64, "{outcomes:?}");
     assert_eq!(daemon.metric("strayd_outputs_total")["kind=\"anomaly\",result=\"acknowledged\""], events.len() as f64);
+    let incidents = stage.incident_events(PLANTED.len());
+    let acknowledged = daemon.metric("strayd_outputs_total")["kind=\"incident\",result=\"acknowledged\""];
+    assert_eq!(acknowledged, incidents.len() as f64);
+    let opened: BTreeSet<String> =
+        incidents.iter().filter(|event| event["state"] == "opened").map(|event| text(event, "id")).collect();
+    assert_eq!(opened.len() as f64, daemon.sum("strayd_incidents_total"), "each incident has an id of its own");
+    assert!(incidents.iter().all(|event| opened.contains(&text(event, "id"))), "{incidents:?}");
     let false_alarms = events.iter().filter(|event| is_false_alarm(event, &records)).count();
     let scored = records.len() - COLD_START;
     assert!(false_alarms * 100 <= scored, "{false_alarms} of {scored} normal rows raise an alarm");

@@ -1,4 +1,4 @@
-//! The anomaly event as its readers know it: its schema in the repository, its text, its id.
+//! The events as their readers know them: their schemas in the repository, their texts, their ids.
 
 mod support;
 
@@ -8,6 +8,9 @@ use strayd::{
     detect::{
         event::{AnomalyEvent, Origin, Verdict, json_schema},
         explain::Blame,
+        incident::{Evidence, Incident, Mark},
+        incident_event::{self, IncidentEvent, Silence, State, Telling},
+        severity::Severity,
     },
     record::Position,
 };
@@ -21,7 +24,7 @@ fn event() -> AnomalyEvent<'static> {
         time_us: 1_772_366_400_250_000,
         model: "5c0ffee5a11d",
     };
-    let verdict = Verdict { score: 14.25, raw_score: 31.5, limit: 6.125, p_value: 0.00012 };
+    let verdict = Verdict { score: 14.25, raw_score: 31.5, limit: 6.125, p_value: 0.00012, severity: Severity::Info };
     let blame = |name: &str, value, expected, share| Blame { name: name.to_owned(), value, expected, share };
     AnomalyEvent::new(&origin, &verdict, vec![blame("pressure", 9.125, 4.25, 0.625), blame("flow", 0.25, 1.125, 0.25)])
 }
@@ -62,4 +65,67 @@ fn an_event_is_pinned_to_the_byte_and_fits_the_schema() {
 fn the_id_names_topic_partition_offset_and_model_and_nothing_else() {
     assert_eq!(event().id, "sensors-3-81723-5c0ffee5a11d");
     assert_eq!(event().to_json(), event().to_json());
+}
+
+fn at(offset: i64, seconds: i64) -> Mark {
+    let time_us = 1_772_366_400_250_000 + seconds * 1_000_000;
+    Mark { position: Position { partition: 3, offset }, time_us }
+}
+
+/// An incident of one row, told as `state` by the record at `cause`.
+fn incident(state: State, cause: i64) -> IncidentEvent<'static> {
+    let shares = [0.25, 0.75];
+    let row = Evidence { mark: at(81_723, 0), score: 14.25, limit: 6.125, p_value: 0.00012, shares: &shares };
+    let incident = Incident::open(&row, Severity::Info, vec![(0.25, 1.125), (9.125, 4.25)]);
+    let position = Position { partition: 3, offset: cause };
+    let telling = Telling { topic: "sensors", entity: "pump \"7\"", state, cause: position };
+    let blame = Blame { name: "pressure".to_owned(), value: 9.125, expected: 4.25, share: 0.75 };
+    IncidentEvent::of_anomalies(&telling, &incident, "5c0ffee5a11d", vec![blame])
+}
+
+fn silence(state: State, cause: i64) -> IncidentEvent<'static> {
+    let position = Position { partition: 3, offset: cause };
+    let telling = Telling { topic: "sensors", entity: "pump \"7\"", state, cause: position };
+    let silence = Silence { first: at(81_723, 0), last: at(81_723, 640), interval_seconds: Some(60.0) };
+    IncidentEvent::of_silence(&telling, &silence)
+}
+
+#[test]
+fn the_schema_of_incidents_in_the_repository_is_the_one_of_the_code() {
+    let schema = serde_json::to_string_pretty(&incident_event::json_schema()).unwrap() + "\n";
+    is_pinned("docs/incident-event.schema.json", &schema);
+}
+
+#[test]
+fn incident_events_are_pinned_to_the_byte_and_fit_the_schema() {
+    let validator = jsonschema::validator_for(&incident_event::json_schema()).unwrap();
+    let events = [incident(State::Opened, 81_723), silence(State::Opened, 90_001)];
+    let mut text = String::new();
+    for event in events {
+        let json = event.to_json();
+        text += std::str::from_utf8(&json).unwrap();
+        text += "\n";
+        let value: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        let errors: Vec<String> = validator.iter_errors(&value).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:?}");
+    }
+    is_pinned("tests/golden/incident-events.jsonl", &text);
+}
+
+#[test]
+fn an_incident_keeps_its_id_and_each_of_its_events_has_one_of_its_own_whatever_the_model() {
+    let states = [(State::Opened, 81_723), (State::Updated, 81_800), (State::Resolved, 81_900)];
+    let told = states.map(|(state, cause)| incident(state, cause));
+    assert!(told.iter().all(|event| event.id == "sensors-3-81723"));
+    let ids = told.map(|event| event.event_id);
+    assert_eq!(
+        ids,
+        ["sensors-3-81723-opened-81723", "sensors-3-81723-updated-81800", "sensors-3-81723-resolved-81900"]
+    );
+    assert_eq!(
+        silence(State::Opened, 90_001).id,
+        "sensors-3-81723-silence",
+        "an incident may begin with the same record"
+    );
+    assert!(!incident(State::Opened, 1).event_id.contains("5c0ffee5a11d"));
 }

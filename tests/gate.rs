@@ -68,11 +68,11 @@ fn record(offset: usize, entity: &str, time_ms: i64, fields: &[(String, f64)]) -
 
 /// Keeps what was judged.
 #[derive(Default)]
-struct Verdicts(Vec<(Position, String, i64, bool, f64)>);
+struct Verdicts(Vec<(Position, String, i64, bool)>);
 
 impl Observer for Verdicts {
     fn judged(&mut self, row: &Observed<'_>) {
-        self.0.push((row.position, row.entity.to_owned(), row.time_us, row.judged.anomalous, row.judged.score));
+        self.0.push((row.position, row.entity.to_owned(), row.time_us, row.judged.anomalous));
     }
 
     fn unscored(&mut self, _: &Unscored<'_>) {}
@@ -98,18 +98,18 @@ fn sampled(
         }
         scoring.take(&record.lend(), &mut verdicts);
         if scoring.room() == 0 || at + 1 == records.len() {
-            scoring.flush(&mut verdicts, &mut |_, _| {}).expect("the model scores");
+            scoring.flush(&mut verdicts, &mut |_, _, _| {}).expect("the model scores");
         }
     }
     let by_position: HashMap<Position, &SampleRecord> =
         records.iter().map(|record| (record.position, record)).collect();
     let mut sample = RecentSample::new(Bounds::new(20_000, model.metadata.window));
     let mut entities: HashMap<String, (u32, Arc<str>, IncidentState)> = HashMap::new();
-    for (position, entity, time_us, anomalous, score) in verdicts.0 {
+    for (position, entity, time_us, anomalous) in verdicts.0 {
         let slot = entities.len() as u32;
         let (slot, entity, incident) =
             entities.entry(entity.clone()).or_insert_with(|| (slot, entity.as_str().into(), IncidentState::default()));
-        incident.advance(anomalous, score, time_us, model.metadata.scoring.incident_quiet_rows);
+        incident.advance(anomalous, model.metadata.scoring.incident_quiet_rows);
         let standing = match (anomalous, incident.open()) {
             (true, _) => Standing::Anomalous,
             (false, Some(_)) => Standing::InIncident,

@@ -182,7 +182,7 @@ fn nobody_can_write_but_to_the_volume_nor_gain_rights() {
 fn the_daemon_runs_as_the_image_says_its_health_check_tells_how_it_is_and_it_ends_well() {
     let Some(image) = image() else { return };
     let broker = EmbeddedBroker::start().expect("the embedded broker starts");
-    for topic in ["sensors", "strayd.anomalies", "strayd.dead-letters"] {
+    for topic in ["sensors", "strayd.anomalies", "strayd.incidents", "strayd.dead-letters"] {
         broker.create_topic(topic, 1).expect("a topic can be made");
     }
     let port =

@@ -171,7 +171,7 @@ proptest! {
         }
         letters.sort_unstable();
         prop_assert_eq!(letters, bad);
-        prop_assert_eq!(summary.anomalies as usize + summary.dead_letters as usize, sink.outputs.len());
+        prop_assert_eq!((summary.anomalies + summary.incidents + summary.dead_letters) as usize, sink.outputs.len());
     }
 }
 
@@ -489,13 +489,14 @@ fn score_rows(scoring: &mut Scoring, entity: &str, partition: i32, odd: bool) {
             payload: Some(payload.as_bytes()),
         };
         scoring.take(&raw, &mut NoObserver);
-        scoring.flush(&mut NoObserver, &mut |_, _| {}).expect("the batch can be scored");
+        scoring.flush(&mut NoObserver, &mut |_, _, _| {}).expect("the batch can be scored");
     }
 }
 
 /// Entities and columns to blame of the incidents that are open.
 fn open(scoring: &Scoring) -> Vec<(String, Option<usize>)> {
-    let mut open: Vec<_> = scoring.open_incidents().map(|open| (open.entity.to_owned(), open.top_column)).collect();
+    let mut open: Vec<_> =
+        scoring.open_incidents().map(|open| (open.entity.to_owned(), open.incident.top_column)).collect();
     open.sort();
     open
 }

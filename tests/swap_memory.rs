@@ -26,11 +26,11 @@ fn resident() -> u64 {
 fn score(scoring: &mut Scoring, records: &[support::records::Record]) {
     for (at, record) in records.iter().enumerate() {
         if scoring.room() == 0 {
-            scoring.flush(&mut NoObserver, &mut |_, _: End| {}).expect("the model scores");
+            scoring.flush(&mut NoObserver, &mut |_, _: End, _| {}).expect("the model scores");
         }
         scoring.take(&raw(at, record), &mut NoObserver);
     }
-    scoring.flush(&mut NoObserver, &mut |_, _: End| {}).expect("the model scores");
+    scoring.flush(&mut NoObserver, &mut |_, _: End, _| {}).expect("the model scores");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use super::{
-    check_network, check_record,
+    check_incidents, check_network, check_record,
     error::Problems,
     raw::{Raw, RawBudget, RawHttp, RawJudging, RawKafka, RawLog, RawPipeline, RawRuntime},
     raw_model::{RawForeign, RawModel},
@@ -71,6 +71,7 @@ fn kafka_settings(raw: RawKafka, problems: &mut Problems) -> KafkaSettings {
         group: raw.group,
         start: raw.start,
         anomaly_topic: raw.anomaly_topic,
+        incident_topic: raw.incident_topic,
         dead_letter_topic: raw.dead_letter_topic,
         properties: raw.properties,
         secrets: raw.secrets,
@@ -94,6 +95,7 @@ fn topics(raw: &RawKafka, problems: &mut Problems) {
     let named = [
         ("kafka.input_topic", raw.input_topic.as_deref()),
         ("kafka.anomaly_topic", Some(raw.anomaly_topic.as_str())),
+        ("kafka.incident_topic", raw.incident_topic.as_deref()),
         ("kafka.dead_letter_topic", Some(raw.dead_letter_topic.as_str())),
     ];
     let mut seen: Vec<(&str, &str)> = Vec::new();
@@ -174,6 +176,9 @@ fn judging(raw: RawJudging, problems: &mut Problems) -> JudgingSettings {
         aggregation: raw.aggregation,
         incident_quiet_rows: raw.incident_quiet_rows,
         recalibration: Recalibration { step: raw.recalibration.step, most: raw.recalibration.most },
+        incidents: check_incidents::incidents(&raw.incidents, problems),
+        severity: check_incidents::severity(&raw.severity, problems),
+        silence: check_incidents::silence(&raw.silence),
         top_features: raw.top_features,
     }
 }

@@ -181,11 +181,12 @@ fn training_sha256(merged: &Value) -> String {
     let mut text = String::new();
     for section in ["record", "model", "training", "judging"] {
         let mut value = merged[section].clone();
-        // When a model is trained, how fast, what decides about a finished one and where it is kept say nothing of what it
-        // becomes.
+        // When a model is trained, how fast, what decides about a finished one, where it is kept and how people are told of what
+        // it finds say nothing of what it becomes.
         if let Some(table) = value.as_object_mut() {
             let elsewhere = ["schedule", "threads", "gate", "registry", "keep", "file", "poll_interval", "foreign"];
-            table.retain(|key, _| !elsewhere.contains(&key.as_str()));
+            let told = ["incidents", "severity", "silence"];
+            table.retain(|key, _| !elsewhere.contains(&key.as_str()) && !told.contains(&key.as_str()));
         }
         text.push_str(section);
         canonical(&value, &mut text);

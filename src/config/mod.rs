@@ -12,6 +12,7 @@
 
 mod check;
 mod check_convolution;
+mod check_incidents;
 mod check_kinds;
 mod check_network;
 mod check_record;
@@ -25,10 +26,12 @@ mod presets;
 pub mod raw;
 pub mod raw_features;
 pub mod raw_format;
+pub mod raw_incidents;
 pub mod raw_model;
 pub mod raw_training;
 mod schema;
 pub mod settings;
+mod settings_incidents;
 mod settings_runtime;
 mod settings_training;
 mod shape;

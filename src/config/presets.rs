@@ -24,6 +24,7 @@ fn shared() -> Value {
             "group": "strayd",
             "start": "earliest",
             "anomaly_topic": "strayd.anomalies",
+            "incident_topic": "strayd.incidents",
             "dead_letter_topic": "strayd.dead-letters",
             "properties": {},
             "secrets": {},
@@ -39,7 +40,13 @@ fn shared() -> Value {
         },
         "model": model(),
         "training": training(),
-        "judging": { "top_features": 5, "recalibration": { "most": 50.0 } },
+        "judging": {
+            "top_features": 5,
+            "recalibration": { "most": 50.0 },
+            "incidents": { "update_interval": "10m", "new_normal_after": "6h", "accept_new_normal": false },
+            "severity": { "warning": 1e-4, "critical": 1e-6 },
+            "silence": { "least": "5m" },
+        },
         "pipeline": {
             "batch_rows": 512,
             "batch_wait": "5ms",
@@ -98,6 +105,7 @@ fn timeseries() -> Value {
             "smoothing_span": 15,
             "incident_quiet_rows": 30,
             "recalibration": { "step": 0.15 },
+            "silence": { "after_intervals": 10 },
         },
     })
 }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::{
     raw_features::RawFeatures,
     raw_format::RawFormat,
+    raw_incidents::{RawIncidents, RawSeverity, RawSilence},
     raw_model::RawModel,
     raw_training::RawTraining,
     settings::{Aggregation, DeviceChoice, LogFormat, Preset, Residuals, Role, StartAt, TimestampFormat},
@@ -60,6 +61,8 @@ pub struct RawKafka {
     pub start: StartAt,
     /// Topic that anomalies are written to.
     pub anomaly_topic: String,
+    /// Topic that incidents are written to: opened, updated, resolved; null writes none.
+    pub incident_topic: Option<String>,
     /// Topic for records that can't be scored, with the raw bytes and the reason.
     pub dead_letter_topic: String,
     /// Further librdkafka settings for consumer and producer, by their librdkafka names.
@@ -153,6 +156,12 @@ pub struct RawJudging {
     pub incident_quiet_rows: u32,
     /// How an entity's limit follows it where it raises more alarms than its budget allows.
     pub recalibration: RawRecalibration,
+    /// What is told of an incident while it goes on.
+    pub incidents: RawIncidents,
+    /// How rare an anomaly has to be for each severity.
+    pub severity: RawSeverity,
+    /// Entities that stop reporting.
+    pub silence: RawSilence,
     /// Features that an event names, those with the largest share of the error first.
     #[schemars(range(min = 1, max = 1000))]
     pub top_features: usize,

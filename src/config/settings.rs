@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 use serde::{Deserialize, Serialize};
 
 pub use super::{
+    settings_incidents::{IncidentSettings, SeverityBounds, SilenceSettings},
     settings_runtime::{DeviceChoice, RuntimeSettings},
     settings_training::{
         Activation, Contraction, Convolution, GateSettings, Kinds, Loss, NetworkKind, NetworkSettings, Noise,
@@ -102,12 +103,22 @@ pub struct KafkaSettings {
     pub start: StartAt,
     /// `kafka.anomaly_topic`
     pub anomaly_topic: String,
+    /// `kafka.incident_topic`; `None` writes no incidents.
+    pub incident_topic: Option<String>,
     /// `kafka.dead_letter_topic`
     pub dead_letter_topic: String,
     /// `kafka.properties`: further librdkafka settings for consumer and producer.
     pub properties: BTreeMap<String, String>,
     /// `kafka.secrets`: librdkafka settings read from files (key -> file), never printed.
     pub secrets: BTreeMap<String, PathBuf>,
+}
+
+impl KafkaSettings {
+    /// The topics that are written to.
+    pub fn output_topics(&self) -> impl Iterator<Item = &str> {
+        let incidents = self.incident_topic.as_deref();
+        [self.anomaly_topic.as_str()].into_iter().chain(incidents).chain([self.dead_letter_topic.as_str()])
+    }
 }
 
 /// Where a consumer group without committed offsets begins.
@@ -248,6 +259,12 @@ pub struct JudgingSettings {
     pub incident_quiet_rows: u32,
     /// `judging.recalibration`: how an entity's limit follows it.
     pub recalibration: Recalibration,
+    /// `judging.incidents`: what is told of an incident while it goes on.
+    pub incidents: IncidentSettings,
+    /// `judging.severity`: how rare an anomaly has to be for each severity.
+    pub severity: SeverityBounds,
+    /// `judging.silence`; `None` watches for no silence.
+    pub silence: Option<SilenceSettings>,
     /// `judging.top_features`: how many features an event names.
     pub top_features: usize,
 }

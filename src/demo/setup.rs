@@ -77,8 +77,8 @@ pub(super) fn load(file: &Path) -> Result<Loaded, Failure> {
 }
 
 /// The topics that have to exist.
-pub(super) fn topics(settings: &Settings) -> [&str; 3] {
-    [&settings.kafka.input_topic, &settings.kafka.anomaly_topic, &settings.kafka.dead_letter_topic]
+pub(super) fn topics(settings: &Settings) -> impl Iterator<Item = &str> {
+    [settings.kafka.input_topic.as_str()].into_iter().chain(settings.kafka.output_topics())
 }
 
 /// The model that the demo made.

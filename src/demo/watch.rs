@@ -70,7 +70,7 @@ impl<'a> Watch<'a> {
 
 impl Observer for Watch<'_> {
     fn judged(&mut self, record: &Observed<'_>) {
-        let opened = matches!(record.incident, IncidentChange::Opened(_)).then(|| {
+        let opened = (record.incident == IncidentChange::Opened).then(|| {
             Box::new(Opened {
                 time_us: record.time_us,
                 entity: record.entity.to_owned(),

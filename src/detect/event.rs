@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::explain::Blame;
+use super::{explain::Blame, severity::Severity};
 use crate::record::{Position, timestamp};
 
 /// Version of the event's shape; a field may be added without a new one.
@@ -36,6 +36,8 @@ pub struct AnomalyEvent<'a> {
     pub limit: f64,
     /// Probability that a normal row scores as high, 0..=1.
     pub p_value: f64,
+    /// How bad that is, by the bounds of `judging.severity`.
+    pub severity: Severity,
     /// Version of the model: the first 12 hexadecimal digits of its file's SHA-256.
     pub model: &'a str,
     /// The feature with the largest share of the error.
@@ -67,6 +69,8 @@ pub struct Verdict {
     pub limit: f64,
     /// The p-value.
     pub p_value: f64,
+    /// What the p-value makes it.
+    pub severity: Severity,
 }
 
 /// Where the judged record comes from.
@@ -101,6 +105,7 @@ impl<'a> AnomalyEvent<'a> {
             raw_score: verdict.raw_score,
             limit: verdict.limit,
             p_value: verdict.p_value,
+            severity: verdict.severity,
             model: origin.model,
             top_feature: top.map(|blame| blame.name.clone()),
             top_feature_value: top.map(|blame| blame.value),

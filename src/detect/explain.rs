@@ -71,6 +71,11 @@ impl Explainer {
         (inverse(f64::from(judged.row[column])), inverse(self.expected(column, judged)))
     }
 
+    /// Value and expected value of each column, fields' own units.
+    pub fn compare(&self, judged: &JudgedRow<'_>) -> Vec<(f64, f64)> {
+        (0..self.columns.len()).map(|column| self.value_and_expected(column, judged)).collect()
+    }
+
     /// The column with the largest share of the error; `None` where there is no error.
     pub fn top_column(&self, judged: &JudgedRow<'_>, judge: &Judge, entity: &EntityJudgement) -> Option<usize> {
         let shares = judge.shares(judged.residuals, judged.imputed, entity);

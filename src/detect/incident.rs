@@ -1,89 +1,256 @@
 //! Anomalies of an entity that are close to each other are one incident, and one alarm.
+//!
+//! [`IncidentState`] is the little that every entity keeps: whether it is in an incident. [`Incident`] is what is known
+//! of one that is open, and kept for as long as it is. Both are pure: time is that of the records.
 
-/// What is known of the incident that an entity is in, if it is in one.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+use super::severity::{Severity, SeverityBounds};
+use crate::record::Position;
+
+/// Share of the rows of an incident that has to be anomalous for it to be a level shift.
+const SHIFTED: f64 = 0.9;
+
+/// Whether an entity is in an incident.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct IncidentState {
-    open: Option<Open>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Open {
-    incident: Incident,
+    /// Anomalous rows of the incident; 0 where there is none.
+    anomalies: u32,
+    /// Rows since the last of them.
     quiet: u32,
-    /// The column to blame for the first anomaly; [`NO_COLUMN`] where it is not known.
-    top_column: u32,
-}
-
-const NO_COLUMN: u32 = u32::MAX;
-
-/// One incident so far.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Incident {
-    /// Event time of the first anomaly, microseconds since the epoch.
-    pub start_us: i64,
-    /// Event time of the last anomaly so far.
-    pub last_us: i64,
-    /// Anomalous rows so far.
-    pub anomalies: u64,
-    /// Highest score so far.
-    pub peak: f64,
 }
 
 /// What one row did to its entity's incident.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IncidentChange {
-    /// Nothing began or ended.
+    /// The row is not anomalous, and there was no incident.
     None,
     /// This row's anomaly opened an incident.
-    Opened(Incident),
+    Opened,
+    /// This row's anomaly belongs to the incident that is open.
+    Continued,
+    /// The row is not anomalous, and the incident stays open.
+    Quiet,
     /// The incident has been quiet long enough and is over.
-    Resolved(Incident),
+    Resolved,
 }
 
 impl IncidentState {
     /// Takes the verdict of the entity's next row. An incident is over after `quiet_rows` rows without anomaly.
-    pub fn advance(&mut self, anomalous: bool, score: f64, time_us: i64, quiet_rows: u32) -> IncidentChange {
-        match (&mut self.open, anomalous) {
-            (None, false) => IncidentChange::None,
-            (None, true) => {
-                let incident = Incident { start_us: time_us, last_us: time_us, anomalies: 1, peak: score };
-                self.open = Some(Open { incident, quiet: 0, top_column: NO_COLUMN });
-                IncidentChange::Opened(incident)
+    pub fn advance(&mut self, anomalous: bool, quiet_rows: u32) -> IncidentChange {
+        match (self.anomalies, anomalous) {
+            (0, false) => IncidentChange::None,
+            (before, true) => {
+                *self = Self { anomalies: before.saturating_add(1), quiet: 0 };
+                if before == 0 { IncidentChange::Opened } else { IncidentChange::Continued }
             }
-            (Some(open), true) => {
-                open.quiet = 0;
-                open.incident.last_us = time_us;
-                open.incident.anomalies += 1;
-                open.incident.peak = open.incident.peak.max(score);
-                IncidentChange::None
+            (_, false) if self.quiet < quiet_rows => {
+                self.quiet += 1;
+                IncidentChange::Quiet
             }
-            (Some(open), false) if open.quiet < quiet_rows => {
-                open.quiet += 1;
-                IncidentChange::None
-            }
-            (Some(open), false) => {
-                let incident = open.incident;
-                self.open = None;
-                IncidentChange::Resolved(incident)
+            (_, false) => {
+                *self = Self::default();
+                IncidentChange::Resolved
             }
         }
     }
 
-    /// The incident that the entity is in.
-    pub fn open(&self) -> Option<Incident> {
-        self.open.map(|open| open.incident)
+    /// Anomalous rows of the incident that the entity is in; `None` where it is in none.
+    pub fn open(&self) -> Option<u32> {
+        (self.anomalies > 0).then_some(self.anomalies)
+    }
+}
+
+/// A record and its event time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// Where the record stands.
+    pub position: Position,
+    /// Event time, microseconds since the epoch.
+    pub time_us: i64,
+}
+
+/// One anomalous row, as an incident takes it in.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Evidence<'a> {
+    /// The record.
+    pub mark: Mark,
+    /// Judged score, above the limit.
+    pub score: f64,
+    /// The limit in use.
+    pub limit: f64,
+    /// Probability that a normal row scores as high, 0..=1.
+    pub p_value: f64,
+    /// Share of each column in the row's error, 0..=1.
+    pub shares: &'a [f32],
+}
+
+/// The worst row of an incident: the one with the least p-value, and among equals the one with the highest score. Models
+/// that follow each other score in units of their own, p-values have none.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Peak {
+    /// Its score.
+    pub score: f64,
+    /// Its p-value.
+    pub p_value: f64,
+    /// The limit that it was above.
+    pub limit: f64,
+    /// Value and expected value of each column, fields' own units; empty where columns mean something else by now.
+    pub columns: Vec<(f64, f64)>,
+}
+
+/// When an open incident is told of again.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Retelling {
+    /// The least event time between two updates, microseconds.
+    pub update_interval_us: i64,
+    /// Event time after which a level shift is offered as the new normal, microseconds; `None` never offers one.
+    pub new_normal_after_us: Option<i64>,
+}
+
+/// What a row of an open incident gives reason to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Update {
+    /// Nothing, or not yet.
+    None,
+    /// More anomalies, or a severity that rose.
+    Due,
+    /// The level has shifted for so long that it is offered as the new normal.
+    NewNormal,
+}
+
+/// Rows in a run of which nearly all were anomalous.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Stretch {
+    start_us: i64,
+    rows: u64,
+    anomalies: u64,
+}
+
+/// An incident so far.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Incident {
+    /// Its first anomalous record.
+    pub first: Mark,
+    /// Its last anomalous record so far.
+    pub last: Mark,
+    /// Anomalous rows so far.
+    pub anomalies: u64,
+    /// Its worst row so far.
+    pub peak: Peak,
+    /// How bad the worst row is.
+    pub severity: Severity,
+    /// The column to blame for its first anomaly; `None` where it is not known.
+    pub top_column: Option<usize>,
+    /// Whether nearly all rows were anomalous for so long that they were offered as the new normal.
+    pub level_shift: bool,
+    /// Scores times shares, summed up per column; with the sum of the scores, the mean of the shares.
+    shares: Vec<f64>,
+    weight: f64,
+    stretch: Option<Stretch>,
+    /// Event time and severity when it was last told of.
+    told: (i64, Severity),
+}
+
+impl Incident {
+    /// Opens with its first anomalous row. `columns` are value and expected value of each column, fields' own units.
+    pub fn open(row: &Evidence<'_>, severity: Severity, columns: Vec<(f64, f64)>) -> Self {
+        let mut incident = Self {
+            first: row.mark,
+            last: row.mark,
+            anomalies: 0,
+            peak: Peak { score: row.score, p_value: row.p_value, limit: row.limit, columns },
+            severity,
+            top_column: None,
+            level_shift: false,
+            shares: Vec::new(),
+            weight: 0.0,
+            stretch: None,
+            told: (row.mark.time_us, severity),
+        };
+        incident.count(row);
+        incident.top_column = incident.top(1).first().map(|(column, _)| *column);
+        incident
     }
 
-    /// Remembers the column to blame for the incident that has just opened.
-    pub fn blame(&mut self, column: Option<usize>) {
-        if let Some(open) = &mut self.open {
-            open.top_column = column.and_then(|column| u32::try_from(column).ok()).unwrap_or(NO_COLUMN);
+    /// Takes in a further anomalous row and says what there is to tell. `columns` is asked for where it is the worst.
+    pub fn add(
+        &mut self,
+        row: &Evidence<'_>,
+        bounds: &SeverityBounds,
+        retelling: &Retelling,
+        columns: impl FnOnce() -> Vec<(f64, f64)>,
+    ) -> Update {
+        self.count(row);
+        if row.p_value < self.peak.p_value || (row.p_value <= self.peak.p_value && row.score > self.peak.score) {
+            self.peak = Peak { score: row.score, p_value: row.p_value, limit: row.limit, columns: columns() };
+            // What was told as critical stays so, whatever the bounds of a later configuration.
+            self.severity = self.severity.max(bounds.of(row.p_value));
+        }
+        let update = self.update(retelling);
+        if update != Update::None {
+            self.told = (self.last.time_us, self.severity);
+        }
+        update
+    }
+
+    /// Takes in a row that is not anomalous.
+    pub fn quiet(&mut self) {
+        let Some(stretch) = &mut self.stretch else { return };
+        stretch.rows += 1;
+        if (stretch.anomalies as f64) < SHIFTED * stretch.rows as f64 {
+            self.stretch = None;
         }
     }
 
-    /// The column to blame for the incident that the entity is in.
-    pub fn top_column(&self) -> Option<usize> {
-        self.open.map(|open| open.top_column).filter(|column| *column != NO_COLUMN).map(|column| column as usize)
+    /// Columns mean something else from now on: what is known of them is forgotten.
+    pub fn forget_columns(&mut self) {
+        (self.top_column, self.weight) = (None, 0.0);
+        self.shares.clear();
+        self.peak.columns.clear();
+    }
+
+    /// The `count` columns with the largest share of the incident's error, largest first, each with its share: the mean of
+    /// its shares in the anomalous rows, weighted by their scores. Columns without error are left out.
+    pub fn top(&self, count: usize) -> Vec<(usize, f64)> {
+        let mut order: Vec<usize> = (0..self.shares.len()).filter(|column| self.shares[*column] > 0.0).collect();
+        let larger_first = |a: &usize, b: &usize| self.shares[*b].total_cmp(&self.shares[*a]).then(a.cmp(b));
+        if count < order.len() {
+            // There may be as many as a grid has cells.
+            order.select_nth_unstable_by(count, larger_first);
+            order.truncate(count);
+        }
+        order.sort_by(larger_first);
+        order.into_iter().map(|column| (column, self.shares[column] / self.weight)).collect()
+    }
+
+    fn count(&mut self, row: &Evidence<'_>) {
+        self.anomalies += 1;
+        // Times may go back; an incident never lasts less than before.
+        let time_us = self.last.time_us.max(row.mark.time_us);
+        self.last = Mark { position: row.mark.position, time_us };
+        if self.shares.len() != row.shares.len() {
+            self.shares.clear();
+            self.shares.resize(row.shares.len(), 0.0);
+            self.weight = 0.0;
+        }
+        self.shares.iter_mut().zip(row.shares).for_each(|(sum, share)| *sum += row.score * f64::from(*share));
+        self.weight += row.score;
+        let stretch = self.stretch.get_or_insert(Stretch { start_us: time_us, rows: 0, anomalies: 0 });
+        (stretch.rows, stretch.anomalies) = (stretch.rows + 1, stretch.anomalies + 1);
+    }
+
+    fn update(&mut self, retelling: &Retelling) -> Update {
+        let Mark { time_us, .. } = self.last;
+        let lasted = self.stretch.map(|stretch| time_us.saturating_sub(stretch.start_us));
+        if !self.level_shift
+            && let (Some(lasted), Some(after)) = (lasted, retelling.new_normal_after_us)
+            && lasted >= after
+        {
+            self.level_shift = true;
+            return Update::NewNormal;
+        }
+        let (told_us, severity) = self.told;
+        let due = time_us.saturating_sub(told_us) >= retelling.update_interval_us;
+        if due || self.severity > severity { Update::Due } else { Update::None }
     }
 }
 
@@ -91,42 +258,122 @@ impl IncidentState {
 mod tests {
     use super::*;
 
-    #[test]
-    fn anomalies_close_to_each_other_are_one_incident() {
-        let mut state = IncidentState::default();
-        let verdicts = [true, false, false, true, false, false, false, true];
-        let changes: Vec<IncidentChange> =
-            verdicts.iter().enumerate().map(|(t, v)| state.advance(*v, t as f64, t as i64, 2)).collect();
-        assert!(matches!(changes[0], IncidentChange::Opened(_)));
-        assert_eq!(changes[3], IncidentChange::None);
-        assert_eq!(changes[6], IncidentChange::Resolved(Incident { start_us: 0, last_us: 3, anomalies: 2, peak: 3.0 }));
-        assert!(matches!(changes[7], IncidentChange::Opened(_)));
-        assert_eq!(changes.iter().filter(|c| matches!(c, IncidentChange::Opened(_))).count(), 2);
+    const MINUTE: i64 = 60_000_000;
+    const RETELLING: Retelling = Retelling { update_interval_us: 10 * MINUTE, new_normal_after_us: Some(360 * MINUTE) };
+
+    fn bounds() -> SeverityBounds {
+        SeverityBounds::new(1e-4, 1e-6).unwrap()
+    }
+
+    fn row(minute: i64, (score, p_value): (f64, f64), shares: &[f32]) -> Evidence<'_> {
+        let mark = Mark { position: Position { partition: 0, offset: minute }, time_us: minute * MINUTE };
+        Evidence { mark, score, limit: 4.0, p_value, shares }
+    }
+
+    fn opened() -> Incident {
+        Incident::open(&row(0, (5.0, 1e-3), &[0.25, 0.75]), Severity::Info, vec![(1.0, 0.5), (9.0, 3.0)])
+    }
+
+    fn add(incident: &mut Incident, row: &Evidence<'_>) -> Update {
+        incident.add(row, &bounds(), &RETELLING, || vec![(row.score, 0.0); row.shares.len()])
     }
 
     #[test]
-    fn an_incident_remembers_who_is_to_blame_until_it_is_over() {
+    fn anomalies_close_to_each_other_are_one_incident() {
+        use IncidentChange::{Continued, Opened, Quiet, Resolved};
         let mut state = IncidentState::default();
-        state.blame(Some(3));
-        assert_eq!(state.top_column(), None, "there is no incident to be blamed for");
-        state.advance(true, 1.0, 0, 0);
-        assert_eq!(state.top_column(), None);
-        state.blame(Some(3));
-        state.advance(true, 2.0, 1, 0);
-        assert_eq!(state.top_column(), Some(3));
-        state.advance(false, 0.0, 2, 0);
-        assert_eq!(state.top_column(), None);
-        state.advance(true, 1.0, 3, 0);
-        assert_eq!(state.top_column(), None, "the next incident has a blame of its own");
+        let verdicts = [true, false, false, true, false, false, false, true];
+        let changes = verdicts.map(|verdict| state.advance(verdict, 2));
+        assert_eq!(changes, [Opened, Quiet, Quiet, Continued, Quiet, Quiet, Resolved, Opened]);
+        assert_eq!(state.open(), Some(1));
+        assert_eq!(size_of::<IncidentState>(), 8, "every entity has one");
     }
 
     #[test]
     fn without_quiet_rows_each_run_of_anomalies_is_an_incident() {
         let mut state = IncidentState::default();
-        let opened = [true, true, false, true]
-            .iter()
-            .filter(|v| matches!(state.advance(**v, 1.0, 0, 0), IncidentChange::Opened(_)))
-            .count();
+        let opened =
+            [true, true, false, true].iter().filter(|v| state.advance(**v, 0) == IncidentChange::Opened).count();
         assert_eq!(opened, 2);
+    }
+
+    #[test]
+    fn shares_are_weighted_by_the_scores_of_their_rows() {
+        let mut incident = opened();
+        assert_eq!(incident.top_column, Some(1));
+        add(&mut incident, &row(1, (15.0, 1e-3), &[1.0, 0.0]));
+        let top = incident.top(5);
+        // (5 * 0.25 + 15 * 1) / 20 and (5 * 0.75) / 20.
+        assert_eq!(top, [(0, 0.8125), (1, 0.1875)]);
+        assert_eq!(incident.top(1), [(0, 0.8125)]);
+        assert_eq!(incident.top_column, Some(1), "the blame of the first anomaly stays, as alerts are grouped by it");
+    }
+
+    #[test]
+    fn the_peak_is_the_rarest_row_whatever_model_scored_it() {
+        let mut incident = opened();
+        add(&mut incident, &row(1, (900.0, 1e-2), &[0.5, 0.5]));
+        assert_eq!((incident.peak.score, incident.peak.columns[0]), (5.0, (1.0, 0.5)), "higher, but not rarer");
+        add(&mut incident, &row(2, (3.0, 1e-5), &[0.5, 0.5]));
+        assert_eq!((incident.peak.score, incident.peak.columns[0].0, incident.severity), (3.0, 3.0, Severity::Warning));
+        add(&mut incident, &row(3, (4.0, 1e-5), &[0.5, 0.5]));
+        assert_eq!(incident.peak.score, 4.0, "of equals the highest");
+    }
+
+    #[test]
+    fn updates_come_after_an_interval_of_event_time_or_at_once_where_severity_rises() {
+        let mut incident = opened();
+        let mild = |minute| row(minute, (5.0, 1e-3), &[0.5, 0.5]);
+        assert_eq!(add(&mut incident, &mild(9)), Update::None);
+        assert_eq!(add(&mut incident, &mild(10)), Update::Due);
+        assert_eq!(add(&mut incident, &row(11, (9.0, 1e-5), &[0.5, 0.5])), Update::Due);
+        assert_eq!(add(&mut incident, &row(12, (9.0, 1e-5), &[0.5, 0.5])), Update::None, "no rise");
+        assert_eq!(add(&mut incident, &mild(20)), Update::None, "the interval begins with the last update");
+        assert_eq!(add(&mut incident, &mild(21)), Update::Due);
+    }
+
+    #[test]
+    fn a_level_shift_is_offered_once_and_needs_nine_of_ten_rows() {
+        let mild = |minute| row(minute, (5.0, 1e-3), &[0.5, 0.5]);
+        let mut offers = Vec::new();
+        let mut incident = opened();
+        for minute in 1..1000 {
+            if minute % 20 == 0 {
+                incident.quiet();
+            } else if add(&mut incident, &mild(minute)) == Update::NewNormal {
+                offers.push(minute);
+            }
+        }
+        assert_eq!(offers, [361], "minute 360 is a quiet one");
+        let mut patchy = opened();
+        for minute in 1..1000 {
+            match minute % 5 {
+                0 => patchy.quiet(),
+                _ => assert_ne!(add(&mut patchy, &mild(minute)), Update::NewNormal, "{minute}: four of five"),
+            }
+        }
+        let mut never = opened();
+        let retelling = Retelling { new_normal_after_us: None, ..RETELLING };
+        for minute in 1..1000 {
+            assert_ne!(never.add(&mild(minute), &bounds(), &retelling, Vec::new), Update::NewNormal);
+        }
+    }
+
+    #[test]
+    fn what_is_known_of_columns_ends_with_their_meaning_and_the_incident_goes_on() {
+        let mut incident = opened();
+        incident.forget_columns();
+        assert_eq!((incident.top_column, incident.top(5).len(), incident.anomalies), (None, 0, 1));
+        add(&mut incident, &row(1, (9.0, 1e-5), &[0.0, 0.25, 0.75]));
+        assert_eq!(incident.top(1), [(2, 0.75)]);
+        assert_eq!((incident.first.time_us, incident.anomalies), (0, 2));
+    }
+
+    #[test]
+    fn a_time_that_goes_back_makes_no_incident_shorter() {
+        let mut incident = opened();
+        add(&mut incident, &row(9, (5.0, 1e-3), &[0.5, 0.5]));
+        add(&mut incident, &row(3, (5.0, 1e-3), &[0.5, 0.5]));
+        assert_eq!((incident.last.time_us, incident.last.position.offset), (9 * MINUTE, 3));
     }
 }

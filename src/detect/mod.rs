@@ -7,10 +7,12 @@ pub mod event;
 pub mod explain;
 pub mod generate;
 pub mod incident;
+pub mod incident_event;
 pub mod judge;
 pub mod limit;
 pub mod onnx;
 pub mod runtime;
+pub mod severity;
 
 use crate::model::Model;
 use device::{Device, DeviceError};

@@ -218,6 +218,7 @@ mod tests {
             group: "g".into(),
             start: StartAt::Earliest,
             anomaly_topic: "a".into(),
+            incident_topic: Some("i".into()),
             dead_letter_topic: "d".into(),
             properties: properties.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
             secrets: BTreeMap::new(),

@@ -17,6 +17,7 @@ use crate::{
     config::settings::KafkaSettings,
     pipeline::{Delivery, Output, Sink, SinkError},
     record::Position,
+    telemetry::OutputKind,
 };
 
 /// Bytes that are kept of a dead letter which the broker refuses as too large.
@@ -33,15 +34,28 @@ const RESEND_WAIT: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 const LOOK_WAIT: Duration = Duration::from_millis(500);
 
+/// What a message goes back by: the record that caused it, and what it is.
+#[derive(Debug, Clone, Copy)]
+struct Sender {
+    position: Position,
+    kind: OutputKind,
+}
+
 /// A message that came back, to be sent again.
 struct Returned {
-    position: Position,
+    sender: Sender,
     topic: String,
     key: Option<Vec<u8>>,
     payload: Option<Vec<u8>>,
     headers: OwnedHeaders,
     error: ClientError,
     at: Instant,
+}
+
+impl Sender {
+    fn delivery(self, result: Result<(), String>) -> Delivery {
+        Delivery { position: self.position, kind: self.kind, result }
+    }
 }
 
 impl Returned {
@@ -84,7 +98,7 @@ impl Context {
         let mut mail = self.mail();
         if returned.is_hopeless(&self.dead_letter_topic) {
             let result = Err(returned.error.to_string());
-            mail.ended.push(Delivery { position: returned.position, result });
+            mail.ended.push(returned.sender.delivery(result));
         } else {
             mail.returned.push(returned);
         }
@@ -102,17 +116,17 @@ impl ClientContext for Context {
 }
 
 impl ProducerContext for Context {
-    type DeliveryOpaque = Box<Position>;
+    type DeliveryOpaque = Box<Sender>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, position: Box<Position>) {
+    fn delivery(&self, result: &DeliveryResult<'_>, sender: Box<Sender>) {
         self.mail().reports += 1;
         match result {
             Ok(_) => {
                 self.link.works();
-                self.mail().ended.push(Delivery { position: *position, result: Ok(()) });
+                self.mail().ended.push(sender.delivery(Ok(())));
             }
             Err((error, message)) => self.take_back(Returned {
-                position: *position,
+                sender: *sender,
                 topic: message.topic().to_owned(),
                 key: message.key().map(<[u8]>::to_vec),
                 payload: message.payload().map(<[u8]>::to_vec),
@@ -128,6 +142,7 @@ impl ProducerContext for Context {
 pub struct KafkaSink {
     producer: BaseProducer<Context>,
     anomaly_topic: String,
+    incident_topic: Option<String>,
     dead_letter_topic: String,
     input_topic: String,
     topics: Topics,
@@ -145,7 +160,7 @@ struct Topics {
 /// One message on its way.
 struct Parcel<'a> {
     topic: &'a str,
-    position: Position,
+    sender: Sender,
     key: Option<&'a [u8]>,
     payload: Option<&'a [u8]>,
     headers: OwnedHeaders,
@@ -162,13 +177,10 @@ impl KafkaSink {
         Ok(Self {
             producer: settings::producer(settings)?.create_with_context(context)?,
             anomaly_topic: settings.anomaly_topic.clone(),
+            incident_topic: settings.incident_topic.clone(),
             dead_letter_topic: settings.dead_letter_topic.clone(),
             input_topic: settings.input_topic.clone(),
-            topics: Topics {
-                unseen: vec![settings.anomaly_topic.clone(), settings.dead_letter_topic.clone()],
-                looked: None,
-                fault: None,
-            },
+            topics: Topics { unseen: settings.output_topics().map(str::to_owned).collect(), looked: None, fault: None },
         })
     }
 
@@ -210,8 +222,8 @@ impl KafkaSink {
 
     /// Hands the parcel to librdkafka, waiting while its buffer is full.
     fn post(&self, parcel: Parcel<'_>) -> Result<(), SinkError> {
-        let mut record: BaseRecord<'_, [u8], [u8], Box<Position>> =
-            BaseRecord::with_opaque_to(parcel.topic, Box::new(parcel.position)).headers(parcel.headers);
+        let mut record: BaseRecord<'_, [u8], [u8], Box<Sender>> =
+            BaseRecord::with_opaque_to(parcel.topic, Box::new(parcel.sender)).headers(parcel.headers);
         record.key = parcel.key;
         record.payload = parcel.payload;
         loop {
@@ -223,7 +235,7 @@ impl KafkaSink {
                 _ => {
                     // The client itself refuses it, before anything went over the wire.
                     self.producer.context().take_back(Returned {
-                        position: *record.delivery_opaque,
+                        sender: *record.delivery_opaque,
                         topic: record.topic.to_owned(),
                         key: record.key.map(<[u8]>::to_vec),
                         payload: record.payload.map(<[u8]>::to_vec),
@@ -235,6 +247,12 @@ impl KafkaSink {
                 }
             }
         }
+    }
+
+    /// Posts an event about an entity, which is its key.
+    fn post_event(&self, topic: &str, sender: Sender, (entity, json): (&str, &[u8])) -> Result<(), SinkError> {
+        let headers = OwnedHeaders::new().insert(header("content-type", "application/json"));
+        self.post(Parcel { topic, sender, key: Some(entity.as_bytes()), payload: Some(json), headers })
     }
 
     /// Sends again what came back: what was too large at once and cut, since a dead letter without its tail is better
@@ -250,7 +268,7 @@ impl KafkaSink {
     }
 
     fn post_again(&self, mut returned: Returned) -> Result<(), SinkError> {
-        let position = returned.position;
+        let Sender { position, .. } = returned.sender;
         if returned.is_too_large() {
             let payload = returned.payload.get_or_insert_default();
             tracing::error!(
@@ -265,7 +283,7 @@ impl KafkaSink {
         }
         self.post(Parcel {
             topic: &returned.topic,
-            position,
+            sender: returned.sender,
             key: returned.key.as_deref(),
             payload: returned.payload.as_deref(),
             headers: returned.headers,
@@ -279,14 +297,17 @@ fn header<'a>(key: &'a str, value: &'a str) -> Header<'a, &'a str> {
 
 impl Sink for KafkaSink {
     fn send(&mut self, position: Position, output: Output) -> Result<(), SinkError> {
+        let sender = Sender { position, kind: output.kind() };
         match output {
-            Output::Anomaly { entity, json } => self.post(Parcel {
-                topic: &self.anomaly_topic,
-                position,
-                key: Some(entity.as_bytes()),
-                payload: Some(&json),
-                headers: OwnedHeaders::new().insert(header("content-type", "application/json")),
-            }),
+            Output::Anomaly { entity, json } => self.post_event(&self.anomaly_topic, sender, (&entity, &json)),
+            Output::Incident { entity, json } => match &self.incident_topic {
+                Some(topic) => self.post_event(topic, sender, (&entity, &json)),
+                // Nobody makes events where there is no topic for them; one would have nothing to wait for.
+                None => {
+                    self.producer.context().mail().ended.push(sender.delivery(Ok(())));
+                    Ok(())
+                }
+            },
             Output::DeadLetter { key, payload, position, reason, error } => {
                 let (partition, offset) = (position.partition.to_string(), position.offset.to_string());
                 let headers = OwnedHeaders::new()
@@ -296,7 +317,7 @@ impl Sink for KafkaSink {
                     .insert(header("strayd.source.partition", &partition))
                     .insert(header("strayd.source.offset", &offset));
                 let (key, payload) = (key.as_deref(), payload.as_deref());
-                self.post(Parcel { topic: &self.dead_letter_topic, position, key, payload, headers })
+                self.post(Parcel { topic: &self.dead_letter_topic, sender, key, payload, headers })
             }
         }
     }

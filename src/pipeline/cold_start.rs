@@ -282,7 +282,9 @@ fn score<'r>(
             super::run::flush(parts, flow, scoring)?;
         }
         let mut outside = Outside { sink: &mut *parts.sink, metrics: parts.metrics };
-        if let Some(end) = scoring.take(&record.lend(), &mut *parts.observer) {
+        let end = scoring.take(&record.lend(), &mut *parts.observer);
+        flow.announce(scoring.announcements(), &mut outside)?;
+        if let Some(end) = end {
             flow.end(&record.lend(), end, &mut outside)?;
         }
     }

@@ -3,7 +3,7 @@
 use crate::{
     detect::{incident::IncidentState, judge::EntityJudgement},
     record::features::CounterState,
-    stream::window::Window,
+    stream::{silence::Reporting, window::Window},
 };
 
 /// Everything that is remembered between two records of an entity.
@@ -19,8 +19,10 @@ pub struct EntityState {
     pub window: Window,
     /// Running residual statistics and smoothing.
     pub judgement: EntityJudgement,
-    /// The incident that the entity is in.
+    /// Whether the entity is in an incident.
     pub incident: IncidentState,
+    /// How often it reports.
+    pub reporting: Reporting,
 }
 
 impl EntityState {
@@ -33,6 +35,7 @@ impl EntityState {
             window: Window::new(rows, width),
             judgement: EntityJudgement::default(),
             incident: IncidentState::default(),
+            reporting: Reporting::default(),
         }
     }
 
@@ -47,5 +50,16 @@ impl EntityState {
         } else if self.window.rows() != rows {
             self.window = self.window.resized(rows);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entity_costs_little_beside_its_window_and_statistics() {
+        let size = size_of::<EntityState>();
+        assert!(size <= 256, "{size} bytes: what only open incidents need stands beside");
     }
 }

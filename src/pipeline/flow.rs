@@ -1,14 +1,12 @@
 //! Delivery: which outputs wait for their acknowledgement, which records are done, and what may be committed.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::{
     Delivery, Output, Sink, SourceEvent,
     batch_report::BatchReport,
-    incidents,
+    incidents::{self, Announcement},
+    outstanding::Outstanding,
     run::{Parts, RunError, RunSummary},
     scoring::{End, Scoring},
 };
@@ -33,9 +31,7 @@ const POPULATION_INTERVAL: Duration = Duration::from_secs(1);
 /// The books of a run.
 pub(super) struct Flow {
     ledger: Ledger,
-    /// Outputs on their way, with the bytes that each holds.
-    outstanding: HashMap<Position, (OutputKind, usize)>,
-    outstanding_bytes: usize,
+    outstanding: Outstanding,
     commit_interval: Duration,
     last_commit: Instant,
     /// Why the source is paused, if it is.
@@ -78,8 +74,7 @@ impl Flow {
         metrics.connecting();
         Self {
             ledger: Ledger::default(),
-            outstanding: HashMap::new(),
-            outstanding_bytes: 0,
+            outstanding: Outstanding::default(),
             commit_interval: settings.pipeline.commit_interval,
             last_commit: Instant::now(),
             pause: Pause::default(),
@@ -165,7 +160,7 @@ impl Flow {
     /// that became dead letters end when their letter has.
     pub(super) fn collected(&mut self, positions: impl Iterator<Item = Position>) {
         for position in positions {
-            if !self.outstanding.contains_key(&position) && self.ledger.done(position) {
+            if !self.outstanding.contains(position) && self.ledger.done(position) {
                 self.counts.collected += 1;
             }
         }
@@ -176,17 +171,17 @@ impl Flow {
         match end {
             End::Normal => {
                 self.counts.normal += 1;
-                self.ledger.done(raw.position);
+                self.finish(raw.position);
                 Ok(())
             }
             End::WarmingUp => {
                 self.counts.warming_up += 1;
-                self.ledger.done(raw.position);
+                self.finish(raw.position);
                 Ok(())
             }
             End::Anomalous { entity, json } => {
                 self.counts.anomalous += 1;
-                self.send(raw.position, OutputKind::Anomaly, Output::Anomaly { entity, json }, outside)
+                self.send_last(raw.position, Output::Anomaly { entity, json }, outside)
             }
             End::DeadLetter(error) => self.dead_letter(raw, &error, outside),
         }
@@ -207,29 +202,43 @@ impl Flow {
             reason: error.reason(),
             error: text,
         };
-        self.send(raw.position, OutputKind::DeadLetter, output, outside)
+        self.send_last(raw.position, output, outside)
     }
 
-    fn send(
+    /// Tells of incidents. To be called before the records that caused them end, which wait for it.
+    pub(super) fn announce(
         &mut self,
-        position: Position,
-        kind: OutputKind,
-        output: Output,
+        announcements: &mut Vec<Announcement>,
         outside: &mut Outside<'_>,
     ) -> Result<(), RunError> {
+        announcements.drain(..).try_for_each(|Announcement { position, entity, json }| {
+            self.send(position, Output::Incident { entity, json }, outside)
+        })
+    }
+
+    /// Sends the last output that a record causes.
+    fn send_last(&mut self, position: Position, output: Output, outside: &mut Outside<'_>) -> Result<(), RunError> {
+        self.send(position, output, outside)?;
+        self.finish(position);
+        Ok(())
+    }
+
+    fn send(&mut self, position: Position, output: Output, outside: &mut Outside<'_>) -> Result<(), RunError> {
         if self.mute {
-            self.ledger.done(position);
             return Ok(());
         }
         let started = Instant::now();
-        let bytes = output.size();
-        if let Some((_, before)) = self.outstanding.insert(position, (kind, bytes)) {
-            self.outstanding_bytes -= before;
-        }
-        self.outstanding_bytes += bytes;
+        self.outstanding.sent(position, output.size());
         outside.sink.send(position, output)?;
         self.publishing += started.elapsed();
         Ok(())
+    }
+
+    /// A record has ended; it is done once all that it caused is delivered.
+    fn finish(&mut self, position: Position) {
+        if self.outstanding.ended(position) {
+            self.ledger.done(position);
+        }
     }
 
     /// What happens between two polls: deliveries, events of the source, offsets, commits, health. Gives the partitions
@@ -299,7 +308,7 @@ impl Flow {
 
     /// Stops and resumes the source, so that outputs that nobody takes can't pile up while its group is kept.
     fn hold_back(&mut self, parts: &mut Parts<'_>) -> Result<(), RunError> {
-        let (count, bytes) = (self.outstanding.len(), self.outstanding_bytes);
+        let (count, bytes) = (self.outstanding.outputs(), self.outstanding.bytes());
         let full = count >= MOST_OUTSTANDING || bytes >= MOST_OUTSTANDING_BYTES;
         let drained = count <= MOST_OUTSTANDING / 2 && bytes <= MOST_OUTSTANDING_BYTES / 2;
         let outputs = full || (self.pause.outputs && !drained);
@@ -318,18 +327,20 @@ impl Flow {
     }
 
     fn take_deliveries(&mut self, parts: &mut Parts<'_>, wait: Duration) -> Result<(), RunError> {
-        let Self { ledger, outstanding, outstanding_bytes, summary, .. } = self;
+        let Self { ledger, outstanding, summary, .. } = self;
         let metrics = parts.metrics;
-        parts.sink.deliveries(wait, &mut |Delivery { position, result }| {
-            let Some((kind, bytes)) = outstanding.remove(&position) else { return };
-            *outstanding_bytes -= bytes;
+        parts.sink.deliveries(wait, &mut |Delivery { position, kind, result }| {
+            let Some(is_done) = outstanding.delivered(position) else { return };
             match (&result, kind) {
                 (Ok(()), OutputKind::Anomaly) => summary.anomalies += 1,
+                (Ok(()), OutputKind::Incident) => summary.incidents += 1,
                 (Ok(()), OutputKind::DeadLetter) => summary.dead_letters += 1,
                 (Err(_), _) => summary.refused += 1,
             }
             metrics.delivered(kind, position, &result);
-            ledger.done(position);
+            if is_done {
+                ledger.done(position);
+            }
         })?;
         Ok(())
     }
@@ -342,6 +353,7 @@ impl Flow {
                 partitions.iter().for_each(|partition| {
                     self.ledger.revoke(*partition);
                 });
+                self.outstanding.revoked(&partitions);
                 revoked.extend(partitions);
             }
             SourceEvent::Committed(partitions) => parts.metrics.offsets_committed(partitions as u64),
@@ -359,13 +371,13 @@ impl Flow {
     /// Waits for the outstanding deliveries, commits, and sums up, by the deadline. Called once, at the end.
     pub(super) fn drain(mut self, parts: &mut Parts<'_>, deadline: Duration) -> Result<RunSummary, RunError> {
         let until = Instant::now() + deadline;
-        while !self.outstanding.is_empty() && Instant::now() < until {
+        while self.outstanding.outputs() > 0 && Instant::now() < until {
             self.tend(parts, Duration::from_millis(50))?;
         }
         self.tend(parts, Duration::ZERO)?;
         parts.source.commit_last(until.saturating_duration_since(Instant::now()))?;
         self.tend(parts, Duration::ZERO)?;
-        match self.outstanding.len() {
+        match self.outstanding.outputs() {
             0 => Ok(self.summary),
             outputs => Err(RunError::Deadline { outputs }),
         }

@@ -13,6 +13,7 @@ pub mod learning;
 mod lesson;
 pub mod observed;
 mod open_batch;
+mod outstanding;
 pub mod prepared;
 pub mod run;
 pub mod schedule;
@@ -21,7 +22,10 @@ pub mod training;
 
 use std::time::Duration;
 
-use crate::record::{DeadLetterReason, Position, RawRecord};
+use crate::{
+    record::{DeadLetterReason, Position, RawRecord},
+    telemetry::OutputKind,
+};
 
 /// What a source says after one call of [`Source::poll`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +93,13 @@ pub enum Output {
         /// Flat JSON.
         json: Vec<u8>,
     },
+    /// News of an incident, already encoded.
+    Incident {
+        /// Entity, used as message key.
+        entity: String,
+        /// Flat JSON.
+        json: Vec<u8>,
+    },
     /// A record that could not be scored.
     DeadLetter {
         /// Key of the record as it came.
@@ -105,10 +116,19 @@ pub enum Output {
 }
 
 impl Output {
+    /// What it is.
+    pub fn kind(&self) -> OutputKind {
+        match self {
+            Self::Anomaly { .. } => OutputKind::Anomaly,
+            Self::Incident { .. } => OutputKind::Incident,
+            Self::DeadLetter { .. } => OutputKind::DeadLetter,
+        }
+    }
+
     /// Bytes that it holds while it waits.
     pub fn size(&self) -> usize {
         match self {
-            Self::Anomaly { json, .. } => json.len(),
+            Self::Anomaly { json, .. } | Self::Incident { json, .. } => json.len(),
             Self::DeadLetter { payload, .. } => payload.as_ref().map_or(0, Vec::len),
         }
     }
@@ -117,8 +137,10 @@ impl Output {
 /// The end of one [`Output`]'s way: the broker has it, or it never will.
 #[derive(Debug)]
 pub struct Delivery {
-    /// The record that the output belongs to.
+    /// The record that the output belongs to, which may have several.
     pub position: Position,
+    /// What the output was.
+    pub kind: OutputKind,
     /// `Err` only where no retry can help (message too large for the broker, topic not authorised ...).
     pub result: Result<(), String>,
 }
@@ -174,17 +196,17 @@ impl Observer for NoObserver {
 /// Takes every output and keeps none: for runs whose result is what the observer saw.
 #[derive(Debug, Default)]
 pub struct Discard {
-    taken: Vec<Position>,
+    taken: Vec<(Position, OutputKind)>,
 }
 
 impl Sink for Discard {
-    fn send(&mut self, position: Position, _: Output) -> Result<(), SinkError> {
-        self.taken.push(position);
+    fn send(&mut self, position: Position, output: Output) -> Result<(), SinkError> {
+        self.taken.push((position, output.kind()));
         Ok(())
     }
 
     fn deliveries(&mut self, _: Duration, visit: &mut dyn FnMut(Delivery)) -> Result<(), SinkError> {
-        self.taken.drain(..).for_each(|position| visit(Delivery { position, result: Ok(()) }));
+        self.taken.drain(..).for_each(|(position, kind)| visit(Delivery { position, kind, result: Ok(()) }));
         Ok(())
     }
 

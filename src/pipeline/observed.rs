@@ -6,8 +6,9 @@ use crate::{
     detect::{
         event::{AnomalyEvent, Origin, Verdict},
         explain::{Blame, Explainer, JudgedRow},
-        incident::IncidentChange,
+        incident::{Evidence, IncidentChange, Mark},
         judge::{EntityJudgement, Judge, Judged},
+        severity::{Severity, SeverityBounds},
     },
     model::Model,
     record::Position,
@@ -36,6 +37,11 @@ impl Observed<'_> {
         self.context.model.metadata.calibration.p_value(self.judged.score)
     }
 
+    /// How bad that is.
+    pub fn severity(&self) -> Severity {
+        self.context.severity.of(self.p_value())
+    }
+
     /// The limit that the score was compared with.
     pub fn limit(&self) -> f64 {
         self.judged.limit
@@ -61,6 +67,27 @@ impl Observed<'_> {
         self.context.explainer.value_and_expected(column, &self.row)
     }
 
+    /// What an incident takes in of an anomalous row. `shares` are those of [`Observed::shares`].
+    pub(super) fn evidence<'s>(&self, shares: &'s [f32]) -> Evidence<'s> {
+        Evidence {
+            mark: Mark { position: self.position, time_us: self.time_us },
+            score: self.judged.score,
+            limit: self.limit(),
+            p_value: self.p_value(),
+            shares,
+        }
+    }
+
+    /// Share of each column in the error, 0..=1.
+    pub(super) fn shares(&self) -> Vec<f32> {
+        self.context.judge.shares(self.row.residuals, self.row.imputed, self.memory)
+    }
+
+    /// Value and expected value of each column, fields' own units.
+    pub(super) fn compare(&self) -> Vec<(f64, f64)> {
+        self.context.explainer.compare(&self.row)
+    }
+
     /// The `count` features with the largest share of the error.
     pub fn blames(&self, count: usize) -> Vec<Blame> {
         self.context.explainer.top(&self.row, &self.context.judge, self.memory, count)
@@ -74,6 +101,7 @@ pub(super) struct Context {
     pub(super) explainer: Explainer,
     pub(super) topic: String,
     pub(super) top_features: usize,
+    pub(super) severity: SeverityBounds,
 }
 
 impl Context {
@@ -91,6 +119,7 @@ impl Context {
             raw_score: observed.judged.raw_score,
             limit: observed.limit(),
             p_value: observed.p_value(),
+            severity: observed.severity(),
         };
         AnomalyEvent::new(&origin, &verdict, observed.blames(self.top_features))
     }

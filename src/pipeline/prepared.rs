@@ -40,6 +40,7 @@ impl Prepared {
             explainer: Explainer::new(metadata),
             topic: settings.kafka.input_topic.clone(),
             top_features: settings.judging.top_features,
+            severity: settings.judging.severity,
             model,
         };
         Ok(Self { context, scorer, decoder, encoder })

@@ -130,6 +130,8 @@ pub struct RunSummary {
     pub records: u64,
     /// Anomalies acknowledged by the sink.
     pub anomalies: u64,
+    /// Events of incidents acknowledged by the sink.
+    pub incidents: u64,
     /// Dead letters acknowledged by the sink.
     pub dead_letters: u64,
     /// Outputs that the sink refused for good.
@@ -279,7 +281,9 @@ fn poll(parts: &mut Parts<'_>, flow: &mut Flow, scoring: &mut Scoring, wait: Dur
     let polled = source.poll(scoring.room(), wait, &mut |raw| {
         first.get_or_insert_with(Instant::now);
         flow.open(&raw, now);
-        if let Some(end) = scoring.take(&raw, &mut **observer) {
+        let end = scoring.take(&raw, &mut **observer);
+        failed = failed.take().or(flow.announce(scoring.announcements(), &mut outside).err());
+        if let Some(end) = end {
             failed = failed.take().or(flow.end(&raw, end, &mut outside).err());
         }
     })?;
@@ -294,7 +298,8 @@ pub(super) fn flush(parts: &mut Parts<'_>, flow: &mut Flow, scoring: &mut Scorin
     let Parts { sink, observer, metrics, .. } = parts;
     let mut outside = Outside { sink: &mut **sink, metrics };
     let mut failed = None;
-    let report = scoring.flush(&mut **observer, &mut |raw, end| {
+    let report = scoring.flush(&mut **observer, &mut |raw, end, announcements| {
+        failed = failed.take().or(flow.announce(announcements, &mut outside).err());
         failed = failed.take().or(flow.end(raw, end, &mut outside).err());
     })?;
     if report.rows > 0 {

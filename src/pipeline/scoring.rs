@@ -6,7 +6,7 @@ use super::{
     Observer, Unscored,
     batch_report::BatchReport,
     entities::EntityState,
-    incidents::{Began, Incidents, OpenNow},
+    incidents::{Announcement, Incidents, OpenNow, SilentNow},
     observed::Observed,
     open_batch::OpenBatch,
     prepared::Prepared,
@@ -15,8 +15,8 @@ use crate::{
     config::settings::Settings,
     detect::{LoadError, ScoreError, calibrate::CalibrationError, explain::JudgedRow, incident::IncidentChange},
     model::Model,
-    record::{DecodedRecord, RawRecord, RecordError, features::EncoderError},
-    stream::window::Entities,
+    record::{DecodedRecord, Position, RawRecord, RecordError, features::EncoderError},
+    stream::{silence::Heard, window::Entities},
     telemetry::Metrics,
     train::recent::{Bounds, Offered, RecentSample, Standing},
 };
@@ -100,7 +100,7 @@ impl Scoring {
             taken: 0,
             imputed_values: 0,
             evicted: 0,
-            incidents: Incidents::default(),
+            incidents: Incidents::new(settings),
             model,
         }
     }
@@ -122,7 +122,7 @@ impl Scoring {
         self.generation += 1;
         if !model.has_the_rows_of(&self.model) {
             self.rows_since = self.generation;
-            self.incidents.forget_columns(&mut self.entities);
+            self.incidents.forget_columns();
         }
         self.row.resize(model.width(), 0.0);
         std::mem::replace(&mut self.model, model)
@@ -165,7 +165,23 @@ impl Scoring {
         self.incidents.open(&self.entities)
     }
 
-    /// Tells of the incidents that began since the last call; `None` tells nobody.
+    /// Entities that stopped reporting.
+    pub fn silent_entities(&self) -> impl Iterator<Item = SilentNow<'_>> {
+        self.incidents.silent(&self.entities)
+    }
+
+    /// Events of incidents that records caused which have been taken since the last call. Whoever publishes them takes them
+    /// before those records end.
+    pub fn announcements(&mut self) -> &mut Vec<Announcement> {
+        self.incidents.announcements()
+    }
+
+    /// The books of incidents.
+    pub(super) fn incidents(&self) -> &Incidents {
+        &self.incidents
+    }
+
+    /// Tells what happened to incidents since the last call; `None` tells nobody.
     pub fn tell_incidents(&mut self, metrics: Option<&Metrics>) {
         let limit = self.limit();
         self.incidents.tell(metrics, limit);
@@ -173,7 +189,9 @@ impl Scoring {
 
     /// Takes one record: `None` when it joined the batch, else how it ended. There must be [`Scoring::room`] for it.
     pub fn take(&mut self, raw: &RawRecord<'_>, observer: &mut dyn Observer) -> Option<End> {
-        match self.admit(raw) {
+        let admitted = self.admit(raw);
+        self.incidents.fall_silent(raw.position, &mut self.entities);
+        match admitted {
             Ok(true) => None,
             Ok(false) => {
                 observer.unscored(&self.unscored(raw, "warming_up"));
@@ -194,11 +212,12 @@ impl Scoring {
         Ok(())
     }
 
-    /// Scores and judges the open batch in the order in which its rows came; `ends` gets the end of each record.
+    /// Scores and judges the open batch in the order in which its rows came; `ends` gets the end of each record, and what is
+    /// to be said of incidents before it.
     pub fn flush(
         &mut self,
         observer: &mut dyn Observer,
-        ends: &mut dyn FnMut(&RawRecord<'_>, End),
+        ends: &mut dyn FnMut(&RawRecord<'_>, End, &mut Vec<Announcement>),
     ) -> Result<BatchReport, ScoringError> {
         let rows = self.batch.len();
         let mut report = BatchReport {
@@ -216,7 +235,9 @@ impl Scoring {
         report.score_seconds = started.elapsed().as_secs_f64();
         for index in 0..rows {
             let end = self.judge(index, observer, &mut report);
-            ends(&self.batch.lend(index), end);
+            ends(&self.batch.lend(index), end, self.incidents.announcements());
+            // Whoever left them has no use for them.
+            self.incidents.announcements().clear();
         }
         report.judge_seconds = started.elapsed().as_secs_f64() - report.score_seconds;
         self.batch.clear();
@@ -233,12 +254,15 @@ impl Scoring {
         if touched.evicted.is_some() {
             self.evicted += 1;
             // Whoever made room stood in this place.
-            self.incidents.ended(index);
+            self.incidents.gone(index);
         }
+        let Position { partition, offset } = raw.position;
+        let heard = Heard { partition, offset, time_us: self.decoded.time_us, place: index };
+        self.incidents.heard(&heard, &mut self.entities);
         let marks = self.batch.imputed.len();
         self.batch.imputed.resize(marks + width, false);
         let state = self.entities.get_mut(index).expect("the entity was entered above");
-        state.partition = raw.position.partition;
+        state.partition = partition;
         if state.generation != self.generation {
             state.renew((rows, width), self.generation, state.generation >= self.rows_since);
         }
@@ -296,23 +320,10 @@ impl Scoring {
         report.last_score = Some(judged.score);
         self.scores.push(judged.score);
         let quiet = context.model.metadata.scoring.incident_quiet_rows;
-        let incident = state.incident.advance(judged.anomalous, judged.score, pending.time_us, quiet);
-        match incident {
-            IncidentChange::Opened(_) => {
-                context.judge.incident_began(&mut state.judgement);
-                let top_column = context.explainer.top_column(&row, &context.judge, &state.judgement);
-                state.incident.blame(top_column);
-                let began = Began { entity: Arc::clone(&entity), score: judged.score, top_column };
-                self.incidents.began(pending.entity, began);
-                report.incidents_opened += 1;
-            }
-            IncidentChange::Resolved(_) => self.incidents.ended(pending.entity),
-            IncidentChange::None => {}
-        }
-        if let Some(sample) = &mut self.sample {
-            let standing = standing(judged.anomalous, state);
-            let (raw, time_us, imputed) = (self.batch.lend(index), pending.time_us, row.imputed);
-            sample.offer(&Offered { raw, slot: pending.entity, entity: &entity, time_us, standing, imputed });
+        let incident = state.incident.advance(judged.anomalous, quiet);
+        if incident == IncidentChange::Opened {
+            context.judge.incident_began(&mut state.judgement);
+            report.incidents_opened += 1;
         }
         let observed = Observed {
             position: pending.position,
@@ -324,6 +335,13 @@ impl Scoring {
             row,
             memory: &state.judgement,
         };
+        self.incidents.judged(pending.entity, &entity, &observed);
+        if let Some(sample) = &mut self.sample {
+            let accepted = self.incidents.is_accepted(pending.entity);
+            let standing = if accepted { Standing::Normal } else { standing(judged.anomalous, state) };
+            let (raw, time_us, imputed) = (self.batch.lend(index), pending.time_us, row.imputed);
+            sample.offer(&Offered { raw, slot: pending.entity, entity: &entity, time_us, standing, imputed });
+        }
         observer.judged(&observed);
         if judged.anomalous {
             End::Anomalous { entity: observed.entity.to_owned(), json: context.event(&observed).to_json() }
@@ -347,7 +365,7 @@ impl Scoring {
         assert!(self.batch.is_empty(), "an entity of the open batch can't be forgotten");
         self.sample.iter_mut().for_each(|sample| sample.forget(partitions));
         self.entities.retain(|_, state| !partitions.contains(&state.partition));
-        self.incidents.retain(&self.entities);
+        self.incidents.forget(partitions, &self.entities);
     }
 }
 

@@ -11,7 +11,10 @@ use std::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::train::TimedEpoch;
+use crate::{
+    detect::{incident_event::Kind, severity::Severity},
+    train::TimedEpoch,
+};
 
 /// A data path whose last beat is older than this hangs.
 pub const HEARTBEAT_DEADLINE: Duration = Duration::from_secs(60);
@@ -69,18 +72,26 @@ pub const MOST_INCIDENTS: usize = 20;
 /// An incident that is open. Entities are no labels of metrics, so this is where their names can be read at once.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OpenIncident {
+    /// The incident, as its events name it.
+    pub id: String,
+    /// What it is about.
+    pub kind: Kind,
+    /// How bad it was so far.
+    pub severity: Severity,
     /// Whose.
     pub entity: String,
-    /// Event time of its first anomaly, RFC 3339.
+    /// Event time of its first anomaly, or of the last record before the silence. RFC 3339.
     pub since: String,
     /// Anomalous records so far.
     pub anomalies: u64,
-    /// Its highest score so far.
-    pub peak_score: f64,
-    /// The limit in use.
-    pub limit: f64,
+    /// Score of its worst anomaly so far; `None` of a silence.
+    pub peak_score: Option<f64>,
+    /// The limit that this score was above; `None` of a silence.
+    pub limit: Option<f64>,
     /// The feature to blame for its first anomaly.
     pub top_feature: Option<String>,
+    /// Whether it lasted so long at one level that what is normal may have changed.
+    pub level_shift: bool,
 }
 
 /// What the learning loop is at.
@@ -405,12 +416,16 @@ mod tests {
         let board = Board::default();
         assert_eq!(board.status()["incidents"], json!({"open": 0, "newest": []}));
         let incident = OpenIncident {
+            id: "sensors-0-7".into(),
+            kind: Kind::Anomaly,
+            severity: Severity::Critical,
             entity: "pump-7".into(),
             since: "2026-01-02T03:04:05Z".into(),
             anomalies: 3,
-            peak_score: 9.5,
-            limit: 4.5,
+            peak_score: Some(9.5),
+            limit: Some(4.5),
             top_feature: Some("pressure".into()),
+            level_shift: false,
         };
         board.set_incidents(41, vec![incident]);
         let told = &board.status()["incidents"];

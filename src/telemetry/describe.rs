@@ -3,6 +3,7 @@
 use MetricKind::{Counter, Gauge, Histogram};
 
 use crate::{
+    detect::severity::Severity,
     record::DeadLetterReason,
     train::{gate::Check, recent::KeptOut},
 };
@@ -60,6 +61,8 @@ pub enum Outcome {
 pub enum OutputKind {
     /// An anomaly event.
     Anomaly,
+    /// News of an incident.
+    Incident,
     /// A dead letter.
     DeadLetter,
 }
@@ -137,7 +140,7 @@ impl Outcome {
 
 impl OutputKind {
     /// The label's values, in the order of the variants.
-    pub const WORDS: [&'static str; 2] = ["anomaly", "dead_letter"];
+    pub const WORDS: [&'static str; 3] = ["anomaly", "incident", "dead_letter"];
 }
 
 impl DeliveryResult {
@@ -181,6 +184,7 @@ const GATE_CHECK: Label = Label { name: "reason", values: || Check::ALL.map(Chec
 const KEPT_OUT_REASON: Label = Label { name: "reason", values: || KeptOut::ALL.map(KeptOut::as_str).to_vec() };
 const SWAP_RESULT: Label = Label { name: "result", values: || SwapResult::WORDS.to_vec() };
 const PART: Label = Label { name: "part", values: || Part::WORDS.to_vec() };
+const SEVERITY: Label = Label { name: "severity", values: || Severity::ALL.map(Severity::as_str).to_vec() };
 const TOP_FEATURE: Label = Label { name: "top_feature", values: Vec::new };
 const ROLE: Label = Label { name: "role", values: Vec::new };
 const MODEL: Label = Label { name: "model", values: Vec::new };
@@ -220,8 +224,14 @@ descriptions! {
         "Faults by what they struck: lost connections, refused outputs, models that can't be put to work, failed trainings, an unusable registry.";
     INCIDENTS = "strayd_incidents_total", Counter, [TOP_FEATURE],
         "Incidents opened, by the feature to blame for the first anomaly; `other` after the model's first 100 columns.";
-    INCIDENTS_OPEN = "strayd_incidents_open", Gauge, [TOP_FEATURE],
-        "Incidents open now, by the feature to blame for the first anomaly.";
+    INCIDENTS_OPEN = "strayd_incidents_open", Gauge, [TOP_FEATURE, SEVERITY],
+        "Incidents open now, by the feature to blame for the first anomaly and by how bad the worst one was so far.";
+    INCIDENTS_RESOLVED = "strayd_incidents_resolved_total", Counter, [TOP_FEATURE, SEVERITY],
+        "Incidents that are over, by the feature to blame for the first anomaly and by how bad the worst one was.";
+    LEVEL_SHIFTS = "strayd_level_shifts_total", Counter, [],
+        "Incidents that lasted so long at one level that it was offered as the new normal.";
+    SILENCES = "strayd_silences_total", Counter, [], "Times that an entity stopped reporting.";
+    SILENCES_OPEN = "strayd_silences_open", Gauge, [], "Entities that have stopped reporting.";
     SCORE_TO_LIMIT = "strayd_score_to_limit", Histogram(SCORE_TO_LIMIT_RATIOS), [],
         "Score of a row divided by the limit; anomalous rows are above 1.";
     JUDGED_SECONDS = "strayd_judged_seconds_total", Counter, [],

@@ -6,14 +6,15 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use prometheus::{GaugeVec, IntCounterVec, Registry};
+use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, Registry};
 use tracing::info;
 
 use super::{
     describe,
     metrics::Metrics,
-    register::{counter_vec, gauge_vec},
+    register::{counter, counter_vec, gauge, gauge_vec},
 };
+use crate::detect::severity::Severity;
 
 /// Columns whose names become label values; all further ones share [`OTHER`].
 const MOST_FEATURES: usize = 100;
@@ -32,6 +33,8 @@ pub struct IncidentOpened<'a> {
     pub score: f64,
     /// The limit that this score is above.
     pub limit: f64,
+    /// How bad that is.
+    pub severity: Severity,
     /// The column to blame.
     pub top_feature: Option<usize>,
 }
@@ -40,6 +43,10 @@ pub struct IncidentOpened<'a> {
 pub(super) struct IncidentMetrics {
     opened: IntCounterVec,
     open: GaugeVec,
+    resolved: IntCounterVec,
+    level_shifts: IntCounter,
+    silences: IntCounter,
+    silences_open: Gauge,
     books: Mutex<Books>,
 }
 
@@ -47,13 +54,19 @@ pub(super) struct IncidentMetrics {
 struct Books {
     /// Label values by column of the model in use.
     labels: Vec<String>,
-    /// Incidents that began since the last look at what is open.
+    /// Incidents and silences that began since the last look at what is open.
     opened: usize,
 }
 
 impl Books {
     fn label(&self, top_feature: Option<usize>) -> &str {
         top_feature.and_then(|column| self.labels.get(column)).map_or(OTHER, String::as_str)
+    }
+
+    /// Whether one that began now is worth a line.
+    fn is_worth_a_line(&mut self) -> bool {
+        self.opened += 1;
+        self.opened <= MOST_LINES
     }
 }
 
@@ -62,6 +75,10 @@ impl IncidentMetrics {
         let metrics = Self {
             opened: counter_vec(add, &describe::INCIDENTS),
             open: gauge_vec(add, &describe::INCIDENTS_OPEN),
+            resolved: counter_vec(add, &describe::INCIDENTS_RESOLVED),
+            level_shifts: counter(add, &describe::LEVEL_SHIFTS),
+            silences: counter(add, &describe::SILENCES),
+            silences_open: gauge(add, &describe::SILENCES_OPEN, 0.0),
             books: Mutex::default(),
         };
         metrics.make(OTHER);
@@ -71,7 +88,20 @@ impl IncidentMetrics {
     /// The series exist from now on, so that the first incident is seen as a growth from 0.
     fn make(&self, label: &str) {
         self.opened.with_label_values(&[label]);
-        self.open.with_label_values(&[label]);
+        for severity in Severity::ALL {
+            self.open.with_label_values(&[label, severity.as_str()]);
+            self.resolved.with_label_values(&[label, severity.as_str()]);
+        }
+    }
+
+    /// Ends the series of a column that the model lacks.
+    fn end(&self, label: &str) {
+        // A name that stood twice is gone after the first time, which is what is wanted.
+        let _ = self.opened.remove_label_values(&[label]);
+        for severity in Severity::ALL {
+            let _ = self.open.remove_label_values(&[label, severity.as_str()]);
+            let _ = self.resolved.remove_label_values(&[label, severity.as_str()]);
+        }
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
@@ -86,39 +116,66 @@ impl Metrics {
         let next: Vec<String> = columns.take(MOST_FEATURES).map(str::to_owned).collect();
         let mut books = self.incidents.books();
         let kept: BTreeSet<&str> = next.iter().map(String::as_str).chain([OTHER]).collect();
-        for gone in books.labels.iter().filter(|label| !kept.contains(label.as_str())) {
-            // A name that stood twice is gone after the first time, which is what is wanted.
-            let _ = self.incidents.opened.remove_label_values(&[gone]);
-            let _ = self.incidents.open.remove_label_values(&[gone]);
-        }
+        let gone = books.labels.iter().filter(|label| !kept.contains(label.as_str()));
+        gone.for_each(|label| self.incidents.end(label));
         next.iter().for_each(|label| self.incidents.make(label));
         books.labels = next;
     }
 
     /// An incident began.
     pub fn incident_opened(&self, incident: &IncidentOpened<'_>) {
-        let IncidentOpened { entity, score, limit, top_feature } = *incident;
+        let IncidentOpened { entity, score, limit, severity, top_feature } = *incident;
         let mut books = self.incidents.books();
-        books.opened += 1;
+        let is_told = books.is_worth_a_line();
         let label = books.label(top_feature);
         self.incidents.opened.with_label_values(&[label]).inc();
-        if books.opened <= MOST_LINES {
-            info!(entity, score, limit, top_feature = label, "incident opened");
+        if is_told {
+            let severity = severity.as_str();
+            info!(entity, score, limit, severity, top_feature = label, "incident opened");
         }
     }
 
-    /// The columns to blame of all incidents that are open now; to be told about once a second.
-    pub fn incidents_open(&self, top_features: impl Iterator<Item = Option<usize>>) {
+    /// An incident is over; so bad its worst anomaly was.
+    pub fn incident_resolved(&self, top_feature: Option<usize>, severity: Severity) {
+        let books = self.incidents.books();
+        let label = books.label(top_feature);
+        self.incidents.resolved.with_label_values(&[label, severity.as_str()]).inc();
+    }
+
+    /// The level that an incident has been at for long was offered as the new normal.
+    pub fn level_shift_offered(&self) {
+        self.incidents.level_shifts.inc();
+    }
+
+    /// An entity has not been heard of for so many seconds of event time.
+    pub fn silence_began(&self, entity: &str, seconds: f64) {
+        self.incidents.silences.inc();
+        if self.incidents.books().is_worth_a_line() {
+            info!(entity, seconds, "an entity stopped reporting");
+        }
+    }
+
+    /// So many entities are silent now.
+    pub fn silences_open(&self, entities: usize) {
+        self.incidents.silences_open.set(entities as f64);
+    }
+
+    /// The columns to blame and the severities of all incidents that are open now; to be told about once a second.
+    pub fn incidents_open(&self, incidents: impl Iterator<Item = (Option<usize>, Severity)>) {
         let mut books = self.incidents.books();
         let untold = std::mem::take(&mut books.opened).saturating_sub(MOST_LINES);
         if untold > 0 {
             info!(untold, "further incidents opened");
         }
         let names = || books.labels.iter().map(String::as_str).chain([OTHER]);
-        let mut counts: BTreeMap<&str, u32> = names().map(|name| (name, 0)).collect();
-        top_features.for_each(|feature| *counts.entry(books.label(feature)).or_default() += 1);
-        for (label, count) in counts {
-            self.incidents.open.with_label_values(&[label]).set(f64::from(count));
+        let mut counts: BTreeMap<&str, [u32; Severity::ALL.len()]> = names().map(|name| (name, [0; 3])).collect();
+        for (feature, severity) in incidents {
+            counts.entry(books.label(feature)).or_default()[severity as usize] += 1;
+        }
+        for (label, counts) in counts {
+            for (severity, count) in Severity::ALL.into_iter().zip(counts) {
+                self.incidents.open.with_label_values(&[label, severity.as_str()]).set(f64::from(count));
+            }
         }
     }
 }
@@ -129,7 +186,7 @@ mod tests {
     use crate::telemetry::metrics::tests::value;
 
     fn opened(top_feature: Option<usize>) -> IncidentOpened<'static> {
-        IncidentOpened { entity: "pump-7", score: 9.0, limit: 4.0, top_feature }
+        IncidentOpened { entity: "pump-7", score: 9.0, limit: 4.0, severity: Severity::Info, top_feature }
     }
 
     #[test]
@@ -139,7 +196,10 @@ mod tests {
         metrics.incident_features(["flow", "pressure"].into_iter());
         for feature in ["flow", "pressure", "other"] {
             assert_eq!(value(&metrics, &format!("strayd_incidents_total{{top_feature=\"{feature}\"}}")), 0.0);
-            assert_eq!(value(&metrics, &format!("strayd_incidents_open{{top_feature=\"{feature}\"}}")), 0.0);
+            assert_eq!(
+                value(&metrics, &format!("strayd_incidents_open{{severity=\"critical\",top_feature=\"{feature}\"}}")),
+                0.0
+            );
         }
     }
 
@@ -148,13 +208,38 @@ mod tests {
         let metrics = Metrics::new();
         metrics.incident_features(["flow", "pressure"].into_iter());
         metrics.incident_opened(&opened(Some(1)));
-        metrics.incidents_open([Some(1), None].into_iter());
+        metrics.incidents_open([(Some(1), Severity::Info), (None, Severity::Info)].into_iter());
         assert_eq!(value(&metrics, "strayd_incidents_total{top_feature=\"pressure\"}"), 1.0);
-        assert_eq!(value(&metrics, "strayd_incidents_open{top_feature=\"pressure\"}"), 1.0);
-        assert_eq!(value(&metrics, "strayd_incidents_open{top_feature=\"other\"}"), 1.0);
+        assert_eq!(value(&metrics, "strayd_incidents_open{severity=\"info\",top_feature=\"pressure\"}"), 1.0);
+        assert_eq!(value(&metrics, "strayd_incidents_open{severity=\"info\",top_feature=\"other\"}"), 1.0);
         metrics.incidents_open(std::iter::empty());
-        assert_eq!(value(&metrics, "strayd_incidents_open{top_feature=\"pressure\"}"), 0.0);
+        assert_eq!(value(&metrics, "strayd_incidents_open{severity=\"info\",top_feature=\"pressure\"}"), 0.0);
         assert_eq!(value(&metrics, "strayd_incidents_total{top_feature=\"pressure\"}"), 1.0);
+    }
+
+    #[test]
+    fn an_incident_is_open_under_its_worst_severity_and_counted_under_it_when_it_is_over() {
+        let metrics = Metrics::new();
+        metrics.incident_features(["flow"].into_iter());
+        let open = |severity| format!("strayd_incidents_open{{severity=\"{severity}\",top_feature=\"flow\"}}");
+        metrics.incidents_open([(Some(0), Severity::Warning)].into_iter());
+        metrics.incidents_open([(Some(0), Severity::Critical)].into_iter());
+        assert_eq!((value(&metrics, &open("warning")), value(&metrics, &open("critical"))), (0.0, 1.0));
+        metrics.incident_resolved(Some(0), Severity::Critical);
+        let over = "strayd_incidents_resolved_total{severity=\"critical\",top_feature=\"flow\"}";
+        assert_eq!(value(&metrics, over), 1.0);
+    }
+
+    #[test]
+    fn silences_and_level_shifts_are_no_incidents_of_a_feature() {
+        let metrics = Metrics::new();
+        metrics.silence_began("pump-7", 600.0);
+        metrics.silences_open(1);
+        metrics.level_shift_offered();
+        assert_eq!(value(&metrics, "strayd_silences_total"), 1.0);
+        assert_eq!(value(&metrics, "strayd_silences_open"), 1.0);
+        assert_eq!(value(&metrics, "strayd_level_shifts_total"), 1.0);
+        assert_eq!(value(&metrics, "strayd_incidents_total{top_feature=\"other\"}"), 0.0);
     }
 
     #[test]
@@ -165,10 +250,10 @@ mod tests {
         metrics.incident_opened(&opened(Some(99)));
         metrics.incident_opened(&opened(Some(100)));
         metrics.incident_opened(&opened(Some(149)));
-        metrics.incidents_open([Some(99), Some(149)].into_iter());
+        metrics.incidents_open([(Some(99), Severity::Info), (Some(149), Severity::Info)].into_iter());
         assert_eq!(value(&metrics, "strayd_incidents_total{top_feature=\"m99\"}"), 1.0);
         assert_eq!(value(&metrics, "strayd_incidents_total{top_feature=\"other\"}"), 2.0);
-        assert_eq!(value(&metrics, "strayd_incidents_open{top_feature=\"other\"}"), 1.0);
+        assert_eq!(value(&metrics, "strayd_incidents_open{severity=\"info\",top_feature=\"other\"}"), 1.0);
         assert_eq!(metrics.render().matches("strayd_incidents_total{").count(), 101);
     }
 
@@ -178,7 +263,7 @@ mod tests {
         metrics.incident_features(["flow", "pressure"].into_iter());
         metrics.incident_opened(&opened(Some(0)));
         metrics.incident_opened(&opened(Some(1)));
-        metrics.incidents_open([Some(0), Some(1)].into_iter());
+        metrics.incidents_open([(Some(0), Severity::Info), (Some(1), Severity::Info)].into_iter());
         metrics.incident_features(["pressure", "speed"].into_iter());
         let text = metrics.render();
         assert!(!text.contains("top_feature=\"flow\""), "{text}");
@@ -190,7 +275,7 @@ mod tests {
     fn a_feature_that_is_itself_named_other_is_counted_with_the_others() {
         let metrics = Metrics::new();
         metrics.incident_features(["other"].into_iter());
-        metrics.incidents_open([Some(0), None].into_iter());
-        assert_eq!(value(&metrics, "strayd_incidents_open{top_feature=\"other\"}"), 2.0);
+        metrics.incidents_open([(Some(0), Severity::Info), (None, Severity::Info)].into_iter());
+        assert_eq!(value(&metrics, "strayd_incidents_open{severity=\"info\",top_feature=\"other\"}"), 2.0);
     }
 }

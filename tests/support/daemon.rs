@@ -56,18 +56,20 @@ impl Stage {
     /// Makes the topics that the daemon writes to.
     pub fn create_output_topics(&self) {
         self.broker.create_topic(&self.anomalies(), 1);
+        self.broker.create_topic(&self.incidents(), 1);
         self.broker.create_topic(&self.dead_letters(), 1);
     }
 
     fn write_config(&self, rows: usize) {
         let text = format!(
-            "preset: timeseries\nkafka:\n  brokers: {}\n  input_topic: {}\n  anomaly_topic: {}\n  \
+            "preset: timeseries\nkafka:\n  brokers: {}\n  input_topic: {}\n  anomaly_topic: {}\n  incident_topic: {}\n  \
              dead_letter_topic: {}\n  group: {}\n{}record:\n  entity: key\n  timestamp: {{field: time}}\n  \
              max_bytes: 4KiB\ntraining:\n  rows: {rows}\n  epochs: 15\nmodel:\n  registry: {}\npipeline:\n  \
              commit_interval: 200ms\nhttp:\n  listen: 127.0.0.1:0\nlog:\n  format: json\n",
             self.servers,
             self.input(),
             self.anomalies(),
+            self.incidents(),
             self.dead_letters(),
             self.name,
             self.broker.properties(),
@@ -94,6 +96,11 @@ impl Stage {
     /// The anomalies' topic.
     pub fn anomalies(&self) -> String {
         format!("{}.anomalies", self.name)
+    }
+
+    /// The incidents' topic.
+    pub fn incidents(&self) -> String {
+        format!("{}.incidents", self.name)
     }
 
     /// The dead letters' topic.
@@ -133,7 +140,16 @@ impl Stage {
 
     /// The anomaly events, once there are at least `least`.
     pub fn events(&self, least: usize) -> Vec<serde_json::Value> {
-        let messages = self.read(&self.anomalies(), least);
+        self.read_json(&self.anomalies(), least)
+    }
+
+    /// The events of incidents, once there are at least `least`.
+    pub fn incident_events(&self, least: usize) -> Vec<serde_json::Value> {
+        self.read_json(&self.incidents(), least)
+    }
+
+    fn read_json(&self, topic: &str, least: usize) -> Vec<serde_json::Value> {
+        let messages = self.read(topic, least);
         let parse = |message: ReadBack| serde_json::from_slice(&message.payload.unwrap_or_default());
         messages.into_iter().map(|message| parse(message).expect("an event is JSON")).collect()
     }

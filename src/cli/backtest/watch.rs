@@ -97,7 +97,7 @@ impl<'a> Watch<'a> {
 
 impl Observer for Watch<'_> {
     fn judged(&mut self, record: &Observed<'_>) {
-        let opened = matches!(record.incident, IncidentChange::Opened(_));
+        let opened = record.incident == IncidentChange::Opened;
         let end = End::Judged { score: record.judged.score, anomalous: record.judged.anomalous, opened };
         let (entity, row) = self.note(record.position.offset, record.entity, (Some(record.time_us), end));
         self.rejudge.iter_mut().for_each(|rejudge| rejudge.judge(record, entity, row));

@@ -50,7 +50,7 @@ pub(super) struct Trial<'a> {
 }
 
 /// Anomalous rows after which an incident counts again.
-const LONG: u64 = 100;
+const LONG: u32 = 100;
 
 /// What a limit makes of the withheld rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,10 +166,10 @@ impl<'a> Trial<'a> {
                 (*run, *incident) = (self.rows.runs[row], IncidentState::default());
             }
             let judged = judge.judge(residuals, self.imputed(row), memory);
-            let change = incident.advance(judged.anomalous, judged.score, self.rows.times[row], quiet);
+            let change = incident.advance(judged.anomalous, quiet);
             alarms.rows += usize::from(judged.anomalous);
-            let goes_on = incident.open().is_some_and(|open| open.anomalies % LONG == 0);
-            let counts = matches!(change, IncidentChange::Opened(_)) || (judged.anomalous && goes_on);
+            let goes_on = incident.open().is_some_and(|anomalies| anomalies % LONG == 0);
+            let counts = matches!(change, IncidentChange::Opened) || (judged.anomalous && goes_on);
             alarms.incidents += usize::from(counts);
         }
         Ok(alarms)

@@ -1,0 +1,37 @@
+//! What hangs on several values of `judging.incidents`, `judging.severity` and `judging.silence`.
+
+use super::{
+    error::Problems,
+    raw_incidents::{RawIncidents, RawSeverity, RawSilence},
+    settings::{IncidentSettings, SeverityBounds, SilenceSettings},
+};
+
+pub(super) fn incidents(raw: &RawIncidents, problems: &mut Problems) -> IncidentSettings {
+    if raw.accept_new_normal && raw.new_normal_after.is_none() {
+        let problem = "accepts what is never offered: judging.incidents.new_normal_after is null";
+        problems.push(
+            "judging.incidents.accept_new_normal",
+            problem,
+            "false, or a time after which a level is offered",
+        );
+    }
+    IncidentSettings {
+        update_interval: raw.update_interval.0,
+        new_normal_after: raw.new_normal_after.map(|after| after.0),
+        accept_new_normal: raw.accept_new_normal,
+    }
+}
+
+pub(super) fn severity(raw: &RawSeverity, problems: &mut Problems) -> SeverityBounds {
+    let bounds = SeverityBounds::new(raw.warning, raw.critical);
+    let one_is_wrong = ["judging.severity.warning", "judging.severity.critical"].map(|key| problems.concerns(key));
+    if bounds.is_none() && one_is_wrong == [false; 2] {
+        let problem = format!("{:e} is not below judging.severity.warning, {:e}", raw.critical, raw.warning);
+        problems.push("judging.severity.critical", problem, "the smaller p-value of the two");
+    }
+    bounds.unwrap_or_else(|| SeverityBounds::new(0.5, 0.25).expect("0 < 0.25 < 0.5 < 1"))
+}
+
+pub(super) fn silence(raw: &RawSilence) -> Option<SilenceSettings> {
+    raw.after_intervals.map(|after_intervals| SilenceSettings { after_intervals, least: raw.least.0 })
+}

@@ -1,0 +1,46 @@
+//! `judging.incidents`, `judging.severity` and `judging.silence` as written.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::units::WrittenDuration;
+
+/// `judging.incidents.*`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawIncidents {
+    /// Event time between two updates of an incident that goes on; a severity that rises is told at once.
+    #[schemars(extend("x-minimum" = "1s", "x-maximum" = "30d"))]
+    pub update_interval: WrittenDuration,
+    /// Event time after which an incident with at least nine anomalous rows in ten is a level shift and offered as the new
+    /// normal; null never offers one.
+    #[schemars(extend("x-minimum" = "1s", "x-maximum" = "365d"))]
+    pub new_normal_after: Option<WrittenDuration>,
+    /// Whether rows of an offered level shift count as normal for the next training from then on, so that the next model
+    /// learns the new level.
+    pub accept_new_normal: bool,
+}
+
+/// `judging.severity.*`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawSeverity {
+    /// An anomaly whose p-value is below this is a warning; others are info.
+    #[schemars(extend("exclusiveMinimum" = 1e-12, "exclusiveMaximum" = 1))]
+    pub warning: f64,
+    /// An anomaly whose p-value is below this is critical. Below `warning`.
+    #[schemars(extend("exclusiveMinimum" = 1e-12, "exclusiveMaximum" = 1))]
+    pub critical: f64,
+}
+
+/// `judging.silence.*`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawSilence {
+    /// An entity is silent after so many of its usual intervals without a record, in event time; null watches for no silence.
+    #[schemars(range(min = 2, max = 1_000_000))]
+    pub after_intervals: Option<u32>,
+    /// And not before this much event time.
+    #[schemars(extend("x-minimum" = "1s", "x-maximum" = "365d"))]
+    pub least: WrittenDuration,
+}

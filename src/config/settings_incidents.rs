@@ -1,0 +1,25 @@
+//! `judging.incidents`, `judging.severity` and `judging.silence` as meant.
+
+use std::time::Duration;
+
+pub use crate::detect::severity::SeverityBounds;
+
+/// `judging.incidents.*`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IncidentSettings {
+    /// `judging.incidents.update_interval`: event time between two updates.
+    pub update_interval: Duration,
+    /// `judging.incidents.new_normal_after`: event time after which a level shift is offered as the new normal; `None` never.
+    pub new_normal_after: Option<Duration>,
+    /// `judging.incidents.accept_new_normal`: whether its rows are learned from then on.
+    pub accept_new_normal: bool,
+}
+
+/// `judging.silence.*`, where it is watched for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SilenceSettings {
+    /// `judging.silence.after_intervals`: usual intervals without a record, >= 2.
+    pub after_intervals: u32,
+    /// `judging.silence.least`: and at least this much event time, > 0.
+    pub least: Duration,
+}
