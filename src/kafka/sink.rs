@@ -153,8 +153,8 @@ struct Topics {
     /// Those not seen yet.
     unseen: Vec<String>,
     looked: Option<Instant>,
-    /// What the last look found wrong.
-    fault: Option<String>,
+    /// What the last look found wrong, one entry per topic.
+    faults: Vec<String>,
 }
 
 /// One message on its way.
@@ -180,7 +180,11 @@ impl KafkaSink {
             incident_topic: settings.incident_topic.clone(),
             dead_letter_topic: settings.dead_letter_topic.clone(),
             input_topic: settings.input_topic.clone(),
-            topics: Topics { unseen: settings.output_topics().map(str::to_owned).collect(), looked: None, fault: None },
+            topics: Topics {
+                unseen: settings.output_topics().map(str::to_owned).collect(),
+                looked: None,
+                faults: Vec::new(),
+            },
         })
     }
 
@@ -192,7 +196,7 @@ impl KafkaSink {
             return;
         }
         topics.looked = Some(Instant::now());
-        topics.fault = None;
+        topics.faults.clear();
         topics.unseen.retain(|topic| {
             // A broker that gives no answer is no reason to call the topic missing.
             let Ok(metadata) = producer.client().fetch_metadata(Some(topic), LOOK_WAIT) else { return true };
@@ -201,7 +205,7 @@ impl KafkaSink {
                 None => false,
                 Some(error) => {
                     let error = RDKafkaErrorCode::from(error);
-                    topics.fault = Some(format!("topic `{topic}`: {error}"));
+                    topics.faults.push(format!("topic `{topic}`: {error}"));
                     true
                 }
             }
@@ -337,10 +341,18 @@ impl Sink for KafkaSink {
 
     fn health(&self) -> Result<(), String> {
         let context = self.producer.context();
-        if let Some(Returned { topic, error, .. }) = context.mail().returned.first() {
-            return Err(format!("topic `{topic}`: {error}"));
+        let mut faults: Vec<String> = Vec::new();
+        for Returned { topic, error, .. } in &context.mail().returned {
+            let fault = format!("topic `{topic}`: {error}");
+            // There are a few topics, and maybe thousands of messages.
+            if !faults.contains(&fault) {
+                faults.push(fault);
+            }
         }
-        context.link.state()?;
-        self.topics.fault.clone().map_or(Ok(()), Err)
+        if faults.is_empty() {
+            context.link.state()?;
+            faults.clone_from(&self.topics.faults);
+        }
+        if faults.is_empty() { Ok(()) } else { Err(faults.join("; ")) }
     }
 }
