@@ -5,7 +5,10 @@
 
 use super::Labelled;
 use crate::{
-    detect::incident::{IncidentChange, IncidentState},
+    detect::{
+        incident::{IncidentChange, IncidentState},
+        limit::{Lift, Limit},
+    },
     evaluate::events::Counts,
 };
 
@@ -30,13 +33,16 @@ pub struct Verdicts {
 impl Verdicts {
     /// The verdicts on rows with these scores, each the lesser of the smoothed and the row's own one, at a limit, with
     /// incidents that end after `quiet_rows` rows without anomaly. Rows without a score have no part in incidents.
-    pub fn at(limit: f64, scores: &[Option<f64>], quiet_rows: u32) -> Self {
+    pub fn at(limit: impl Into<Limit>, scores: &[Option<f64>], quiet_rows: u32) -> Self {
+        let (limit, mut lift) = (limit.into(), Lift::default());
         let mut verdicts = Self { anomalies: vec![false; scores.len()], opened: Vec::new() };
         let mut incident = IncidentState::default();
         for (row, score) in scores.iter().enumerate().filter_map(|(row, score)| Some((row, (*score)?))) {
-            let anomalous = score > limit;
+            limit.fall(&mut lift);
+            let anomalous = score > limit.of(lift);
             verdicts.anomalies[row] = anomalous;
-            if let IncidentChange::Opened(_) = incident.advance(anomalous, score, 0, quiet_rows) {
+            if incident.advance(anomalous, quiet_rows) == IncidentChange::Opened {
+                limit.raise(&mut lift);
                 verdicts.opened.push(row);
             }
         }

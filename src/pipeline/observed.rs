@@ -78,11 +78,6 @@ impl Observed<'_> {
         }
     }
 
-    /// Share of each column in the error, 0..=1.
-    pub(super) fn shares(&self) -> Vec<f32> {
-        self.context.judge.shares(self.row.residuals, self.row.imputed, self.memory)
-    }
-
     /// Value and expected value of each column, fields' own units.
     pub(super) fn compare(&self) -> Vec<(f64, f64)> {
         self.context.explainer.compare(&self.row)

@@ -11,8 +11,9 @@ use super::{
     sum::{Scored, Track},
 };
 use crate::{
-    config::settings::AlarmBudget,
+    config::settings::{AlarmBudget, Recalibration},
     demo::display::counted,
+    detect::limit::Limit,
     evaluate::{
         EvaluateError, Evaluation, Labelled,
         events::{self, Counts},
@@ -64,6 +65,7 @@ pub struct Outcome {
 /// What suggestions are made from.
 pub(super) struct Basis<'a> {
     pub(super) budget: &'a AlarmBudget,
+    pub(super) steps: Recalibration,
     pub(super) metadata: &'a Metadata,
     pub(super) scored: &'a Scored,
     pub(super) tracks: &'a [Track],
@@ -98,7 +100,9 @@ impl Basis<'_> {
     }
 
     fn verdicts(&self, scores: &[Vec<Option<f64>>], budget: &AlarmBudget) -> Option<Vec<Verdicts>> {
-        let limit = self.metadata.calibration.limit(budget).ok()?;
+        let calibration = &self.metadata.calibration;
+        let calibrated = calibration.limit(budget).ok()?;
+        let limit = Limit::new(calibrated, self.steps, budget, calibration.interval_seconds);
         let quiet = self.metadata.scoring.incident_quiet_rows;
         Some(scores.iter().map(|scores| Verdicts::at(limit, scores, quiet)).collect())
     }

@@ -85,7 +85,9 @@ impl Report {
         let Alarms { anomalies, incidents, per_day, .. } = alarms;
         let alarms = AlarmReport { limit, unit, promised, measured, anomalies, incidents, per_day };
         let (metadata, evaluation) = (&trained.model.metadata, evaluation.as_ref());
-        let suggestions = suggest(&Basis { budget, metadata, scored, tracks: &tracks, alarms: &alarms, evaluation })?;
+        let steps = loaded.settings.judging.recalibration;
+        let basis = Basis { budget, steps, metadata, scored, tracks: &tracks, alarms: &alarms, evaluation };
+        let suggestions = suggest(&basis)?;
         Ok(Self {
             data: scored.data.clone(),
             model: ModelReport::of(&trained.model, trained.left_out),

@@ -78,7 +78,7 @@ impl Trace {
             self.judged.resize(entity + 1, 0);
         }
         self.judged[entity] += 1;
-        if let IncidentChange::Resolved(_) = record.incident {
+        if record.incident == IncidentChange::Resolved {
             self.close(entity);
         }
         let Some(row) = row else { return };
