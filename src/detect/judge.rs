@@ -97,21 +97,32 @@ impl Judge {
     /// A row of nothing but imputed values says nothing: it is not anomalous, its score is the remembered one, and the
     /// memory stays as it was. A residual that is not a number gives a score that is none, and leaves the memory alone too.
     pub fn judge(&self, residuals: &[f32], imputed: &[bool], entity: &mut EntityJudgement) -> Judged {
+        self.judge_by(&self.limit, residuals, imputed, entity)
+    }
+
+    /// The same by a limit of the entity's own.
+    pub fn judge_by(
+        &self,
+        limit: &Limit,
+        residuals: &[f32],
+        imputed: &[bool],
+        entity: &mut EntityJudgement,
+    ) -> Judged {
         let raw_score = self.raw_score(residuals);
         if !raw_score.is_finite() {
-            return Judged { raw_score, score: f64::NAN, limit: self.limit.of(entity.lift), anomalous: false };
+            return Judged { raw_score, score: f64::NAN, limit: limit.of(entity.lift), anomalous: false };
         }
         let last = entity.smoothed.unwrap_or(self.start);
         let Some(own) = self.own_score(residuals, imputed, entity) else {
-            return Judged { raw_score, score: last, limit: self.limit.of(entity.lift), anomalous: false };
+            return Judged { raw_score, score: last, limit: limit.of(entity.lift), anomalous: false };
         };
         let own = self.compress(own);
         let smoothed = last + self.smoothing * (own - last);
         // The row at hand is told in full, but what is remembered of it ends at the knee: after the most violent row the
         // score comes down within a span, and no sum can overflow.
         entity.smoothed = Some(last + self.smoothing * (own.min(self.knee) - last));
-        self.limit.fall(&mut entity.lift);
-        let limit = self.limit.of(entity.lift);
+        limit.fall(&mut entity.lift);
+        let limit = limit.of(entity.lift);
         // The row's own score must be above the limit too: after a violent incident the smoothed one takes a while to
         // come down, and the rows of that time are normal.
         Judged { raw_score, score: smoothed, limit, anomalous: smoothed.min(own) > limit }
@@ -119,22 +130,38 @@ impl Judge {
 
     /// Share of each column in the standardised error of a row, in 0..=1; imputed columns have none.
     pub fn shares(&self, residuals: &[f32], imputed: &[bool], entity: &EntityJudgement) -> Vec<f32> {
+        let errors = self.errors(residuals, imputed, entity);
+        let total: f64 = errors.iter().sum();
+        let share = |error: f64| if total > 0.0 { (error / total) as f32 } else { 0.0 };
+        errors.into_iter().map(share).collect()
+    }
+
+    /// Standardised error of each column of a row; imputed columns have none.
+    pub fn errors(&self, residuals: &[f32], imputed: &[bool], entity: &EntityJudgement) -> Vec<f64> {
         let (mean, variance) = if entity.mean.is_empty() {
             (&self.base_mean, &self.base_variance)
         } else {
             (&entity.mean, &entity.variance)
         };
         let centred = self.drift.is_some();
-        let errors: Vec<f64> = (0..residuals.len())
+        (0..residuals.len())
             .map(|c| match (imputed[c], centred) {
                 (true, _) => 0.0,
                 (false, true) => error(residuals[c], mean[c], variance[c]),
                 (false, false) => error(residuals[c], 0.0, variance[c]),
             })
-            .collect();
-        let total: f64 = errors.iter().sum();
-        let share = |error: f64| if total > 0.0 { (error / total) as f32 } else { 0.0 };
-        errors.into_iter().map(share).collect()
+            .collect()
+    }
+
+    /// The score by itself, before smoothing, that a row with these errors of its columns has.
+    pub fn own_score_of(&self, errors: &[f64], imputed: &[bool]) -> f64 {
+        let present = imputed.iter().filter(|imputed| !**imputed).count();
+        let Some(top) = self.top.map(|top| top.min(present.max(1))) else {
+            return self.compress(errors.iter().sum::<f64>() / present.max(1) as f64);
+        };
+        let mut largest = Largest::new(top);
+        errors.iter().for_each(|error| largest.offer(*error));
+        self.compress(largest.mean())
     }
 
     /// What the graph's `score` output says of these residuals, before it is rounded to 32 bits.
@@ -167,25 +194,18 @@ impl Judge {
 
     /// Mean of the `top` largest errors; running statistics take the row in.
     fn mean_of_largest(&self, residuals: &[f32], imputed: &[bool], top: usize, entity: &mut EntityJudgement) -> f64 {
-        let mut largest = [0.0; MOST_TOP];
-        let largest = &mut largest[..top];
+        let mut largest = Largest::new(top);
         for c in 0..residuals.len() {
-            let error = match self.drift {
+            largest.offer(match self.drift {
                 Some(weight) => {
                     let memory = (&mut entity.mean[c], &mut entity.variance[c]);
                     take_in((residuals[c], imputed[c]), memory, self.base_variance[c], weight)
                 }
                 None if imputed[c] => 0.0,
                 None => error(residuals[c], 0.0, self.base_variance[c]),
-            };
-            // In ascending order, so that the smallest one makes room.
-            let place = largest.partition_point(|other| *other < error);
-            if place > 0 {
-                largest.copy_within(1..place, 0);
-                largest[place - 1] = error;
-            }
+            });
         }
-        largest.iter().sum::<f64>() / top as f64
+        largest.mean()
     }
 
     /// Sum of the errors by the entity's running statistics, which then take the row in.
@@ -215,6 +235,31 @@ impl Judge {
     /// outweigh all others.
     fn compress(&self, score: f64) -> f64 {
         if score > self.knee { self.knee * (1.0 + (score / self.knee).ln()) } else { score }
+    }
+}
+
+/// The largest errors so far, in ascending order, so that the smallest one makes room.
+struct Largest {
+    errors: [f64; MOST_TOP],
+    count: usize,
+}
+
+impl Largest {
+    fn new(count: usize) -> Self {
+        Self { errors: [0.0; MOST_TOP], count }
+    }
+
+    fn offer(&mut self, error: f64) {
+        let errors = &mut self.errors[..self.count];
+        let place = errors.partition_point(|other| *other < error);
+        if place > 0 {
+            errors.copy_within(1..place, 0);
+            errors[place - 1] = error;
+        }
+    }
+
+    fn mean(&self) -> f64 {
+        self.errors[..self.count].iter().sum::<f64>() / self.count as f64
     }
 }
 
@@ -418,6 +463,24 @@ mod tests {
             drifting.judge(&[0.0, 0.0], &THERE, &mut memory);
         }
         assert_eq!(memory.variance, [1.0, 0.25]);
+    }
+
+    #[test]
+    fn a_limit_of_the_entitys_own_takes_the_place_of_the_general_one() {
+        let judge = judge(|_| {});
+        let judged = |limit: f64| judge.judge_by(&limit.into(), &[4.0, 6.0], &THERE, &mut EntityJudgement::default()).anomalous;
+        assert_eq!([19.9, 20.0].map(judged), [true, false]);
+    }
+
+    #[test]
+    fn the_errors_of_a_row_give_its_own_score() {
+        let judge = judge(|metadata| metadata.scoring.score_knee = 15.0);
+        let mut memory = EntityJudgement::default();
+        for (row, imputed) in [([4.0, 6.0], THERE), ([2.0, 3.0], THERE), ([2.0, 3.0], [false, true])] {
+            let judged = judge.judge(&row, &imputed, &mut memory);
+            let errors = judge.errors(&row, &imputed, &memory);
+            assert_eq!(judge.own_score_of(&errors, &imputed), judged.score, "{row:?} {imputed:?}");
+        }
     }
 
     #[test]
