@@ -12,11 +12,7 @@ use harness::models::recipe;
 use strayd::{
     config::{Settings, Sources},
     detect::runtime::Runtime,
-    pipeline::{
-        NoObserver,
-        prepared::Prepared,
-        scoring::{End, Scoring},
-    },
+    pipeline::{End, NoObserver, prepared::Prepared, scoring::Scoring},
     record::{Position, RawRecord},
     train::{
         recent::{Bounds, Offered, RecentSample, Standing},

@@ -15,6 +15,11 @@ use strayd::{
         },
         settings_table,
     },
+    detect::gates::{
+        columns::{Direction, NormalRange},
+        maintenance::Hours,
+        persistence::Persistence,
+    },
     record::features::{FeatureKind, Transform},
 };
 use tempfile::TempDir;
@@ -484,6 +489,151 @@ fn values_that_clash_are_told() {
         let problems = Case::yaml(text).problems();
         assert_eq!(problems.0.iter().map(|p| p.key.as_str()).collect::<Vec<_>>(), [key], "{text}\n{problems}");
     }
+}
+
+#[test]
+fn gates_can_be_written_in_every_form() {
+    let folder = tempfile::tempdir().unwrap();
+    let ics = folder.path().join("hours.ics");
+    fs::write(&ics, "BEGIN:VCALENDAR\nEND:VCALENDAR\n").unwrap();
+    let text = format!(
+        "
+record:
+  features: [pressure, {{path: mode, kind: categorical, vocabulary: [idle, busy]}}]
+judging:
+  features:
+    - {{name: pressure, min_absolute: 0.5, min_relative: 0.1, direction: up, normal_range: [0, 60]}}
+    - {{name: 'mode=*', direction: both}}
+  persistence: {{anomalies: 3, rows: 5}}
+  cold_start_rows: 100
+  maintenance:
+    - {{entities: '*', weekdays: [Sat, sunday], from: 22:00, to: 04:00, time_zone: Europe/Berlin}}
+    - {{entities: 'pump-*', from: 2026-05-01T08:00:00Z, to: 2026-05-01T12:00:00+02:00}}
+    - {{entities: fan, ics: {}, time_zone: UTC}}
+  overrides:
+    - {{entities: 'pump-?', budget: {{quantile: 0.01}}, persistence: {{anomalies: 1, rows: 1}}}}
+    - {{entities: '*', cold_start_rows: 0, features: [{{name: '*', min_relative: 0.5}}]}}
+  publish_suppressed: true
+",
+        ics.display()
+    );
+    let judging = Case::yaml(&text).load().settings.judging;
+    assert_eq!((judging.features.len(), judging.maintenance.len(), judging.overrides.len()), (2, 3, 2));
+    assert_eq!((judging.persistence, judging.cold_start_rows), (Persistence::new(3, 5).unwrap(), 100));
+    assert_eq!(judging.features[0].normal_range, NormalRange::new(0.0, 60.0));
+    assert!(
+        matches!(judging.maintenance[1].hours, Hours::Once { from_us, to_us } if to_us - from_us == 2 * 3_600_000_000)
+    );
+    assert_eq!(judging.overrides[0].budget, Some(AlarmBudget::Quantile(0.01)));
+    assert!(judging.publish_suppressed);
+    let env = Case::yaml("").env("STRAYD__JUDGING__FEATURES", r#"[{"name": "a", "direction": "down"}]"#).load();
+    assert_eq!(env.settings.judging.features[0].direction, Some(Direction::Down));
+    assert_eq!(Settings::defaults(Preset::Tabular).judging.cold_start_rows, 0);
+}
+
+/// Each text has one problem, whose line begins as told.
+fn each_is_told(cases: &[(String, &str)]) {
+    for (text, line) in cases {
+        let told = Case::yaml(text).line();
+        assert!(told.starts_with(line), "{text}: {told}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_the_gates_of_a_feature_is_told_with_its_place_and_what_would_be_right() {
+    let cases = [
+        (
+            "{name: presure}",
+            "name: `presure` matches no feature (did you mean pressure?), expected one of pressure, flow",
+        ),
+        ("{name: ''}", "name: is empty, expected a name in which"),
+        ("{name: flow, min_absolute: -1}", "min_absolute: -1 is out of range"),
+        ("{name: flow, min_relative: -0.1}", "min_relative: -0.1 is out of range"),
+        ("{name: flow, direction: upwards}", "direction: `upwards` is not known, expected one of up, down, both"),
+        ("{name: flow, normal_range: [5, 1]}", "normal_range: 5 to 1 is no range, expected [LOW, HIGH], the lower"),
+        ("{name: flow, size: 1}", "size: `size` is not known"),
+    ]
+    .map(|(entry, line)| {
+        let text = format!("{{record: {{features: [pressure, flow]}}, judging: {{features: [{entry}]}}}}");
+        (text, format!("judging.features[0].{line}"))
+    });
+    each_is_told(&cases.each_ref().map(|(text, line)| (text.clone(), line.as_str())));
+    each_is_told(&[("judging: {features: [{min_absolute: 1}]}".to_owned(), "judging.features[0]: `name` is missing")]);
+    let nan = Case::of("toml", "[[judging.features]]\nname = \"a\"\nnormal_range = [nan, 1.0]\n").lines();
+    assert!(nan[0].starts_with("judging.features[0].normal_range[0]: NaN is not finite"), "{nan:#?}");
+}
+
+#[test]
+fn what_is_wrong_with_persistence_and_overrides_is_told_with_its_place_and_what_would_be_right() {
+    let cases = [
+        (
+            "persistence: {anomalies: 3, rows: 2}",
+            "persistence.anomalies: 3 of 2 rows can't be anomalous, expected at most 2",
+        ),
+        ("persistence: {rows: 65}", "persistence.rows: 65 is out of range, expected an integer in 1..64"),
+        ("persistence: {anomalies: 0}", "persistence.anomalies: 0 is out of range"),
+        ("overrides: [{entities: a, budget: {}}]", "overrides[0].budget: no budget is set"),
+        ("overrides: [{entities: a, budget: {quantile: 2}}]", "overrides[0].budget.quantile: 2 is out of range"),
+        (
+            "overrides: [{entities: a, persistence: {anomalies: 9, rows: 8}}]",
+            "overrides[0].persistence.anomalies: 9 of 8",
+        ),
+        ("overrides: [{entities: x, features: [{name: b}]}]", "overrides[0].features[0].name: `b` matches no feature"),
+        (
+            "overrides: [{entities: x, features: [{name: a, direction: no}]}]",
+            "overrides[0].features[0].direction: `no` is not",
+        ),
+        ("overrides: [{cold_start_rows: 1}]", "overrides[0]: `entities` is missing"),
+        ("cold_start_rows: -1", "cold_start_rows: -1 is out of range"),
+    ]
+    .map(|(setting, line)| {
+        (format!("{{record: {{features: [a]}}, judging: {{{setting}}}}}"), format!("judging.{line}"))
+    });
+    each_is_told(&cases.each_ref().map(|(text, line)| (text.clone(), line.as_str())));
+}
+
+#[test]
+fn what_is_wrong_with_maintenance_is_told_with_its_place_and_what_would_be_right() {
+    let cases = [
+        ("", ": says not when, or in two ways, expected from and to"),
+        (", from: '02:00'", ": says not when"),
+        (", from: '02:00', to: '02:00'", ".to: 02:00 is from too, expected another time than from"),
+        (", from: '2am', to: '02:00'", ".from: `2am` is no time of day, expected HH:MM"),
+        (", from: '24:00', to: '02:00'", ".from: `24:00` is no time of day"),
+        (
+            ", from: '02:00', to: '04:00', weekdays: [mon, thr]",
+            ".weekdays: `thr` is no weekday (did you mean thu?), expected",
+        ),
+        (", from: '02:00', to: '04:00', weekdays: []", ".weekdays: is empty, expected some of mon, tue"),
+        (
+            ", from: '02:00', to: '04:00', time_zone: Europe/Berlni",
+            ".time_zone: `Europe/Berlni` is no time zone (did you mean",
+        ),
+        (
+            ", from: 2026-05-01T08:00:00Z, to: 2026-05-01T08:00:00Z",
+            ".to: 2026-05-01T08:00:00Z is not after 2026-05-01T08",
+        ),
+        (", from: 2026-05-01, to: 2026-05-02T08:00:00Z", ".from: `2026-05-01` is not a time, expected RFC 3339"),
+        (", ics: /nowhere/hours.ics", ".ics: /nowhere/hours.ics: it can't be read: No such file"),
+    ]
+    .map(|(rest, line)| {
+        (format!("judging: {{maintenance: [{{entities: a{rest}}}]}}"), format!("judging.maintenance[0]{line}"))
+    });
+    each_is_told(&cases.each_ref().map(|(text, line)| (text.clone(), line.as_str())));
+    let both = Case::yaml("judging: {maintenance: [{entities: a, ics: a.ics, weekdays: [mon]}]}").lines();
+    assert!(both[0].starts_with("judging.maintenance[0].weekdays: has no effect"), "{both:#?}");
+    assert_eq!(both.len(), 2, "{both:#?}");
+}
+
+#[test]
+fn a_broken_calendar_is_told_with_file_and_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let ics = folder.path().join("hours.ics");
+    fs::write(&ics, "BEGIN:VCALENDAR\nBEGIN:VEVENT\nDTSTART;TZID=Berlin:20260101T000000\nEND:VEVENT\nEND:VCALENDAR\n")
+        .unwrap();
+    let line = Case::yaml(&format!("judging: {{maintenance: [{{entities: a, ics: {}}}]}}", ics.display())).line();
+    let told = "line 3: unknown time zone `Berlin` (did you mean Europe/Berlin?), expected a name of the IANA database";
+    assert!(line.starts_with(&format!("judging.maintenance[0].ics: {}: {told}", ics.display())), "{line}");
 }
 
 #[test]

@@ -24,7 +24,14 @@ fn event() -> AnomalyEvent<'static> {
         time_us: 1_772_366_400_250_000,
         model: "5c0ffee5a11d",
     };
-    let verdict = Verdict { score: 14.25, raw_score: 31.5, limit: 6.125, p_value: 0.00012, severity: Severity::Info };
+    let verdict = Verdict {
+        score: 14.25,
+        raw_score: 31.5,
+        limit: 6.125,
+        p_value: 0.00012,
+        severity: Severity::Info,
+        suppressed_by: None,
+    };
     let blame = |name: &str, value, expected, share| Blame { name: name.to_owned(), value, expected, share };
     AnomalyEvent::new(&origin, &verdict, vec![blame("pressure", 9.125, 4.25, 0.625), blame("flow", 0.25, 1.125, 0.25)])
 }

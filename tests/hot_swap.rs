@@ -185,7 +185,7 @@ fn a_cold_start_takes_the_model_that_another_replica_has_stored_and_scores_what_
         let plan = Plan { start, follow: Some(registry.clone()), learning: None };
         run::run(parts, plan, &settings, &runtime).expect("the run ends well");
     });
-    let ended = ["normal", "anomalous", "warming_up"].map(count).iter().sum::<u64>();
+    let ended = ["normal", "anomalous", "suppressed", "warming_up"].map(count).iter().sum::<u64>();
     assert_eq!((ended, count("collected")), (source.lent as u64, 0), "what was collected is scored, once");
     assert_eq!(
         registry.current_version().expect("it can be read"),

@@ -467,9 +467,9 @@ fn a_registry_that_can_not_be_written_is_told_before_anything_is_collected() {
     assert!(error.to_string().contains("models"), "{error}");
 }
 
-/// Scoring with a model whose records have keys.
+/// Scoring with a model whose records have keys, which raises alarms from their first row on.
 fn keyed_scoring(sets: &[&str]) -> Scoring {
-    let settings = settings(&[&["record.entity=key"], sets].concat());
+    let settings = settings(&[&["record.entity=key", "judging.cold_start_rows=0"], sets].concat());
     let keyed = |record| SampleRecord { key: Some(b"a"[..].into()), ..record };
     let sample: Vec<SampleRecord> = sample().into_iter().map(keyed).collect();
     let go_on = &mut |_: &_| std::ops::ControlFlow::Continue(());
@@ -510,7 +510,7 @@ fn an_incident_is_open_with_its_blame_until_its_entity_goes_to_another_member() 
     score_rows(&mut scoring, "b", 1, true);
     score_rows(&mut scoring, "c", 1, false);
     assert_eq!(open(&scoring), [("a".to_owned(), Some(0)), ("b".to_owned(), Some(0))]);
-    assert_eq!(scoring.scores().len(), 1, "those of the last batch");
+    assert_eq!(scoring.scores_to_limits().len(), 1, "those of the last batch");
     scoring.tell_incidents(Some(&metrics));
     scoring.tell_incidents(Some(&metrics));
     assert!(metrics.render().contains("strayd_incidents_total{top_feature=\"x\"} 2\n"), "each is told once");

@@ -6,11 +6,7 @@ use std::{fs, sync::Arc};
 
 use strayd::{
     detect::Scorers,
-    pipeline::{
-        NoObserver,
-        prepared::Prepared,
-        scoring::{End, Scoring},
-    },
+    pipeline::{End, NoObserver, prepared::Prepared, scoring::Scoring},
 };
 use support::{
     models::{models, raw},

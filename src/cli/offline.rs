@@ -134,7 +134,7 @@ pub fn score(args: &ScoreArgs) -> Result<(), Failure> {
     let mut source = FileSource::open(args.data.clone())?.keep_text(names);
     let writer = ScoresWriter::create(&args.out)?;
     let plot = args.plot.as_ref().map(|path| plot(path, &model, &loaded.settings)).transpose()?;
-    let mut scores = Scores { writer, plot, timed, failed: None };
+    let mut scores = Scores { writer, plot, timed, anomalous: 0, failed: None };
     let summary = files::score(&loaded, model, &mut source, &mut scores)?;
     if let Some(error) = scores.failed {
         return Err(error);
@@ -145,7 +145,7 @@ pub fn score(args: &ScoreArgs) -> Result<(), Failure> {
         "{}: {} rows, {} anomalous, {} could not be used",
         args.out.display(),
         summary.records,
-        summary.anomalies,
+        scores.anomalous,
         summary.dead_letters
     );
     Ok(())
@@ -176,6 +176,7 @@ struct Scores {
     writer: ScoresWriter,
     plot: Option<ScorePlot>,
     timed: bool,
+    anomalous: u64,
     failed: Option<Failure>,
 }
 
@@ -207,10 +208,14 @@ impl Observer for Scores {
             raw_score: Some(record.judged.raw_score),
             score: Some(record.judged.score),
             p_value: Some(record.p_value()),
-            verdict: if record.judged.anomalous { "anomalous" } else { "normal" }.to_owned(),
+            verdict: match record.suppressed {
+                Some(reason) => format!("suppressed:{}", reason.as_str()),
+                None => if record.judged.anomalous { "anomalous" } else { "normal" }.to_owned(),
+            },
             top,
         };
-        self.draw(Some((record.judged.score, record.judged.anomalous)));
+        self.draw(Some((record.judged.score, record.is_anomalous())));
+        self.anomalous += u64::from(record.is_anomalous());
         self.write(row);
     }
 

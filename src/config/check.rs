@@ -4,13 +4,13 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use super::{
-    check_incidents, check_network, check_record,
+    check_judging, check_network, check_record,
     error::Problems,
-    raw::{Raw, RawBudget, RawHttp, RawJudging, RawKafka, RawLog, RawPipeline, RawRuntime},
+    raw::{Raw, RawHttp, RawKafka, RawLog, RawPipeline, RawRuntime},
     raw_model::{RawForeign, RawModel},
     settings::{
-        AlarmBudget, DeviceChoice, ForeignSettings, HttpSettings, JudgingSettings, KafkaSettings, LogSettings,
-        ModelSettings, PipelineSettings, Recalibration, RuntimeSettings, Settings,
+        DeviceChoice, ForeignSettings, HttpSettings, KafkaSettings, LogSettings, ModelSettings, PipelineSettings,
+        RuntimeSettings, Settings,
     },
 };
 use crate::{kafka, telemetry::log};
@@ -24,6 +24,7 @@ pub(super) fn settings(raw: Raw, problems: &mut Problems) -> Settings {
     if !["record", "model", "training"].iter().any(|section| problems.concern_table(section)) {
         check_network::size(&training, &record.features, problems);
     }
+    let judging = check_judging::judging(raw.judging, &record.features, problems);
     Settings {
         preset: raw.preset,
         role: raw.role,
@@ -31,7 +32,7 @@ pub(super) fn settings(raw: Raw, problems: &mut Problems) -> Settings {
         record,
         model: model(raw.model, problems),
         training,
-        judging: judging(raw.judging, problems),
+        judging,
         pipeline: pipeline(&raw.pipeline),
         http: http(raw.http, problems),
         log: logging(raw.log, problems),
@@ -166,34 +167,6 @@ fn foreign(raw: RawForeign, problems: &mut Problems) -> ForeignSettings {
         }
     }
     ForeignSettings { center: raw.center, scale: raw.scale }
-}
-
-fn judging(raw: RawJudging, problems: &mut Problems) -> JudgingSettings {
-    JudgingSettings {
-        budget: budget(&raw.budget, problems),
-        smoothing_span: raw.smoothing_span,
-        residuals: raw.residuals,
-        aggregation: raw.aggregation,
-        incident_quiet_rows: raw.incident_quiet_rows,
-        recalibration: Recalibration { step: raw.recalibration.step, most: raw.recalibration.most },
-        incidents: check_incidents::incidents(&raw.incidents, problems),
-        severity: check_incidents::severity(&raw.severity, problems),
-        silence: check_incidents::silence(&raw.silence),
-        top_features: raw.top_features,
-    }
-}
-
-fn budget(raw: &RawBudget, problems: &mut Problems) -> AlarmBudget {
-    match (raw.alarms_per_entity_and_day, raw.quantile) {
-        (Some(alarms), None) => AlarmBudget::PerEntityAndDay(alarms),
-        (None, Some(share)) => AlarmBudget::Quantile(share),
-        (written, _) => {
-            let how_many = if written.is_some() { "two budgets are set" } else { "no budget is set" };
-            let expected = "exactly one of alarms_per_entity_and_day, quantile";
-            problems.push("judging.budget", how_many, expected);
-            AlarmBudget::PerEntityAndDay(written.unwrap_or(1.0))
-        }
-    }
 }
 
 fn pipeline(raw: &RawPipeline) -> PipelineSettings {

@@ -40,6 +40,11 @@ impl Problems {
         self.0.iter().any(|problem| in_table(&problem.key))
     }
 
+    /// Whether anything is wrong with this entry of a list, such as `judging.features[0]`, or within it.
+    pub fn concern_entry(&self, entry: &str) -> bool {
+        self.concerns(entry) || self.concern_table(entry)
+    }
+
     /// Whether anything is wrong with `key` itself.
     pub fn concerns(&self, key: &str) -> bool {
         self.0.iter().any(|problem| problem.key == key)

@@ -136,6 +136,20 @@ impl Settings {
     }
 }
 
+/// What of `judging` stands between a score and an alarm, and so says nothing of a model.
+const OF_ALARMS: [&str; 10] = [
+    "features",
+    "persistence",
+    "cold_start_rows",
+    "maintenance",
+    "overrides",
+    "publish_suppressed",
+    "recalibration",
+    "incidents",
+    "severity",
+    "silence",
+];
+
 /// All layers, merged.
 struct Merged {
     value: Value,
@@ -185,8 +199,8 @@ fn training_sha256(merged: &Value) -> String {
         // it finds say nothing of what it becomes.
         if let Some(table) = value.as_object_mut() {
             let elsewhere = ["schedule", "threads", "gate", "registry", "keep", "file", "poll_interval", "foreign"];
-            let told = ["incidents", "severity", "silence"];
-            table.retain(|key, _| !elsewhere.contains(&key.as_str()) && !told.contains(&key.as_str()));
+            let of_alarms: &[&str] = if section == "judging" { &OF_ALARMS } else { &[] };
+            table.retain(|key, _| !elsewhere.iter().chain(of_alarms).any(|left_out| left_out == key));
         }
         text.push_str(section);
         canonical(&value, &mut text);
@@ -287,6 +301,10 @@ mod tests {
         let shallower = json!({"training": {"epochs": 5}, "model": {"layers": 1, "registry": "a"}});
         assert_eq!(training_sha256(&deeper), training_sha256(&elsewhere));
         assert_ne!(training_sha256(&deeper), training_sha256(&shallower));
+        let gated = json!({"training": {"epochs": 5}, "judging": {"cold_start_rows": 7, "features": [{"name": "a"}]}});
+        assert_eq!(training_sha256(&gated), training_sha256(&json!({"training": {"epochs": 5}, "judging": {}})));
+        let others = json!({"training": {"epochs": 5}, "record": {"features": ["a"]}});
+        assert_ne!(training_sha256(&others), training_sha256(&json!({"training": {"epochs": 5}, "record": {}})));
         let rarely = json!({"training": {"epochs": 5, "threads": 8, "schedule": {"every": "30d"}}});
         assert_eq!(training_sha256(&rarely), training_sha256(&json!({"training": {"epochs": 5}})));
     }

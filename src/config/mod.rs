@@ -13,6 +13,7 @@
 mod check;
 mod check_convolution;
 mod check_incidents;
+mod check_judging;
 mod check_kinds;
 mod check_network;
 mod check_record;
@@ -27,6 +28,7 @@ pub mod raw;
 pub mod raw_features;
 pub mod raw_format;
 pub mod raw_incidents;
+pub mod raw_judging;
 pub mod raw_model;
 pub mod raw_training;
 mod schema;

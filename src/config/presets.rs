@@ -46,6 +46,11 @@ fn shared() -> Value {
             "incidents": { "update_interval": "10m", "new_normal_after": "6h", "accept_new_normal": false },
             "severity": { "warning": 1e-4, "critical": 1e-6 },
             "silence": { "least": "5m" },
+            "features": [],
+            "persistence": { "anomalies": 1, "rows": 1 },
+            "maintenance": [],
+            "overrides": [],
+            "publish_suppressed": false,
         },
         "pipeline": {
             "batch_rows": 512,
@@ -106,6 +111,7 @@ fn timeseries() -> Value {
             "incident_quiet_rows": 30,
             "recalibration": { "step": 0.15 },
             "silence": { "after_intervals": 10 },
+            "cold_start_rows": 15,
         },
     })
 }
@@ -121,6 +127,7 @@ fn tabular() -> Value {
             "residuals": "raw",
             "incident_quiet_rows": 0,
             "recalibration": { "step": 0.0 },
+            "cold_start_rows": 0,
         },
     })
 }

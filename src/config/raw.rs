@@ -10,10 +10,10 @@ use serde::Deserialize;
 use super::{
     raw_features::RawFeatures,
     raw_format::RawFormat,
-    raw_incidents::{RawIncidents, RawSeverity, RawSilence},
+    raw_judging::RawJudging,
     raw_model::RawModel,
     raw_training::RawTraining,
-    settings::{Aggregation, DeviceChoice, LogFormat, Preset, Residuals, Role, StartAt, TimestampFormat},
+    settings::{DeviceChoice, LogFormat, Preset, Role, StartAt, TimestampFormat},
     units::{ByteSize, WrittenDuration},
 };
 use crate::record::{features::Transform, path::FieldPath};
@@ -130,66 +130,6 @@ pub struct RawTimestamp {
 
 fn automatic() -> TimestampFormat {
     TimestampFormat::Auto
-}
-
-/// `judging.*`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RawJudging {
-    /// How many alarms are allowed: exactly one of its two keys.
-    pub budget: RawBudget,
-    /// Span in rows of the exponential smoothing of scores per entity; 1 is none.
-    #[schemars(range(min = 1, max = 1_000_000))]
-    pub smoothing_span: u32,
-    /// How residuals are put on one scale: raw (as they are), held_back (divided by their variance on held-back rows),
-    /// or {running: {half_life}} (the same, following slow drift per entity; half_life in rows). If left out, running with a
-    /// half_life of 5000.
-    #[schemars(extend("x-expected" = "raw, held_back or {running: {half_life: ROWS}}"))]
-    pub residuals: Option<Residuals>,
-    /// What a row's score is made of: mean (of the columns' errors), max, {top: K} (the mean of the K largest), or mahalanobis
-    /// (the mean after the residuals' correlations are taken out). If left out, mean; but mahalanobis where model.kind is
-    /// left out too and few windows make it pca.
-    #[schemars(extend("x-expected" = "mean, max, mahalanobis or {top: NUMBER}"))]
-    pub aggregation: Option<Aggregation>,
-    /// Rows of an entity without anomaly after which its incident ends.
-    #[schemars(range(min = 0, max = 1_000_000))]
-    pub incident_quiet_rows: u32,
-    /// How an entity's limit follows it where it raises more alarms than its budget allows.
-    pub recalibration: RawRecalibration,
-    /// What is told of an incident while it goes on.
-    pub incidents: RawIncidents,
-    /// How rare an anomaly has to be for each severity.
-    pub severity: RawSeverity,
-    /// Entities that stop reporting.
-    pub silence: RawSilence,
-    /// Features that an event names, those with the largest share of the error first.
-    #[schemars(range(min = 1, max = 1000))]
-    pub top_features: usize,
-}
-
-/// `judging.budget.*`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RawBudget {
-    /// Alarms (incidents) per entity and day that normal data may raise.
-    #[schemars(extend("exclusiveMinimum" = 0), range(max = 1_000_000.0))]
-    pub alarms_per_entity_and_day: Option<f64>,
-    /// Share of normal rows that may be anomalous (contamination).
-    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
-    pub quantile: Option<f64>,
-}
-
-/// `judging.recalibration.*`
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RawRecalibration {
-    /// Share by which each incident of an entity raises its limit; half as many again as the budget allows keep it where it
-    /// is, with fewer it comes back to the calibrated one. 0 keeps it where it was calibrated. Only with a budget per day.
-    #[schemars(range(min = 0, max = 10.0))]
-    pub step: f64,
-    /// The limit never exceeds this many times the calibrated one.
-    #[schemars(range(min = 1, max = 1_000_000.0))]
-    pub most: f64,
 }
 
 /// `pipeline.*`

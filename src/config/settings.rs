@@ -13,10 +13,13 @@ pub use super::{
         VariationalScore, When,
     },
 };
-use crate::record::{
-    features::{FeatureSetting, Transform},
-    grid::{CellType, Shape},
-    path::FieldPath,
+use crate::{
+    detect::gates::{columns::FeatureRule, maintenance::Maintenance, pattern::Pattern, persistence::Persistence},
+    record::{
+        features::{FeatureSetting, Transform},
+        grid::{CellType, Shape},
+        path::FieldPath,
+    },
 };
 
 /// A kind of data, and with it the defaults of all settings that depend on it.
@@ -267,6 +270,33 @@ pub struct JudgingSettings {
     pub silence: Option<SilenceSettings>,
     /// `judging.top_features`: how many features an event names.
     pub top_features: usize,
+    /// `judging.features`: what a feature has to do before its deviation counts.
+    pub features: Vec<FeatureRule>,
+    /// `judging.persistence`: how many of an entity's last judged rows must be anomalous.
+    pub persistence: Persistence,
+    /// `judging.cold_start_rows`: first judged rows of an entity that raise no alarm.
+    pub cold_start_rows: u32,
+    /// `judging.maintenance`: when no alarms are raised.
+    pub maintenance: Vec<Maintenance>,
+    /// `judging.overrides`: what is different for some entities; the first that matches is an entity's own.
+    pub overrides: Vec<Override>,
+    /// `judging.publish_suppressed`: whether an anomaly that was held back is published all the same.
+    pub publish_suppressed: bool,
+}
+
+/// One entry of `judging.overrides`; what is `None` is as in general.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Override {
+    /// Whose.
+    pub entities: Pattern,
+    /// Another budget, and with it another limit.
+    pub budget: Option<AlarmBudget>,
+    /// How anomalies have to persist.
+    pub persistence: Option<Persistence>,
+    /// First judged rows that raise no alarm.
+    pub cold_start_rows: Option<u32>,
+    /// What comes after `judging.features`.
+    pub features: Vec<FeatureRule>,
 }
 
 /// `judging.recalibration.*`

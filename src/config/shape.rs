@@ -257,8 +257,16 @@ impl Place {
 /// An entry that the list at `key` takes and that clashes with no other.
 fn stand_in(key: &str, index: usize) -> Value {
     let items = schema::resolve(key).and_then(|(_, node)| schema::items(node));
-    let numbers = items.is_some_and(|items| schema::accepts(items, "number") || schema::accepts(items, "integer"));
-    if numbers { Value::from(1) } else { Value::from(format!("stand-in-{index}")) }
+    let text = Value::from(format!("stand-in-{index}"));
+    let takes = |kind: &str| items.is_some_and(|items| schema::accepts(items, kind));
+    if takes("number") || takes("integer") {
+        return Value::from(1);
+    }
+    match items.and_then(|items| items.get("required")).and_then(Value::as_array) {
+        // What an object in a list has to have is text.
+        Some(required) => required.iter().filter_map(Value::as_str).map(|key| (key, text.clone())).collect(),
+        None => text,
+    }
 }
 
 /// What is told of a word that needs keys of its own.

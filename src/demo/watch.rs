@@ -80,7 +80,7 @@ impl Observer for Watch<'_> {
                 blames: record.blames(NAMED),
             })
         });
-        let (score, anomalous) = (record.judged.score, record.judged.anomalous);
+        let (score, anomalous) = (record.judged.score, record.is_anomalous());
         self.tell(record.position.offset, Ended::Judged { score, anomalous, opened });
     }
 

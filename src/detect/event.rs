@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{explain::Blame, severity::Severity};
+use super::{explain::Blame, gates::Suppression, severity::Severity};
 use crate::record::{Position, timestamp};
 
 /// Version of the event's shape; a field may be added without a new one.
@@ -32,7 +32,7 @@ pub struct AnomalyEvent<'a> {
     /// What the model file's graph gives for the row alone, in double precision: finite where the graph's own 32 bits
     /// overflow.
     pub raw_score: f64,
-    /// The score above which a row is anomalous.
+    /// The score above which a row of the entity is anomalous.
     pub limit: f64,
     /// Probability that a normal row scores as high, 0..=1.
     pub p_value: f64,
@@ -56,6 +56,9 @@ pub struct AnomalyEvent<'a> {
     pub feature_expected: Vec<f64>,
     /// Their shares of the error, 0..=1.
     pub feature_shares: Vec<f64>,
+    /// What held the anomaly back, so that it is no alarm; null for one that is. Only where `judging.publish_suppressed` is
+    /// on are others than alarms published.
+    pub suppressed_by: Option<Suppression>,
 }
 
 /// The numbers of a verdict.
@@ -71,6 +74,8 @@ pub struct Verdict {
     pub p_value: f64,
     /// What the p-value makes it.
     pub severity: Severity,
+    /// What held the anomaly back.
+    pub suppressed_by: Option<Suppression>,
 }
 
 /// Where the judged record comes from.
@@ -115,6 +120,7 @@ impl<'a> AnomalyEvent<'a> {
             feature_expected: blames.iter().map(|blame| blame.expected).collect(),
             feature_shares: blames.iter().map(|blame| blame.share).collect(),
             feature_names: blames.into_iter().map(|blame| blame.name).collect(),
+            suppressed_by: verdict.suppressed_by,
         }
     }
 

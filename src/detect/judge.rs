@@ -88,8 +88,8 @@ impl Judge {
     }
 
     /// An incident of the entity has begun: its limit goes up by a step.
-    pub fn incident_began(&self, entity: &mut EntityJudgement) {
-        self.limit.raise(&mut entity.lift);
+    pub fn incident_began(&self, limit: &Limit, entity: &mut EntityJudgement) {
+        limit.raise(&mut entity.lift);
     }
 
     /// Judges one row: `residuals` and `imputed` have one entry per column. Updates the entity's memory.
@@ -101,13 +101,7 @@ impl Judge {
     }
 
     /// The same by a limit of the entity's own.
-    pub fn judge_by(
-        &self,
-        limit: &Limit,
-        residuals: &[f32],
-        imputed: &[bool],
-        entity: &mut EntityJudgement,
-    ) -> Judged {
+    pub fn judge_by(&self, limit: &Limit, residuals: &[f32], imputed: &[bool], entity: &mut EntityJudgement) -> Judged {
         let raw_score = self.raw_score(residuals);
         if !raw_score.is_finite() {
             return Judged { raw_score, score: f64::NAN, limit: limit.of(entity.lift), anomalous: false };
@@ -425,7 +419,7 @@ mod tests {
         let steps = Recalibration { step: 0.5, most: 10.0 };
         let judge = Judge::new(&metadata, Limit::new(10.0, steps, &AlarmBudget::PerEntityAndDay(1.0), Some(60.0)));
         let (mut strays, mut other) = (EntityJudgement::default(), EntityJudgement::default());
-        judge.incident_began(&mut strays);
+        judge.incident_began(&judge.limit, &mut strays);
         let row = [0.0, 5.0];
         let (raised, calm) = (judge.judge(&row, &THERE, &mut strays), judge.judge(&row, &THERE, &mut other));
         assert!(raised.limit > 14.9 && !raised.anomalous, "{raised:?}");
@@ -468,7 +462,8 @@ mod tests {
     #[test]
     fn a_limit_of_the_entitys_own_takes_the_place_of_the_general_one() {
         let judge = judge(|_| {});
-        let judged = |limit: f64| judge.judge_by(&limit.into(), &[4.0, 6.0], &THERE, &mut EntityJudgement::default()).anomalous;
+        let judged =
+            |limit: f64| judge.judge_by(&limit.into(), &[4.0, 6.0], &THERE, &mut EntityJudgement::default()).anomalous;
         assert_eq!([19.9, 20.0].map(judged), [true, false]);
     }
 

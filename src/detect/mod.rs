@@ -5,6 +5,7 @@ mod cuda;
 pub mod device;
 pub mod event;
 pub mod explain;
+pub mod gates;
 pub mod generate;
 pub mod incident;
 pub mod incident_event;

@@ -40,7 +40,7 @@ pub struct ScoreRow {
     pub score: Option<f64>,
     /// Chance of such a score on normal rows.
     pub p_value: Option<f64>,
-    /// How the record ended, such as `normal`, `anomalous`, `warming_up`, `dead_letter`.
+    /// How the record ended, such as `normal`, `anomalous`, `suppressed:cold_start`, `warming_up`, `dead_letter`.
     pub verdict: String,
     /// The feature with the largest share of the error: name, value and expected value in the feature's own unit.
     pub top: Option<(String, f64, f64)>,

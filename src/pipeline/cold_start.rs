@@ -11,13 +11,13 @@ use std::{
 };
 
 use super::{
-    Polled, Unscored,
+    End, Polled, Unscored,
     collection::Collection,
     flow::{Flow, Outside},
     follow::{self, Follower, News},
     prepared::Prepared,
     run::{LONGEST_POLL, Parts, RunError, now, now_ms},
-    scoring::{End, Scoring},
+    scoring::Scoring,
     training::{self, Training, TrainingState},
 };
 use crate::{

@@ -1,7 +1,7 @@
 //! What the pipeline keeps of one entity.
 
 use crate::{
-    detect::{incident::IncidentState, judge::EntityJudgement},
+    detect::{gates::EntityGates, incident::IncidentState, judge::EntityJudgement},
     record::features::CounterState,
     stream::{silence::Reporting, window::Window},
 };
@@ -23,11 +23,15 @@ pub struct EntityState {
     pub incident: IncidentState,
     /// How often it reports.
     pub reporting: Reporting,
+    /// Number of what holds of it.
+    pub policy: u32,
+    /// What stands between its anomalies and alarms.
+    pub gates: EntityGates,
 }
 
 impl EntityState {
-    /// An entity never seen before: windows of `rows` rows of `width` columns.
-    pub fn new(rows: usize, width: usize, generation: u32) -> Self {
+    /// An entity never seen before, of which `policy` holds: windows of `rows` rows of `width` columns.
+    pub fn new((rows, width): (usize, usize), generation: u32, policy: u32) -> Self {
         Self {
             partition: 0,
             generation,
@@ -36,6 +40,8 @@ impl EntityState {
             judgement: EntityJudgement::default(),
             incident: IncidentState::default(),
             reporting: Reporting::default(),
+            policy,
+            gates: EntityGates::default(),
         }
     }
 
@@ -49,6 +55,9 @@ impl EntityState {
             self.window = Window::new(rows, width);
         } else if self.window.rows() != rows {
             self.window = self.window.resized(rows);
+        }
+        if !self.window.is_full() {
+            self.gates.cold_start.window_emptied();
         }
     }
 }

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Delivery, Output, Sink, SourceEvent,
+    Delivery, End, Output, Sink, SourceEvent,
     batch_report::BatchReport,
     incidents::{self, Announcement},
     outstanding::Outstanding,
     run::{Parts, RunError, RunSummary},
-    scoring::{End, Scoring},
+    scoring::Scoring,
 };
 use crate::{
     config::settings::{Role, Settings},
@@ -122,7 +122,7 @@ impl Flow {
             self.judged.1 += report.incidents_opened;
             self.counts.judged_seconds += report.rows as f64 * self.interval_seconds.unwrap_or_default();
         }
-        self.scores.observe(scoring.scores(), scoring.limit());
+        self.scores.observe(scoring.scores_to_limits());
         self.counts.rows += report.rows as u64;
         self.counts.imputed_values += report.imputed_values;
         self.counts.entities_evicted += report.evicted;
@@ -141,6 +141,9 @@ impl Flow {
         }
         if self.population_told.is_none_or(|told| told.elapsed() >= POPULATION_INTERVAL) {
             parts.metrics.entities(scoring.entities());
+            let population = scoring.population();
+            parts.metrics.entity_states(|state| population.of(state));
+            parts.board.set_entities(|state| population.of(state));
             incidents::tell_open(scoring, parts.metrics, parts.board);
             self.population_told = Some(Instant::now());
         }
@@ -181,6 +184,14 @@ impl Flow {
             }
             End::Anomalous { entity, json } => {
                 self.counts.anomalous += 1;
+                self.send_last(raw.position, Output::Anomaly { entity, json }, outside)
+            }
+            End::Suppressed { reason, event } => {
+                self.counts.suppressed[reason as usize] += 1;
+                let Some((entity, json)) = event else {
+                    self.finish(raw.position);
+                    return Ok(());
+                };
                 self.send_last(raw.position, Output::Anomaly { entity, json }, outside)
             }
             End::DeadLetter(error) => self.dead_letter(raw, &error, outside),

@@ -5,6 +5,7 @@ pub mod batch_report;
 pub mod cold_start;
 pub mod collection;
 pub mod device;
+pub mod end;
 pub mod entities;
 mod flow;
 mod follow;
@@ -14,11 +15,15 @@ mod lesson;
 pub mod observed;
 mod open_batch;
 mod outstanding;
+pub mod population;
 pub mod prepared;
+mod ruling;
 pub mod run;
 pub mod schedule;
 pub mod scoring;
 pub mod training;
+
+pub use end::End;
 
 use std::time::Duration;
 

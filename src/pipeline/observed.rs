@@ -6,8 +6,10 @@ use crate::{
     detect::{
         event::{AnomalyEvent, Origin, Verdict},
         explain::{Blame, Explainer, JudgedRow},
+        gates::{Suppression, columns::ColumnGates},
         incident::{Evidence, IncidentChange, Mark},
         judge::{EntityJudgement, Judge, Judged},
+        limit::Limit,
         severity::{Severity, SeverityBounds},
     },
     model::Model,
@@ -24,6 +26,8 @@ pub struct Observed<'a> {
     pub time_us: i64,
     /// Scores and verdict.
     pub judged: Judged,
+    /// What held its anomaly back, if it is one and was.
+    pub suppressed: Option<Suppression>,
     /// What the row did to its entity's incident.
     pub incident: IncidentChange,
     pub(super) context: &'a Context,
@@ -83,6 +87,11 @@ impl Observed<'_> {
         self.context.explainer.compare(&self.row)
     }
 
+    /// Whether the row is an anomaly, and nothing held it back.
+    pub fn is_anomalous(&self) -> bool {
+        self.judged.anomalous && self.suppressed.is_none()
+    }
+
     /// The `count` features with the largest share of the error.
     pub fn blames(&self, count: usize) -> Vec<Blame> {
         self.context.explainer.top(&self.row, &self.context.judge, self.memory, count)
@@ -94,12 +103,36 @@ pub(super) struct Context {
     pub(super) model: Arc<Model>,
     pub(super) judge: Judge,
     pub(super) explainer: Explainer,
+    /// What holds in general, then what each override makes of it.
+    pub(super) rules: Vec<ModelRule>,
+    pub(super) publish_suppressed: bool,
     pub(super) topic: String,
     pub(super) top_features: usize,
     pub(super) severity: SeverityBounds,
 }
 
+/// What the model makes of a rule.
+pub(super) struct ModelRule {
+    /// The score above which a row is anomalous.
+    pub(super) limit: Limit,
+    /// Gates of single columns; `None` where none is set.
+    pub(super) columns: Option<ColumnGates>,
+}
+
 impl Context {
+    /// What the gates of single columns say of a row above this limit.
+    pub(super) fn hold_back(
+        &self,
+        (rule, limit): (&ModelRule, f64),
+        row: &JudgedRow<'_>,
+        memory: &EntityJudgement,
+    ) -> Option<Suppression> {
+        let gates = rule.columns.as_ref()?;
+        let errors = self.judge.errors(row.residuals, row.imputed, memory);
+        let is_above = |errors: &[f64]| self.judge.own_score_of(errors, row.imputed) > limit;
+        gates.hold_back(errors, |column| self.explainer.value_and_expected(column, row), is_above)
+    }
+
     /// The event that tells of an anomalous record.
     pub(super) fn event<'a>(&'a self, observed: &Observed<'a>) -> AnomalyEvent<'a> {
         let origin = Origin {
@@ -115,6 +148,7 @@ impl Context {
             limit: observed.limit(),
             p_value: observed.p_value(),
             severity: observed.severity(),
+            suppressed_by: observed.suppressed,
         };
         AnomalyEvent::new(&origin, &verdict, observed.blames(self.top_features))
     }

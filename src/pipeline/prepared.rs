@@ -3,11 +3,24 @@
 
 use std::sync::Arc;
 
-use super::{observed::Context, scoring::ScoringError};
+use super::{
+    observed::{Context, ModelRule},
+    scoring::ScoringError,
+};
 use crate::{
-    config::settings::Settings,
-    detect::{Scorer, Scorers, explain::Explainer, judge::Judge, limit::Limit},
-    model::Model,
+    config::settings::{AlarmBudget, JudgingSettings, Settings},
+    detect::{
+        Scorer, Scorers,
+        calibrate::CalibrationError,
+        explain::Explainer,
+        gates::{
+            columns::{ColumnGates, FeatureRule},
+            pattern::closest,
+        },
+        judge::Judge,
+        limit::Limit,
+    },
+    model::{Model, metadata::Metadata},
     record::{
         decode::{Decoder, Schema, check_format},
         features::FeatureEncoder,
@@ -27,20 +40,20 @@ impl Prepared {
     pub fn new(model: Arc<Model>, settings: &Settings, scorers: &dyn Scorers) -> Result<Self, ScoringError> {
         let metadata = &model.metadata;
         let scorer = scorers.scorer(&model)?;
-        let budget = &settings.judging.budget;
-        let calibrated = metadata.calibration.limit(budget)?;
-        let steps = settings.judging.recalibration;
-        let limit = Limit::new(calibrated, steps, budget, metadata.calibration.interval_seconds);
+        let rules = rules(metadata, &settings.judging)?;
+        warn_of_unmatched(metadata, &settings.judging);
         let impute = metadata.columns.iter().map(|column| column.impute).collect();
         check_format(&metadata.features, &settings.record.format)?;
         let encoder = FeatureEncoder::new(&metadata.features, impute, settings.record.max_missing)?;
         let decoder = Decoder::new(Schema::new(&metadata.features, &settings.record));
         let context = Context {
-            judge: Judge::new(metadata, limit),
+            judge: Judge::new(metadata, rules[0].limit),
             explainer: Explainer::new(metadata),
             topic: settings.kafka.input_topic.clone(),
             top_features: settings.judging.top_features,
             severity: settings.judging.severity,
+            rules,
+            publish_suppressed: settings.judging.publish_suppressed,
             model,
         };
         Ok(Self { context, scorer, decoder, encoder })
@@ -66,5 +79,32 @@ impl Prepared {
         let (ours, theirs) = (&self.context.model.metadata, &other.context.model.metadata);
         ours.features == theirs.features
             && ours.columns.iter().map(|column| &column.name).eq(theirs.columns.iter().map(|column| &column.name))
+    }
+}
+
+/// What holds in general and of each override, by this model.
+fn rules(metadata: &Metadata, judging: &JudgingSettings) -> Result<Vec<ModelRule>, CalibrationError> {
+    let rule = |budget: &AlarmBudget, own: &[FeatureRule]| {
+        let columns = ColumnGates::resolve(judging.features.iter().chain(own), metadata);
+        let calibration = &metadata.calibration;
+        let calibrated = calibration.limit(budget)?;
+        let limit = Limit::new(calibrated, judging.recalibration, budget, calibration.interval_seconds);
+        Ok(ModelRule { limit, columns })
+    };
+    let overrides =
+        judging.overrides.iter().map(|own| (own.budget.as_ref().unwrap_or(&judging.budget), &own.features[..]));
+    std::iter::once((&judging.budget, &[][..])).chain(overrides).map(|(budget, own)| rule(budget, own)).collect()
+}
+
+/// Where features are found by training, the configuration can't be checked against them before a model is there.
+fn warn_of_unmatched(metadata: &Metadata, judging: &JudgingSettings) {
+    let names = || {
+        metadata.columns.iter().map(|column| (metadata.features[column.feature].name.as_str(), column.name.as_str()))
+    };
+    let all = judging.overrides.iter().flat_map(|own| &own.features).chain(&judging.features);
+    for rule in all.filter(|rule| !names().any(|(feature, column)| rule.matches(feature, column))) {
+        let likely = closest(rule.name.as_str(), names().map(|(feature, _)| feature));
+        let likely = likely.map_or_else(String::new, |name| format!(" (did you mean {name}?)"));
+        tracing::warn!("judging.features: `{}` matches no feature of the model{likely}", rule.name);
     }
 }

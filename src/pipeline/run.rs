@@ -128,7 +128,7 @@ pub enum RunError {
 pub struct RunSummary {
     /// Records received.
     pub records: u64,
-    /// Anomalies acknowledged by the sink.
+    /// Anomalies acknowledged by the sink, those among them that are published although they were held back.
     pub anomalies: u64,
     /// Events of incidents acknowledged by the sink.
     pub incidents: u64,

@@ -3,17 +3,25 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    Observer, Unscored,
+    End, Observer, Unscored,
     batch_report::BatchReport,
     entities::EntityState,
     incidents::{Announcement, Incidents, OpenNow, SilentNow},
     observed::Observed,
     open_batch::OpenBatch,
+    population::Population,
     prepared::Prepared,
+    ruling::Bench,
 };
 use crate::{
     config::settings::Settings,
-    detect::{LoadError, ScoreError, calibrate::CalibrationError, explain::JudgedRow, incident::IncidentChange},
+    detect::{
+        LoadError, ScoreError,
+        calibrate::CalibrationError,
+        explain::JudgedRow,
+        gates::{cold_start::WatchState, policies::Policies},
+        incident::IncidentChange,
+    },
     model::Model,
     record::{DecodedRecord, Position, RawRecord, RecordError, features::EncoderError},
     stream::{silence::Heard, window::Entities},
@@ -38,24 +46,6 @@ pub enum ScoringError {
     Score(#[from] ScoreError),
 }
 
-/// A record's end, as the run loop has to act on it.
-#[derive(Debug)]
-pub enum End {
-    /// Nothing more to do.
-    Normal,
-    /// The window isn't full yet.
-    WarmingUp,
-    /// An event has to be published before the record is done.
-    Anomalous {
-        /// Message key.
-        entity: String,
-        /// The encoded event.
-        json: Vec<u8>,
-    },
-    /// The record goes to the dead-letter topic.
-    DeadLetter(RecordError),
-}
-
 /// The scoring stage: one owner, one thread, one session.
 pub struct Scoring {
     model: Prepared,
@@ -64,14 +54,16 @@ pub struct Scoring {
     /// The oldest generation whose rows mean the same as today's.
     rows_since: u32,
     entities: Entities<EntityState>,
+    population: Population,
+    policies: Policies,
     /// Rows judged normal, for the next model; `None` where none is trained.
     sample: Option<RecentSample>,
     decoded: DecodedRecord,
     row: Vec<f32>,
     batch: OpenBatch,
     residuals: Vec<f32>,
-    /// Scores of the last batch.
-    scores: Vec<f64>,
+    /// Scores of the last batch, each divided by its entity's limit.
+    scores_to_limits: Vec<f64>,
     capacity: usize,
     max_entities: usize,
     /// Records taken since the open batch got its first row.
@@ -89,12 +81,14 @@ impl Scoring {
             generation: 0,
             rows_since: 0,
             entities: Entities::new(settings.pipeline.max_entities),
+            population: Population::default(),
+            policies: Policies::new(&settings.judging),
             sample: None,
             decoded: DecodedRecord::default(),
             row: vec![0.0; width],
             batch: OpenBatch::new(rows, width, width * model.window()),
             residuals: Vec::new(),
-            scores: Vec::with_capacity(rows),
+            scores_to_limits: Vec::with_capacity(rows),
             capacity: rows,
             max_entities: settings.pipeline.max_entities,
             taken: 0,
@@ -133,7 +127,7 @@ impl Scoring {
         self.model.model()
     }
 
-    /// The limit in use.
+    /// The limit in use where an entity has none of its own.
     pub fn limit(&self) -> f64 {
         self.model.context.judge.limit()
     }
@@ -155,9 +149,14 @@ impl Scoring {
         self.entities.len()
     }
 
-    /// Scores of the rows of the last batch.
-    pub fn scores(&self) -> &[f64] {
-        &self.scores
+    /// How many of them are known how well.
+    pub fn population(&self) -> Population {
+        self.population
+    }
+
+    /// Scores of the rows of the last batch, each divided by its entity's limit, where that is above 0.
+    pub fn scores_to_limits(&self) -> &[f64] {
+        &self.scores_to_limits
     }
 
     /// Incidents that are open.
@@ -183,8 +182,7 @@ impl Scoring {
 
     /// Tells what happened to incidents since the last call; `None` tells nobody.
     pub fn tell_incidents(&mut self, metrics: Option<&Metrics>) {
-        let limit = self.limit();
-        self.incidents.tell(metrics, limit);
+        self.incidents.tell(metrics);
     }
 
     /// Takes one record: `None` when it joined the batch, else how it ended. There must be [`Scoring::room`] for it.
@@ -192,8 +190,8 @@ impl Scoring {
         let admitted = self.admit(raw);
         self.incidents.fall_silent(raw.position, &mut self.entities);
         match admitted {
-            Ok(true) => None,
-            Ok(false) => {
+            Ok((_, true)) => None,
+            Ok((_, false)) => {
                 observer.unscored(&self.unscored(raw, "warming_up"));
                 Some(End::WarmingUp)
             }
@@ -204,9 +202,15 @@ impl Scoring {
         }
     }
 
-    /// Fills windows from a record without scoring it: the sample that the model was trained on, at a cold start.
+    /// Fills windows from a record without scoring it: the sample that the model was trained on, at a cold start. Its
+    /// entities need no time to become known.
     pub fn prime(&mut self, raw: &RawRecord<'_>) -> Result<(), RecordError> {
-        self.admit(raw)?;
+        let (index, _) = self.admit(raw)?;
+        if let Some(state) = self.entities.get_mut(index) {
+            let before = state.gates.cold_start.state();
+            state.gates.cold_start.trained_on();
+            self.population.moved(before, state.gates.cold_start.state());
+        }
         self.batch.clear();
         self.imputed_values = 0;
         Ok(())
@@ -229,7 +233,7 @@ impl Scoring {
         if rows == 0 {
             return Ok(report);
         }
-        self.scores.clear();
+        self.scores_to_limits.clear();
         let started = Instant::now();
         self.model.scorer.score(&self.batch.windows, rows, &mut self.residuals)?;
         report.score_seconds = started.elapsed().as_secs_f64();
@@ -244,27 +248,24 @@ impl Scoring {
         Ok(report)
     }
 
-    /// Decodes the record into its entity's window; true when the window is full and now stands in the batch.
-    fn admit(&mut self, raw: &RawRecord<'_>) -> Result<bool, RecordError> {
+    /// Decodes the record into its entity's window. Gives the entity's place, and true when the window is full and now
+    /// stands in the batch.
+    fn admit(&mut self, raw: &RawRecord<'_>) -> Result<(u32, bool), RecordError> {
         self.model.decoder.decode(raw, &mut self.decoded)?;
         let (rows, width) = (self.model.window(), self.row.len());
         self.taken = if self.batch.is_empty() { 1 } else { self.taken + 1 };
-        let touched = self.entities.touch(&self.decoded.entity, || EntityState::new(rows, width, self.generation));
-        let index = touched.index;
-        if touched.evicted.is_some() {
-            self.evicted += 1;
-            // Whoever made room stood in this place.
-            self.incidents.gone(index);
-        }
+        let index = self.enter();
         let Position { partition, offset } = raw.position;
         let heard = Heard { partition, offset, time_us: self.decoded.time_us, place: index };
         self.incidents.heard(&heard, &mut self.entities);
         let marks = self.batch.imputed.len();
         self.batch.imputed.resize(marks + width, false);
         let state = self.entities.get_mut(index).expect("the entity was entered above");
+        let before = state.gates.cold_start.state();
         state.partition = partition;
         if state.generation != self.generation {
             state.renew((rows, width), self.generation, state.generation >= self.rows_since);
+            self.population.moved(before, state.gates.cold_start.state());
         }
         let encoded = self.model.encoder.encode(
             &self.decoded,
@@ -282,14 +283,35 @@ impl Scoring {
                 sample.interrupt(index, name);
             }
             self.batch.imputed.truncate(marks);
-            return Ok(false);
+            return Ok((index, false));
         }
+        let before = state.gates.cold_start.state();
+        state.gates.cold_start.window_filled(self.policies.get(state.policy).cold_start_rows);
+        self.population.moved(before, state.gates.cold_start.state());
         self.imputed_values += self.batch.imputed[marks..].iter().filter(|mark| **mark).count() as u64;
         let start = self.batch.windows.len();
         self.batch.windows.resize(start + rows * width, 0.0);
         state.window.copy_into(&mut self.batch.windows[start..]);
         self.batch.push(raw, index, self.decoded.time_us);
-        Ok(true)
+        Ok((index, true))
+    }
+
+    /// The place of the decoded record's entity, which may have to be made.
+    fn enter(&mut self) -> u32 {
+        let (shape, generation) = ((self.model.window(), self.row.len()), self.generation);
+        let Self { entities, policies, population, decoded, .. } = self;
+        let touched =
+            entities.touch(&decoded.entity, || EntityState::new(shape, generation, policies.enter(&decoded.entity)));
+        if touched.is_new {
+            population.came(WatchState::default());
+        }
+        if let Some((_, gone)) = touched.evicted {
+            self.evicted += 1;
+            population.left(gone.gates.cold_start.state());
+            // Whoever made room stood in this place.
+            self.incidents.gone(touched.index);
+        }
+        touched.index
     }
 
     fn judge(&mut self, index: usize, observer: &mut dyn Observer, report: &mut BatchReport) -> End {
@@ -306,30 +328,31 @@ impl Scoring {
         let entity = self.entities.name(pending.entity).map(Arc::clone).unwrap_or_default();
         let state =
             self.entities.get_mut(pending.entity).expect("`room` keeps entities of the open batch from giving way");
-        let judged = context.judge.judge(row.residuals, row.imputed, &mut state.judgement);
-        if !judged.score.is_finite() {
+        let keeps_sample = self.sample.is_some();
+        let (policies, population) = (&mut self.policies, &mut self.population);
+        let ruling = Bench { context, policies, population, keeps_sample }.judge(&row, pending.time_us, state);
+        let Some(ruling) = ruling else {
             let why = RecordError::NonFiniteScore;
-            observer.unscored(&Unscored {
-                position: pending.position,
-                entity: &entity,
-                time_us: Some(pending.time_us),
-                why: why.reason().as_str(),
-            });
+            let (position, time_us) = (pending.position, Some(pending.time_us));
+            observer.unscored(&Unscored { position, entity: &entity, time_us, why: why.reason().as_str() });
             return End::DeadLetter(why);
-        }
-        report.last_score = Some(judged.score);
-        self.scores.push(judged.score);
+        };
+        let score = ruling.judged.score;
+        report.last_score = Some(score);
+        self.scores_to_limits.extend(ruling.score_to_limit());
         let quiet = context.model.metadata.scoring.incident_quiet_rows;
-        let incident = state.incident.advance(judged.anomalous, quiet);
+        let incident = state.incident.advance(ruling.is_alarm(), quiet);
         if incident == IncidentChange::Opened {
-            context.judge.incident_began(&mut state.judgement);
+            let rule = &context.rules[self.policies.get(state.policy).rule];
+            context.judge.incident_began(&rule.limit, &mut state.judgement);
             report.incidents_opened += 1;
         }
         let observed = Observed {
             position: pending.position,
             entity: &entity,
             time_us: pending.time_us,
-            judged,
+            judged: ruling.judged,
+            suppressed: ruling.suppressed,
             incident,
             context,
             row,
@@ -338,16 +361,12 @@ impl Scoring {
         self.incidents.judged(pending.entity, &entity, &observed);
         if let Some(sample) = &mut self.sample {
             let accepted = self.incidents.is_accepted(pending.entity);
-            let standing = if accepted { Standing::Normal } else { standing(judged.anomalous, state) };
+            let standing = if accepted { Standing::Normal } else { ruling.standing(state) };
             let (raw, time_us, imputed) = (self.batch.lend(index), pending.time_us, row.imputed);
             sample.offer(&Offered { raw, slot: pending.entity, entity: &entity, time_us, standing, imputed });
         }
         observer.judged(&observed);
-        if judged.anomalous {
-            End::Anomalous { entity: observed.entity.to_owned(), json: context.event(&observed).to_json() }
-        } else {
-            End::Normal
-        }
+        ruling.end(&observed)
     }
 
     fn unscored<'a>(&'a self, raw: &RawRecord<'_>, why: &'a str) -> Unscored<'a> {
@@ -364,16 +383,14 @@ impl Scoring {
     pub fn forget(&mut self, partitions: &[i32]) {
         assert!(self.batch.is_empty(), "an entity of the open batch can't be forgotten");
         self.sample.iter_mut().for_each(|sample| sample.forget(partitions));
-        self.entities.retain(|_, state| !partitions.contains(&state.partition));
+        let population = &mut self.population;
+        self.entities.retain(|_, state| {
+            let stays = !partitions.contains(&state.partition);
+            if !stays {
+                population.left(state.gates.cold_start.state());
+            }
+            stays
+        });
         self.incidents.forget(partitions, &self.entities);
-    }
-}
-
-/// What a judged row is to the sample of the next model.
-fn standing(anomalous: bool, state: &EntityState) -> Standing {
-    match (anomalous, state.incident.open()) {
-        (true, _) => Standing::Anomalous,
-        (false, Some(_)) => Standing::InIncident,
-        (false, None) => Standing::Normal,
     }
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    detect::{incident_event::Kind, severity::Severity},
+    detect::{gates::cold_start::WatchState, incident_event::Kind, severity::Severity},
     train::TimedEpoch,
 };
 
@@ -152,6 +152,8 @@ struct State {
     last_error: Option<String>,
     learning: Option<LearningStatus>,
     training: Option<TrainingStatus>,
+    /// Entities in each state, in the order of [`WatchState::ALL`].
+    entities: [usize; WatchState::ALL.len()],
     /// How many incidents are open, and the newest of them.
     incidents: (usize, Vec<OpenIncident>),
 }
@@ -184,6 +186,7 @@ impl Board {
             last_error: None,
             learning: None,
             training: None,
+            entities: [0; WatchState::ALL.len()],
             incidents: (0, Vec::new()),
         };
         Self { started, last_beat_ms: AtomicU64::new(0), state: Mutex::new(state) }
@@ -244,6 +247,11 @@ impl Board {
         self.state().incidents = (open, newest);
     }
 
+    /// Notes how many entities are in each state.
+    pub fn set_entities(&self, of: impl Fn(WatchState) -> usize) {
+        self.state().entities = WatchState::ALL.map(of);
+    }
+
     /// Says that the data path moves. To be called at least every few seconds, idle or not.
     pub fn beat(&self) {
         self.beat_at(Instant::now());
@@ -277,6 +285,10 @@ impl Board {
     pub fn status(&self) -> Value {
         let state = self.state().clone();
         let now = Instant::now();
+        let entities: serde_json::Map<String, Value> = WatchState::ALL
+            .into_iter()
+            .map(|of| (of.as_str().to_owned(), json!(state.entities[of as usize])))
+            .collect();
         let end = |end: &Result<(), String>| json!({ "connected": end.is_ok(), "error": end.as_ref().err() });
         json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -289,6 +301,7 @@ impl Board {
             "sink": end(&state.sink),
             "device": { "error": state.device.as_ref().err() },
             "model": state.model,
+            "entities": entities,
             "incidents": { "open": state.incidents.0, "newest": state.incidents.1 },
             "learning": state.learning,
             "training": state.training,
@@ -434,6 +447,14 @@ mod tests {
             (&told["newest"][0]["top_feature"], &told["newest"][0]["peak_score"]),
             (&json!("pressure"), &json!(9.5))
         );
+    }
+
+    #[test]
+    fn status_counts_entities_by_how_well_they_are_known() {
+        let board = Board::default();
+        assert_eq!(board.status()["entities"], json!({"warming_up": 0, "cold": 0, "watched": 0}));
+        board.set_entities(|state| state as usize + 4);
+        assert_eq!(board.status()["entities"], json!({"warming_up": 4, "cold": 5, "watched": 6}));
     }
 
     #[test]

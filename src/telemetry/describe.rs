@@ -3,7 +3,10 @@
 use MetricKind::{Counter, Gauge, Histogram};
 
 use crate::{
-    detect::severity::Severity,
+    detect::{
+        gates::{Suppression, cold_start::WatchState},
+        severity::Severity,
+    },
     record::DeadLetterReason,
     train::{gate::Check, recent::KeptOut},
 };
@@ -48,6 +51,8 @@ pub enum Outcome {
     Normal,
     /// Scored, above the limit.
     Anomalous,
+    /// Scored, above the limit, and held back by a gate.
+    Suppressed,
     /// Its entity's window is not full yet.
     WarmingUp,
     /// Kept for the cold start.
@@ -135,7 +140,8 @@ pub enum Part {
 
 impl Outcome {
     /// The label's values, in the order of the variants.
-    pub const WORDS: [&'static str; 5] = ["normal", "anomalous", "warming_up", "collected", "dead_letter"];
+    pub const WORDS: [&'static str; 6] =
+        ["normal", "anomalous", "suppressed", "warming_up", "collected", "dead_letter"];
 }
 
 impl OutputKind {
@@ -175,6 +181,8 @@ impl Part {
 
 const OUTCOME: Label = Label { name: "outcome", values: || Outcome::WORDS.to_vec() };
 const REASON: Label = Label { name: "reason", values: || DeadLetterReason::ALL.map(DeadLetterReason::as_str).to_vec() };
+const SUPPRESSION: Label = Label { name: "reason", values: || Suppression::ALL.map(Suppression::as_str).to_vec() };
+const WATCH_STATE: Label = Label { name: "state", values: || WatchState::ALL.map(WatchState::as_str).to_vec() };
 const OUTPUT_KIND: Label = Label { name: "kind", values: || OutputKind::WORDS.to_vec() };
 const DELIVERY_RESULT: Label = Label { name: "result", values: || DeliveryResult::WORDS.to_vec() };
 const STAGE: Label = Label { name: "stage", values: || Stage::WORDS.to_vec() };
@@ -218,6 +226,8 @@ macro_rules! descriptions {
 descriptions! {
     RECORDS = "strayd_records_total", Counter, [OUTCOME], "Records by how they ended.";
     DEAD_LETTERS = "strayd_dead_letters_total", Counter, [REASON], "Records that could not be scored, by reason.";
+    SUPPRESSED = "strayd_anomalies_suppressed_total", Counter, [SUPPRESSION],
+        "Rows above the limit that raised no alarm, by the gate that held them back.";
     OUTPUTS = "strayd_outputs_total", Counter, [OUTPUT_KIND, DELIVERY_RESULT],
         "Published messages by what the broker said; refused ones are lost.";
     ERRORS = "strayd_errors_total", Counter, [PART],
@@ -237,6 +247,8 @@ descriptions! {
     JUDGED_SECONDS = "strayd_judged_seconds_total", Counter, [],
         "Time of entities that was judged: rows times the seconds between two rows of an entity; 0 without a time order.";
     ENTITIES = "strayd_entities", Gauge, [], "Entities held in memory.";
+    ENTITY_STATES = "strayd_entities_in_state", Gauge, [WATCH_STATE],
+        "Entities held in memory by how well they are known: warming_up has no full window, cold raises no alarm yet.";
     ENTITIES_EVICTED = "strayd_entities_evicted_total", Counter, [],
         "Entities dropped because pipeline.max_entities was reached.";
     IMPUTED_VALUES = "strayd_imputed_values_total", Counter, [],

@@ -18,7 +18,10 @@ use super::{
     },
     training::TrainingMetrics,
 };
-use crate::record::{DeadLetterReason, Position};
+use crate::{
+    detect::gates::{Suppression, cold_start::WatchState},
+    record::{DeadLetterReason, Position},
+};
 
 /// What one batch adds.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -29,6 +32,8 @@ pub struct BatchCounts {
     pub normal: u64,
     /// Records that ended as anomalous.
     pub anomalous: u64,
+    /// Records whose anomaly was held back, in the order of [`Suppression::ALL`].
+    pub suppressed: [u64; Suppression::ALL.len()],
     /// Records whose window is not full yet.
     pub warming_up: u64,
     /// Records kept for the cold start.
@@ -73,12 +78,9 @@ impl LocalDelay {
 pub struct LocalScores(LocalHistogram);
 
 impl LocalScores {
-    /// Notes scores that were compared with this limit.
-    pub fn observe(&self, scores: &[f64], limit: f64) {
-        // A limit of 0 leaves nothing to measure by.
-        if limit > 0.0 {
-            scores.iter().for_each(|score| self.0.observe(score / limit));
-        }
+    /// Notes scores, each divided by the limit that it was compared with.
+    pub fn observe(&self, scores_to_limits: &[f64]) {
+        scores_to_limits.iter().for_each(|score| self.0.observe(*score));
     }
 
     /// Hands over what was gathered; once per batch.
@@ -93,6 +95,7 @@ pub struct Metrics {
     registry: Registry,
     records: Vec<IntCounter>,
     dead_letters: Vec<IntCounter>,
+    suppressed: Vec<IntCounter>,
     /// By kind, then by result.
     outputs: Vec<Vec<IntCounter>>,
     errors: Vec<IntCounter>,
@@ -100,6 +103,7 @@ pub struct Metrics {
     score_to_limit: Histogram,
     judged_seconds: Counter,
     entities: Gauge,
+    entity_states: Vec<Gauge>,
     entities_evicted: IntCounter,
     imputed_values: IntCounter,
     batch_rows: Histogram,
@@ -136,12 +140,14 @@ impl Metrics {
         Self {
             records: counters(add, &describe::RECORDS),
             dead_letters: counters(add, &describe::DEAD_LETTERS),
+            suppressed: counters(add, &describe::SUPPRESSED),
             outputs: counters_by_two(add, &describe::OUTPUTS),
             errors: counters(add, &describe::ERRORS),
             incidents: IncidentMetrics::new(add),
             score_to_limit: histogram(add, &describe::SCORE_TO_LIMIT),
             judged_seconds: fraction_counter(add, &describe::JUDGED_SECONDS),
             entities: gauge(add, &describe::ENTITIES, 0.0),
+            entity_states: gauges(add, &describe::ENTITY_STATES, 0.0),
             entities_evicted: counter(add, &describe::ENTITIES_EVICTED),
             imputed_values: counter(add, &describe::IMPUTED_VALUES),
             batch_rows: histogram(add, &describe::BATCH_ROWS),
@@ -173,12 +179,14 @@ impl Metrics {
         let outcomes = [
             (Outcome::Normal, counts.normal),
             (Outcome::Anomalous, counts.anomalous),
+            (Outcome::Suppressed, counts.suppressed.iter().sum()),
             (Outcome::WarmingUp, counts.warming_up),
             (Outcome::Collected, counts.collected),
         ];
         for (outcome, count) in outcomes {
             self.records[outcome as usize].inc_by(count);
         }
+        self.suppressed.iter().zip(counts.suppressed).for_each(|(counter, count)| counter.inc_by(count));
         self.imputed_values.inc_by(counts.imputed_values);
         self.judged_seconds.inc_by(counts.judged_seconds.max(0.0));
         self.entities_evicted.inc_by(counts.entities_evicted);
@@ -198,6 +206,11 @@ impl Metrics {
     /// So many entities are held in memory.
     pub fn entities(&self, entities: usize) {
         self.entities.set(entities as f64);
+    }
+
+    /// How many of them are in each state.
+    pub fn entity_states(&self, of: impl Fn(WatchState) -> usize) {
+        WatchState::ALL.iter().for_each(|state| self.entity_states[*state as usize].set(of(*state) as f64));
     }
 
     /// A place for one thread to gather event delays.
@@ -388,6 +401,7 @@ pub(super) mod tests {
             rows: 3,
             normal: 2,
             anomalous: 1,
+            suppressed: [0, 0, 2, 0, 0, 1],
             judged_seconds: 180.0,
             last_score: Some(1.5),
             judge: Duration::from_millis(2),
@@ -400,6 +414,9 @@ pub(super) mod tests {
         metrics.batch(&BatchCounts { warming_up: 1, ..BatchCounts::default() });
         assert_eq!(value(&metrics, "strayd_records_total{outcome=\"normal\"}"), 4.0);
         assert_eq!(value(&metrics, "strayd_records_total{outcome=\"anomalous\"}"), 2.0);
+        assert_eq!(value(&metrics, "strayd_records_total{outcome=\"suppressed\"}"), 6.0);
+        assert_eq!(value(&metrics, "strayd_anomalies_suppressed_total{reason=\"deviation_too_small\"}"), 4.0);
+        assert_eq!(value(&metrics, "strayd_anomalies_suppressed_total{reason=\"not_persistent\"}"), 2.0);
         assert_eq!(value(&metrics, "strayd_judged_seconds_total"), 360.0);
         assert_eq!(value(&metrics, "strayd_score_last"), 1.5);
         assert_eq!(value(&metrics, "strayd_entities"), 7.0);
@@ -425,8 +442,7 @@ pub(super) mod tests {
     fn scores_are_told_as_multiples_of_their_limit() {
         let metrics = Metrics::new();
         let scores = metrics.local_scores();
-        scores.observe(&[2.0, 4.0, 4.1], 4.0);
-        scores.observe(&[1.0], 0.0);
+        scores.observe(&[0.5, 1.0, 1.025]);
         scores.flush();
         assert_eq!(value(&metrics, "strayd_score_to_limit_bucket{le=\"0.4\"}"), 0.0);
         assert_eq!(value(&metrics, "strayd_score_to_limit_bucket{le=\"1\"}"), 2.0);
@@ -497,6 +513,6 @@ pub(super) mod tests {
         for description in DESCRIPTIONS {
             assert!(table.contains(&format!("| `{}` |", description.name)));
         }
-        assert!(table.contains("`outcome`: normal, anomalous, warming_up, collected, dead_letter"));
+        assert!(table.contains("`outcome`: normal, anomalous, suppressed, warming_up, collected, dead_letter"));
     }
 }

@@ -39,6 +39,11 @@ pub enum Standing {
     Anomalous,
     /// Not anomalous itself, but between anomalies or shortly after one: its entity's incident is open.
     InIncident,
+    /// Anomalous, but held back for a reason that says nothing of the row: its entity was not known yet, or too few of its
+    /// rows were anomalous.
+    Suppressed,
+    /// Of hours of maintenance, anomalous or not.
+    Maintenance,
 }
 
 /// A judged row.
@@ -67,11 +72,15 @@ pub enum KeptOut {
     Incident,
     /// Half of its values or more were imputed.
     Imputed,
+    /// It was judged anomalous, and no alarm followed because its entity was not known yet or too few of its rows were.
+    Suppressed,
+    /// Its entity was in maintenance.
+    Maintenance,
 }
 
 impl KeptOut {
     /// Every reason.
-    pub const ALL: [Self; 3] = [Self::Anomalous, Self::Incident, Self::Imputed];
+    pub const ALL: [Self; 5] = [Self::Anomalous, Self::Incident, Self::Imputed, Self::Suppressed, Self::Maintenance];
 
     /// The reason in metrics and logs.
     pub fn as_str(self) -> &'static str {
@@ -79,6 +88,8 @@ impl KeptOut {
             Self::Anomalous => "anomalous",
             Self::Incident => "incident",
             Self::Imputed => "imputed",
+            Self::Suppressed => "suppressed",
+            Self::Maintenance => "maintenance",
         }
     }
 }
@@ -104,7 +115,7 @@ pub struct SampleCounts {
     /// Entities with a place in the sample.
     pub entities: usize,
     /// Rows kept out, in the order of [`KeptOut::ALL`].
-    pub kept_out: [u64; 3],
+    pub kept_out: [u64; KeptOut::ALL.len()],
 }
 
 /// A sample that goes with the stream.
@@ -122,7 +133,7 @@ pub struct RecentSample {
     worst: u64,
     /// No entity's last row is older than this, microseconds.
     quietest_us: i64,
-    kept_out: [u64; 3],
+    kept_out: [u64; KeptOut::ALL.len()],
     /// Rows judged of entities with a place, those of them that were anomalous, and the incidents that these began.
     judged: (u64, u64, u64),
 }
@@ -142,7 +153,7 @@ impl RecentSample {
             chunk_rows: bounds.chunk_rows(1),
             worst: 0,
             quietest_us: i64::MAX,
-            kept_out: [0; 3],
+            kept_out: [0; KeptOut::ALL.len()],
             judged: (0, 0, 0),
         }
     }
@@ -153,10 +164,7 @@ impl RecentSample {
         if let Some(reason) = reason(row) {
             self.kept_out[reason as usize] += 1;
             if let Some(at) = known {
-                let incident = self.entities[at].note(row.standing != Standing::Normal);
-                let anomalous = u64::from(reason == KeptOut::Anomalous);
-                let (rows, anomalies, incidents) = self.judged;
-                self.judged = (rows + 1, anomalies + anomalous, incidents + u64::from(incident));
+                self.note(at, row.standing);
                 self.end_run(at);
             }
             return Taken::Out(reason);
@@ -185,6 +193,17 @@ impl RecentSample {
             self.give_way(row.time_us);
         }
         Taken::Kept
+    }
+
+    /// Notes a row that is kept out. What happens in maintenance says nothing of how often normal rows stray.
+    fn note(&mut self, at: usize, standing: Standing) {
+        if standing == Standing::Maintenance {
+            return;
+        }
+        let incident = self.entities[at].note(standing != Standing::Normal);
+        let anomalous = matches!(standing, Standing::Anomalous | Standing::Suppressed);
+        let (rows, anomalies, incidents) = self.judged;
+        self.judged = (rows + 1, anomalies + u64::from(anomalous), incidents + u64::from(incident));
     }
 
     /// The entity's next row doesn't follow the last one: rows in between were not judged.
@@ -354,6 +373,8 @@ fn reason(row: &Offered<'_>) -> Option<KeptOut> {
     match row.standing {
         Standing::Anomalous => Some(KeptOut::Anomalous),
         Standing::InIncident => Some(KeptOut::Incident),
+        Standing::Suppressed => Some(KeptOut::Suppressed),
+        Standing::Maintenance => Some(KeptOut::Maintenance),
         Standing::Normal => {
             let bound = IMPUTED_SHARE * row.imputed.len() as f64;
             (!row.imputed.is_empty() && f64::from(marked(row.imputed)) >= bound).then_some(KeptOut::Imputed)
@@ -543,10 +564,25 @@ mod tests {
         assert_eq!(stream.sample.offer(&row), Taken::Out(KeptOut::Imputed));
         row.imputed = &[true, false, false];
         assert_eq!(stream.sample.offer(&row), Taken::Kept);
-        assert_eq!(stream.sample.counts().kept_out, [1, 2, 1]);
+        assert_eq!(stream.sample.counts().kept_out, [1, 2, 1, 0, 0]);
         assert_eq!(stream.held()[&0], (0..20).chain([26]).collect::<Vec<_>>());
         let runs: Vec<u32> = stream.sample.copy().in_time_order().iter().map(|record| record.run).collect();
         assert!(runs[..20].iter().all(|run| *run == runs[0]) && runs[20] != runs[0]);
+    }
+
+    #[test]
+    fn suppressed_rows_are_missing_from_the_sample_like_anomalies_and_those_of_maintenance_were_never_looked_for() {
+        let mut stream = Stream::new(bounds(1_000), 1);
+        (0..8).for_each(|minute| assert_eq!(stream.normal(0, minute * MINUTE), Taken::Kept));
+        assert_eq!(stream.offer(0, 8 * MINUTE, Standing::Suppressed), Taken::Out(KeptOut::Suppressed));
+        stream.normal(0, 9 * MINUTE);
+        let before = stream.sample.missing();
+        assert_eq!((before.rows, before.incidents), (0.1, 0.1));
+        (10..20).for_each(|minute| {
+            assert_eq!(stream.offer(0, minute * MINUTE, Standing::Maintenance), Taken::Out(KeptOut::Maintenance));
+        });
+        assert_eq!(stream.sample.missing(), before);
+        assert_eq!(stream.sample.counts().kept_out, [0, 0, 0, 1, 10]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::{super::model::json::architecture, suggest::Suggestion};
 use crate::{
+    detect::gates::Suppression,
     evaluate::{Evaluation, Series},
     model::Model,
 };
@@ -102,10 +103,57 @@ pub struct AlarmReport {
     pub measured: Option<f64>,
     /// Rows taken for anomalous.
     pub anomalies: usize,
+    /// Rows above the limit that a gate held back; they are not among the anomalies.
+    pub suppressed: SuppressedRows,
     /// Incidents, each of which is one alarm.
     pub incidents: usize,
     /// Incidents of all entities per day of the span.
     pub per_day: Option<f64>,
+}
+
+/// Rows above the limit that raised no alarm, by the gate that held them back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
+pub struct SuppressedRows {
+    /// The first judged rows of an entity.
+    pub cold_start: usize,
+    /// In hours of maintenance.
+    pub maintenance: usize,
+    /// Of too small a deviation.
+    pub deviation_too_small: usize,
+    /// In a direction that isn't watched.
+    pub direction: usize,
+    /// Within a range where values can't be wrong.
+    pub within_range: usize,
+    /// Too few of the entity's last rows were anomalous.
+    pub not_persistent: usize,
+}
+
+impl SuppressedRows {
+    pub(super) fn of(count: impl Fn(Suppression) -> usize) -> Self {
+        Self {
+            cold_start: count(Suppression::ColdStart),
+            maintenance: count(Suppression::Maintenance),
+            deviation_too_small: count(Suppression::DeviationTooSmall),
+            direction: count(Suppression::Direction),
+            within_range: count(Suppression::WithinRange),
+            not_persistent: count(Suppression::NotPersistent),
+        }
+    }
+
+    /// Each reason with its rows, in the order of the gates.
+    pub(super) fn by_reason(&self) -> [(&'static str, usize); Suppression::ALL.len()] {
+        Suppression::ALL.map(|reason| {
+            let rows = match reason {
+                Suppression::ColdStart => self.cold_start,
+                Suppression::Maintenance => self.maintenance,
+                Suppression::DeviationTooSmall => self.deviation_too_small,
+                Suppression::Direction => self.direction,
+                Suppression::WithinRange => self.within_range,
+                Suppression::NotPersistent => self.not_persistent,
+            };
+            (reason.as_str(), rows)
+        })
+    }
 }
 
 /// What an alarm budget counts.

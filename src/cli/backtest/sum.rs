@@ -3,14 +3,17 @@
 use super::{
     BacktestArgs,
     rejudge::Rejudged,
-    report::{AlarmReport, EntityReport, LabelReport, ModelReport, Report, Rows, Span, Unit},
+    report::{AlarmReport, EntityReport, LabelReport, ModelReport, Report, Rows, Span, SuppressedRows, Unit},
     suggest::{Basis, suggest},
     training::Trained,
     watch::{End, Ended},
 };
 use crate::{
     config::{Loaded, settings::AlarmBudget},
-    detect::calibrate::{CalibrationError, SECONDS_PER_DAY},
+    detect::{
+        calibrate::{CalibrationError, SECONDS_PER_DAY},
+        gates::Suppression,
+    },
     evaluate::{
         EvaluateError, Labelled, Series, evaluate,
         events::{self, Alarms},
@@ -83,7 +86,16 @@ impl Report {
         };
         let limit = trained.model.metadata.calibration.limit(budget)?;
         let Alarms { anomalies, incidents, per_day, .. } = alarms;
-        let alarms = AlarmReport { limit, unit, promised, measured, anomalies, incidents, per_day };
+        let alarms = AlarmReport {
+            limit,
+            unit,
+            promised,
+            measured,
+            anomalies,
+            suppressed: suppressed(&scored.rows),
+            incidents,
+            per_day,
+        };
         let (metadata, evaluation) = (&trained.model.metadata, evaluation.as_ref());
         let steps = loaded.settings.judging.recalibration;
         let basis = Basis { budget, steps, metadata, scored, tracks: &tracks, alarms: &alarms, evaluation };
@@ -163,6 +175,16 @@ fn rows(scored: &Scored, tracks: &[Track]) -> Rows {
         back_in_time,
         entities: tracks.iter().filter(|track| track.is_usable).count(),
     }
+}
+
+fn suppressed(rows: &[Ended]) -> SuppressedRows {
+    let mut counts = [0; Suppression::ALL.len()];
+    for row in rows {
+        if let End::Judged { suppressed: Some(reason), .. } = row.end {
+            counts[reason as usize] += 1;
+        }
+    }
+    SuppressedRows::of(|reason| counts[reason as usize])
 }
 
 /// The figures of each entity by itself.
@@ -250,7 +272,7 @@ mod tests {
             row: 0,
             entity,
             time_us: Some(minute * MINUTE),
-            end: End::Judged { score, anomalous, opened: anomalous },
+            end: End::Judged { score, anomalous, opened: anomalous, suppressed: None },
         }
     }
 
@@ -284,6 +306,23 @@ mod tests {
         let alone = per_entity(&scored, &tracks).unwrap();
         assert_eq!((alone[0].entity.as_str(), alone[0].rows, alone[0].auroc), ("a", 2, Some(1.0)));
         assert_eq!((alone[1].events_found, alone[1].false_alarms, alone[1].auroc), (Some(1), Some(0), None));
+    }
+
+    #[test]
+    fn rows_that_were_held_back_are_counted_by_their_reason() {
+        let held = |reason| Ended {
+            row: 0,
+            entity: 0,
+            time_us: None,
+            end: End::Judged { score: 9.0, anomalous: false, opened: false, suppressed: Some(reason) },
+        };
+        let rows = [
+            judged(0, 0, (9.0, true)),
+            held(Suppression::Direction),
+            held(Suppression::ColdStart),
+            held(Suppression::Direction),
+        ];
+        assert_eq!(suppressed(&rows), SuppressedRows { cold_start: 1, direction: 2, ..SuppressedRows::default() });
     }
 
     #[test]

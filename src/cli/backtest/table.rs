@@ -2,7 +2,7 @@
 
 use super::{
     super::model::table::{Align, render},
-    report::{AlarmReport, EntityReport, LabelReport, ModelReport, Report, Rows, Unit},
+    report::{AlarmReport, EntityReport, LabelReport, ModelReport, Report, Rows, SuppressedRows, Unit},
     suggest::CAUTION,
 };
 use crate::demo::display::{counted, grouped};
@@ -144,9 +144,10 @@ fn alarms(alarms: &AlarmReport, is_labelled: bool) -> Vec<Line> {
         Unit::ShareOfRows => format!("{:.2} % of rows", rate * 100.0),
     };
     let normal = if is_labelled { ", on rows labelled 0" } else { "" };
-    vec![
-        ("limit", format!("{:.4}", alarms.limit)),
-        ("anomalous rows", grouped(alarms.anomalies as u64)),
+    let mut lines =
+        vec![("limit", format!("{:.4}", alarms.limit)), ("anomalous rows", grouped(alarms.anomalies as u64))];
+    lines.extend(suppressed(&alarms.suppressed));
+    lines.extend([
         (
             "alarms",
             match alarms.per_day {
@@ -156,7 +157,17 @@ fn alarms(alarms: &AlarmReport, is_labelled: bool) -> Vec<Line> {
         ),
         ("promised", format!("at most {}", rate(alarms.promised))),
         ("measured", alarms.measured.map_or_else(|| NOTHING.to_owned(), |found| format!("{}{normal}", rate(found)))),
-    ]
+    ]);
+    lines
+}
+
+/// Only where there are any: most users set no gates.
+fn suppressed(rows: &SuppressedRows) -> Option<Line> {
+    let by_reason: Vec<(&str, usize)> = rows.by_reason().into_iter().filter(|(_, rows)| *rows > 0).collect();
+    let all: usize = by_reason.iter().map(|(_, rows)| rows).sum();
+    let told: Vec<String> =
+        by_reason.iter().map(|(reason, rows)| format!("{reason} {}", grouped(*rows as u64))).collect();
+    (all > 0).then(|| ("suppressed rows", format!("{}: {}", grouped(all as u64), told.join(", "))))
 }
 
 fn of_labels(labels: &LabelReport) -> Vec<Line> {
@@ -254,6 +265,7 @@ mod tests {
                 promised: 1.0,
                 measured: Some(2.5),
                 anomalies: 1234,
+                suppressed: SuppressedRows::default(),
                 incidents: 3,
                 per_day: Some(3.0),
             },
@@ -287,6 +299,14 @@ promised          at most 1.00 alarms per entity and day
 measured          2.50 alarms per entity and day
 ";
         assert_eq!(of(&report()), expected);
+    }
+
+    #[test]
+    fn suppressed_rows_are_told_with_their_reasons_where_there_are_any() {
+        assert_eq!(suppressed(&SuppressedRows::default()), None);
+        let rows = SuppressedRows { cold_start: 1200, not_persistent: 3, ..SuppressedRows::default() };
+        let line = ("suppressed rows", "1,203: cold_start 1,200, not_persistent 3".to_owned());
+        assert_eq!(suppressed(&rows), Some(line));
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl Trace {
         let place = Place { row: record.position.offset as usize, time_us: record.time_us };
         let parts = self.parts(&shares, record.imputed(), record.judged.score);
         self.heat(row, place, &parts);
-        if record.judged.anomalous {
+        if record.is_anomalous() {
             self.anomaly(record, (entity, place), &shares);
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{rejudge::Rejudge, sum::Scored, trace::Trace, training::Source};
 use crate::{
-    detect::incident::IncidentChange,
+    detect::{gates::Suppression, incident::IncidentChange},
     pipeline::{Observer, Unscored, observed::Observed},
 };
 
@@ -36,7 +36,7 @@ pub(super) struct Ended {
 /// What became of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum End {
-    Judged { score: f64, anomalous: bool, opened: bool },
+    Judged { score: f64, anomalous: bool, opened: bool, suppressed: Option<Suppression> },
     WarmingUp,
     Unusable,
 }
@@ -98,7 +98,8 @@ impl<'a> Watch<'a> {
 impl Observer for Watch<'_> {
     fn judged(&mut self, record: &Observed<'_>) {
         let opened = record.incident == IncidentChange::Opened;
-        let end = End::Judged { score: record.judged.score, anomalous: record.judged.anomalous, opened };
+        let (score, suppressed) = (record.judged.score, record.suppressed);
+        let end = End::Judged { score, anomalous: record.is_anomalous(), opened, suppressed };
         let (entity, row) = self.note(record.position.offset, record.entity, (Some(record.time_us), end));
         self.rejudge.iter_mut().for_each(|rejudge| rejudge.judge(record, entity, row));
         self.trace.iter_mut().for_each(|trace| trace.judged(record, entity, row));

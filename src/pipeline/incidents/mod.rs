@@ -118,6 +118,7 @@ impl Incidents {
         self.news.push(News::Opened {
             entity: Arc::clone(entity),
             score: evidence.score,
+            limit: evidence.limit,
             severity: incident.severity,
             top_column: incident.top_column,
         });
@@ -201,9 +202,9 @@ impl Incidents {
     }
 
     /// Tells what is new; `None` tells nobody.
-    pub(super) fn tell(&mut self, metrics: Option<&Metrics>, limit: f64) {
+    pub(super) fn tell(&mut self, metrics: Option<&Metrics>) {
         for news in self.news.drain(..) {
-            metrics.iter().for_each(|metrics| news.tell(metrics, limit));
+            metrics.iter().for_each(|metrics| news.tell(metrics));
         }
     }
 

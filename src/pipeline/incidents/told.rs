@@ -20,7 +20,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum News {
     /// An incident began.
-    Opened { entity: Arc<str>, score: f64, severity: Severity, top_column: Option<usize> },
+    Opened { entity: Arc<str>, score: f64, limit: f64, severity: Severity, top_column: Option<usize> },
     /// An incident is over.
     Resolved { severity: Severity, top_column: Option<usize> },
     /// A level shift was offered as the new normal.
@@ -32,9 +32,9 @@ pub(super) enum News {
 }
 
 impl News {
-    pub(super) fn tell(&self, metrics: &Metrics, limit: f64) {
+    pub(super) fn tell(&self, metrics: &Metrics) {
         match *self {
-            Self::Opened { ref entity, score, severity, top_column } => {
+            Self::Opened { ref entity, score, limit, severity, top_column } => {
                 let opened = IncidentOpened { entity, score, limit, severity, top_feature: top_column };
                 metrics.incident_opened(&opened);
             }
