@@ -1,6 +1,8 @@
 //! `strayd backtest` as a user types it: its figures against those of another program, and what it says to data that it
 //! can't use.
 
+#[path = "backtest/budget.rs"]
+mod budget;
 #[path = "backtest/report.rs"]
 mod report;
 mod support;

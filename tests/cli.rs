@@ -251,7 +251,7 @@ fn without_a_time_rows_are_independent_and_labels_are_no_features() {
     assert!(model.contains("\"window\":1") && !model.contains("label_series"));
     train_and_score(folder.path(), "rows.csv", &["preset=timeseries"]);
     let model = fs::read(folder.path().join("model.onnx")).unwrap();
-    assert!(String::from_utf8_lossy(&model).contains("\"window\":4"), "the preset is a setting");
+    assert!(String::from_utf8_lossy(&model).contains("\"window\":8"), "the preset is a setting");
     train_and_score(folder.path(), "rows.csv", &["preset=timeseries", "record.exclude=[\"a\"]", "training.window=2"]);
     let model = String::from_utf8_lossy(&fs::read(folder.path().join("model.onnx")).unwrap()).into_owned();
     assert!(!model.contains("\"label"), "labels stay out whatever else is left out");
@@ -273,7 +273,7 @@ fn what_the_user_says_goes_before_what_the_data_say() {
     assert!(document(folder.path()).contains("\"window\":1"), "the preset of the environment counts");
     succeed(folder.path(), &[&train[..], &["--set", "record.features=load"]].concat());
     let document = document(folder.path());
-    assert!(document.contains("\"window\":4") && !document.contains("pressure"), "one feature, as it was set");
+    assert!(document.contains("\"window\":8") && !document.contains("pressure"), "one feature, as it was set");
 }
 
 #[test]
@@ -514,7 +514,7 @@ fn a_picture_that_can_not_be_drawn_is_told_before_anything_is_scored() {
     let output = score("scores.csv", "scores.svg");
     assert!(output.status.success(), "{}", told(&output));
     let picture = fs::read_to_string(folder.path().join("scores.svg")).unwrap();
-    for words in ["<svg", "score / limit", "pca 12-3-12 x 1, budget 0.01 of normal rows"] {
+    for words in ["<svg", "score / limit", "pca 24-3-24 x 1, budget 0.01 of normal rows"] {
         assert!(picture.contains(words), "`{words}` is missing in {picture:.600}");
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4);

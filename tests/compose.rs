@@ -207,7 +207,7 @@ fn the_same_programs_without_containers_find_what_was_planted() {
     let script = texts(&model["services"]["topics"]["command"]).concat();
     let listed = script.split(" in ").nth(1).and_then(|rest| rest.split(';').next()).expect("a list of topics");
     let topics: Vec<(&str, &str)> = listed.split_whitespace().filter_map(|word| word.split_once(':')).collect();
-    assert_eq!(topics.len(), 3, "{script}");
+    assert_eq!(topics.len(), 4, "{script}");
     topics.iter().for_each(|(name, partitions)| broker.create_topic(name, partitions.parse().expect("a number")));
 
     let folder = tempfile::tempdir().expect("a temporary folder can be made");

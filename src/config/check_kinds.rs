@@ -33,9 +33,9 @@ impl Written<'_> {
 
 /// Adds every contradiction to `problems`.
 pub(super) fn kinds(written: Written<'_>, problems: &mut Problems) {
-    if written.training.loss == Loss::BinaryCrossEntropy && written.training.scaling == Some(Scaling::Standard) {
+    if written.training.loss == Loss::BinaryCrossEntropy && !written.training.scaling.is_none_or(Scaling::is_to_range) {
         let problem = "binary_cross_entropy needs values scaled to 0..1";
-        problems.push("training.loss", problem, "training.scaling: robust_min_max, or another loss");
+        problems.push("training.loss", problem, "training.scaling: robust_min_max or min_max, or another loss");
     }
     if written.model.layers.is_some() && written.model.hidden.is_some() {
         problems.push("model.layers", "is set, and model.hidden too", "a number of layers, or the width of each");

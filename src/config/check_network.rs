@@ -72,6 +72,7 @@ fn network(raw: &RawTraining, model: &RawModel) -> NetworkSettings {
         sparsity: sparsity(&raw.sparsity),
         contraction: contraction(&raw.contraction),
         scaling: raw.scaling,
+        input_clip: raw.input_clip.map(|clip| clip as f32),
         epochs: raw.epochs,
         batch_size: raw.batch_size,
         optimiser: optimiser(raw),

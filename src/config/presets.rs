@@ -109,7 +109,7 @@ fn timeseries() -> Value {
             "budget": { "alarms_per_entity_and_day": 1.0 },
             "smoothing_span": 15,
             "incident_quiet_rows": 30,
-            "recalibration": { "step": 0.15 },
+            "recalibration": { "step": 0.25 },
             "silence": { "after_intervals": 10 },
             "cold_start_rows": 15,
         },
@@ -120,7 +120,7 @@ fn timeseries() -> Value {
 fn tabular() -> Value {
     json!({
         "model": { "kind": "denoising", "hidden": [256], "code_size": 64, "activation": "relu", "members": 3 },
-        "training": { "window": 1, "scaling": "standard", "epochs": 100 },
+        "training": { "window": 1, "scaling": "standard", "epochs": 100, "learning_rate": 0.001 },
         "judging": {
             "budget": { "quantile": 0.01 },
             "smoothing_span": 1,

@@ -43,9 +43,15 @@ pub struct RawTraining {
     pub sparsity: RawSparsity,
     /// Penalty of the contractive kind.
     pub contraction: RawContraction,
-    /// How columns are scaled before the network: robust ends to 0..1, or mean 0 and standard deviation 1. If left out,
-    /// robust_min_max, or standard where model.kind is left out too and few windows make it pca.
+    /// How columns are scaled before the network: robust_min_max (robust ends to 0..1), min_max (smallest and largest value to
+    /// 0..1), standard (mean 0, standard deviation 1), robust (median 0, by the distance of the quartiles), or none. If left
+    /// out, robust_min_max, or standard where model.kind is left out too and few windows make it pca.
     pub scaling: Option<Scaling>,
+    /// How far the network's input may lie outside of what is usual before it is cut: in ranges beyond either end, or in
+    /// standard deviations; of scaling none in the field's own unit. Residuals are never cut. If left out, 1 range, or 100
+    /// deviations, or no cut with scaling none.
+    #[schemars(range(min = 0.001, max = 1_000_000.0))]
+    pub input_clip: Option<f64>,
     /// Passes over the rows, at most.
     #[schemars(range(min = 1, max = 100_000))]
     pub epochs: usize,

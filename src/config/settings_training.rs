@@ -95,6 +95,9 @@ pub struct NetworkSettings {
     pub contraction: Contraction,
     /// `training.scaling`; `None` is robust min-max, or standard where [`kinds`](Self::kinds) turns out to be pca by itself.
     pub scaling: Option<Scaling>,
+    /// `training.input_clip`: how far a network's input may lie outside, in ranges or standard deviations, > 0; `None` is 1 range
+    /// or 100 deviations.
+    pub input_clip: Option<f32>,
     /// `training.epochs`: upper bound.
     pub epochs: usize,
     /// `training.batch_size`
@@ -366,8 +369,21 @@ pub enum RateSchedule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scaling {
-    /// Robust ends (quantiles) to 0..1.
+    /// Robust ends (the 0.5 % and 99.5 % quantiles) to 0..1.
     RobustMinMax,
+    /// Smallest and largest value to 0..1.
+    MinMax,
     /// Mean 0, standard deviation 1.
     Standard,
+    /// Median 0, the distance of the quartiles that of a normal distribution with standard deviation 1.
+    Robust,
+    /// As they are.
+    None,
+}
+
+impl Scaling {
+    /// Whether fitted values lie in 0..=1, but for few.
+    pub fn is_to_range(self) -> bool {
+        matches!(self, Self::RobustMinMax | Self::MinMax)
+    }
 }

@@ -1,8 +1,9 @@
 //! From scores of normal rows to p-values and a limit.
 //!
 //! [`Calibration`] keeps what the judged scores of held-back rows looked like: an empirical body (quantile points) and a
-//! generalised Pareto tail above a high threshold, fitted by probability-weighted moments (Hosking and Wallis,
-//! *Technometrics* 29, 1987). For a budget in alarms per day the tail is that of incident peaks (peaks over threshold,
+//! generalised Pareto tail above a high threshold, fitted by maximum likelihood, or by probability-weighted moments where
+//! that is less sure (Hosking and Wallis, *Technometrics* 29, 1987: below some dozens of exceedances its errors are smaller).
+//! For a budget in alarms per day the tail is that of incident peaks (peaks over threshold,
 //! declustered like incidents are), because one incident of fifty rows is one alarm, not fifty.
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,10 @@ pub(crate) const BODY_POINTS: usize = 1024;
 const TAIL_SHARE: f64 = 0.02;
 /// A tail needs this many exceedances to be fitted; below it is exponential.
 const MIN_TAIL: usize = 10;
+/// And this many to be fitted by maximum likelihood; below it is fitted by probability-weighted moments.
+const MIN_LIKELIHOOD: usize = 50;
+/// Steps in which the most likely shape is narrowed down, and its scale.
+const STEPS: usize = 40;
 /// Bounds of the tail's shape: held-back samples are too short to tell heavier or lighter tails.
 pub(crate) const SHAPE_BOUNDS: (f64, f64) = (-0.2, 0.5);
 /// Smallest p-value that is told: a tail fitted to some thousands of rows says nothing of rarer events.
@@ -205,6 +210,11 @@ impl Tail {
         if count < MIN_TAIL {
             return Self { threshold, rate, shape: 0.0, scale: mean.max(floor) };
         }
+        if count >= MIN_LIKELIHOOD
+            && let Some((shape, scale)) = most_likely(&excess, mean)
+        {
+            return Self { threshold, rate, shape, scale: scale.max(floor) };
+        }
         let weighted = excess
             .iter()
             .enumerate()
@@ -252,6 +262,58 @@ impl Tail {
         }
         self.threshold + self.scale / self.shape * (ratio.powf(-self.shape) - 1.0)
     }
+}
+
+/// The shape within its bounds and the scale under which these excesses are most likely; `None` where they have no width or
+/// are too wide for numbers.
+fn most_likely(excess: &[f64], mean: f64) -> Option<(f64, f64)> {
+    if !(mean > 0.0 && mean.is_finite()) {
+        return None;
+    }
+    let loss = |shape: f64| {
+        let scale = likely_scale(excess, mean, shape);
+        scale.ln()
+            + (1.0 + shape) * excess.iter().map(|x| log_term(*x / scale, shape)).sum::<f64>() / excess.len() as f64
+    };
+    // Golden section: the likelihood along the shape, with the best scale for each, has one summit.
+    let golden = (5_f64.sqrt() - 1.0) / 2.0;
+    let (mut low, mut high) = SHAPE_BOUNDS;
+    for _ in 0..STEPS {
+        let (left, right) = (high - golden * (high - low), low + golden * (high - low));
+        if loss(left) < loss(right) {
+            high = right;
+        } else {
+            low = left;
+        }
+    }
+    let shape = f64::midpoint(low, high);
+    let scale = likely_scale(excess, mean, shape);
+    (scale > 0.0 && scale.is_finite() && loss(shape).is_finite()).then_some((shape, scale))
+}
+
+/// ln(1 + shape * x) / shape, which is x where the shape is 0.
+fn log_term(x: f64, shape: f64) -> f64 {
+    if shape.abs() < 1e-9 { x } else { (shape * x).max(-1.0).ln_1p() / shape }
+}
+
+/// The scale that makes the excesses most likely for a shape: where the mean of (1 + shape) * x / (scale + shape * x), which
+/// falls with it, is 1.
+fn likely_scale(excess: &[f64], mean: f64, shape: f64) -> f64 {
+    let largest = excess.iter().copied().fold(0.0, f64::max);
+    let pull =
+        |scale: f64| excess.iter().map(|x| (1.0 + shape) * x / (scale + shape * x)).sum::<f64>() / excess.len() as f64;
+    // No excess may lie beyond the end of a tail that has one.
+    let mut low = (-shape * largest).max(0.0);
+    let mut high = low.max(mean) * 8.0;
+    for _ in 0..STEPS {
+        let middle = f64::midpoint(low, high);
+        if pull(middle) > 1.0 {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    f64::midpoint(low, high)
 }
 
 /// Highest score of each run of rows above `threshold`; runs closer than `quiet_rows` are one, as incidents are.
@@ -327,6 +389,31 @@ mod tests {
         assert!(limits.windows(2).all(|pair| pair[0] >= pair[1]), "{limits:?}");
         let rate = calibration.alarms_per_entity_and_day(limits[1]).unwrap();
         assert!((rate - 1.0).abs() < 1e-6, "{rate}");
+    }
+
+    /// Generalised Pareto values with scale 2 by inverse transform of evenly spaced probabilities.
+    fn pareto(n: usize, shape: f64) -> Vec<f64> {
+        let tail = Tail { threshold: 0.0, rate: 1.0, shape, scale: 2.0 };
+        (0..n).map(|i| tail.inverse(1.0 - (i as f64 + 0.5) / n as f64)).collect()
+    }
+
+    #[test]
+    fn a_tails_shape_and_scale_are_found_by_maximum_likelihood() {
+        for shape in [-0.15, 0.0, 0.2, 0.4] {
+            let tail = Tail::fit(0.0, &pareto(400, shape), 20_000);
+            assert!((tail.shape - shape).abs() < 0.05 && (tail.scale / 2.0 - 1.0).abs() < 0.05, "{shape}: {tail:?}");
+        }
+        // Another tail than any within the bounds is taken for the nearest one.
+        let wild = Tail::fit(0.0, &pareto(400, 2.0), 20_000);
+        assert!((wild.shape - SHAPE_BOUNDS.1).abs() < 1e-6 && wild.scale.is_finite(), "{wild:?}");
+    }
+
+    #[test]
+    fn a_likelihood_without_a_summit_leaves_the_tail_to_its_moments() {
+        assert_eq!(most_likely(&[0.0; 60], 0.0), None);
+        assert_eq!(most_likely(&[f64::MAX; 60], f64::INFINITY), None);
+        let equal = Tail::fit(1.0, &[3.0; 60], 1000);
+        assert!(equal.scale > 0.0 && equal.scale.is_finite() && equal.shape.is_finite(), "{equal:?}");
     }
 
     #[test]

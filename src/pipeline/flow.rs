@@ -7,6 +7,7 @@ use super::{
     batch_report::BatchReport,
     incidents::{self, Announcement},
     outstanding::Outstanding,
+    pause::Pause,
     run::{Parts, RunError, RunSummary},
     scoring::Scoring,
 };
@@ -52,21 +53,6 @@ pub(super) struct Flow {
     /// What was last told of the sink's health.
     sink_told: Option<Result<(), String>>,
     summary: RunSummary,
-}
-
-/// The two reasons to pause the source; it goes on when neither holds.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Pause {
-    /// A model is being trained, and there is none to score with.
-    training: bool,
-    /// Too many outputs wait.
-    outputs: bool,
-}
-
-impl Pause {
-    fn is_on(self) -> bool {
-        self.training || self.outputs
-    }
 }
 
 impl Flow {

@@ -15,6 +15,7 @@ mod lesson;
 pub mod observed;
 mod open_batch;
 mod outstanding;
+mod pause;
 pub mod population;
 pub mod prepared;
 mod ruling;

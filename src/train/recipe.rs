@@ -266,11 +266,19 @@ impl Recipe {
     }
 
     pub(super) fn input_clip(&self) -> Option<(f32, f32)> {
+        let written = self.settings.training.network.input_clip;
         match (self.settings.training.network.loss, self.scaling()) {
             // Cross-entropy is defined for targets in 0..=1 only.
             (Loss::BinaryCrossEntropy, _) => Some((0.0, 1.0)),
-            (_, Scaling::RobustMinMax) => Some((-INPUT_CLIP, 1.0 + INPUT_CLIP)),
-            (_, Scaling::Standard) => Some((-STANDARD_CLIP, STANDARD_CLIP)),
+            (_, Scaling::RobustMinMax | Scaling::MinMax) => {
+                let clip = written.unwrap_or(INPUT_CLIP);
+                Some((-clip, 1.0 + clip))
+            }
+            (_, Scaling::Standard | Scaling::Robust) => {
+                let clip = written.unwrap_or(STANDARD_CLIP);
+                Some((-clip, clip))
+            }
+            (_, Scaling::None) => written.map(|clip| (-clip, clip)),
         }
     }
 

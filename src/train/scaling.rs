@@ -7,6 +7,8 @@ use crate::config::settings::Scaling;
 pub(super) const ENDS: (f64, f64) = (0.005, 0.995);
 /// Values further than this many ranges between the ends from the nearer end are cut before mean and standard deviation.
 const WILD: f64 = 30.0;
+/// Distance of the quartiles of a normal distribution, in standard deviations.
+const NORMAL_QUARTILES: f32 = 1.349;
 /// A change of a column that was constant counts as a full range from this share of its value on.
 const CONSTANT_STEP: f32 = 1e-4;
 /// Smallest divisor of a column that was constant zero.
@@ -66,7 +68,14 @@ fn fit_column(sorted: &[f32], scaling: Scaling) -> ColumnScale {
     let (low, high) = if high > low { (low, high) } else { (lowest, highest) };
     match scaling {
         Scaling::RobustMinMax => ColumnScale { center: low, scale: positive(high - low, low), constant: false },
-        Scaling::Standard => {
+        Scaling::MinMax => ColumnScale { center: lowest, scale: positive(highest - lowest, lowest), constant: false },
+        Scaling::Robust if at(0.75) > at(0.25) => {
+            let (median, quartiles) = (at(0.5), at(0.75) - at(0.25));
+            ColumnScale { center: median, scale: positive(quartiles / NORMAL_QUARTILES, median), constant: false }
+        }
+        Scaling::None => ColumnScale { center: 0.0, scale: 1.0, constant: false },
+        // Of a column that hardly ever moves, quartiles tell nothing.
+        Scaling::Standard | Scaling::Robust => {
             let count = sorted.len() as f64;
             let reach = WILD * (f64::from(high) - f64::from(low));
             let cut = |value: &f32| f64::from(*value).clamp(f64::from(low) - reach, f64::from(high) + reach);
@@ -101,7 +110,7 @@ mod tests {
     fn wild_rows_do_not_set_the_scale() {
         let mut values: Vec<f32> = (0..1000).map(|i| i as f32 / 1000.0).collect();
         values[999] = 1e9;
-        for scaling in [Scaling::RobustMinMax, Scaling::Standard] {
+        for scaling in [Scaling::RobustMinMax, Scaling::Standard, Scaling::Robust] {
             let fitted = fit_column(&values, scaling);
             assert!(fitted.scale < 1.1, "{scaling:?}: {}", fitted.scale);
         }
@@ -123,5 +132,24 @@ mod tests {
         values[999] = 4.0;
         let fitted = fit_column(&values, Scaling::RobustMinMax);
         assert_eq!((fitted.center, fitted.scale, fitted.constant), (3.0, 1.0, false));
+    }
+
+    #[test]
+    fn each_scaling_has_its_own_centre_and_divisor() {
+        // 0 to 1,000, of which the last stands far off.
+        let mut values: Vec<f32> = (0..=1000).map(|value| value as f32).collect();
+        values[1000] = 1500.0;
+        let fitted = |scaling| {
+            let ColumnScale { center, scale, .. } = fit_column(&values, scaling);
+            (center, scale)
+        };
+        assert_eq!(fitted(Scaling::RobustMinMax), (5.0, 990.0));
+        assert_eq!(fitted(Scaling::MinMax), (0.0, 1500.0));
+        assert_eq!(fitted(Scaling::Robust), (500.0, 500.0 / NORMAL_QUARTILES));
+        assert_eq!(fitted(Scaling::None), (0.0, 1.0));
+        let mut rare = vec![3.0_f32; 1000];
+        rare[999] = 4.0;
+        let standard = fit_column(&rare, Scaling::Standard);
+        assert_eq!(fit_column(&rare, Scaling::Robust), standard, "where the quartiles are one");
     }
 }

@@ -1,0 +1,16 @@
+//! Why the source stands still.
+
+/// The two reasons to pause the source; it goes on when neither holds.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pause {
+    /// A model is being trained, and there is none to score with.
+    pub(super) training: bool,
+    /// Too many outputs wait.
+    pub(super) outputs: bool,
+}
+
+impl Pause {
+    pub(super) fn is_on(self) -> bool {
+        self.training || self.outputs
+    }
+}
