@@ -192,7 +192,7 @@ impl App {
             // Differs between processes and hosts, which is all that it is for.
             seed: RandomState::new().hash_one(std::process::id()),
         });
-        Ok(Some(Plan { start, follow: Some(registry), learning }))
+        Ok(Some(Plan { start, follow: Some(registry), learning, feedback: None }))
     }
 
     fn take_requests(&self) -> Option<Receiver<Request>> {

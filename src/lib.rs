@@ -5,7 +5,8 @@
 //!
 //! 1. [`record`]: bytes become fields, and fields become one row of numbers with a mark for each missing one.
 //! 2. [`stream`]: rows join the window of their entity, windows join a batch, and the ledger knows which offsets are done.
-//! 3. [`detect`]: ONNX Runtime reconstructs the batch, the judge turns residuals into a score, a p-value and a verdict.
+//! 3. [`detect`]: ONNX Runtime reconstructs the batch, the judge turns residuals into a score, a p-value and a verdict,
+//!    and [`feedback`] holds back what people said of its like.
 //! 4. [`model`]: the one ONNX file that holds scaling, network, calibration and provenance.
 //! 5. [`train`]: the trainer that makes such a file from rows.
 //! 6. [`pipeline`]: the run loop over the seams, from a source to a sink, the same for every command.
@@ -22,6 +23,7 @@ pub mod config;
 pub mod demo;
 pub mod detect;
 pub mod evaluate;
+pub mod feedback;
 pub mod file;
 pub mod generate;
 pub mod http;

@@ -14,6 +14,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => cli::demo::run(&args),
         Command::Run(args) => cli::run::run(&args),
         Command::Retrain(args) => cli::retrain::run(&args),
+        Command::Feedback(args) => cli::feedback::run(&args),
         Command::Train(args) => cli::offline::train(&args),
         Command::Score(args) => cli::offline::score(&args),
         Command::Backtest(args) => cli::backtest::run(&args),

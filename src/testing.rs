@@ -5,7 +5,10 @@ use std::{collections::VecDeque, time::Duration};
 use crate::{
     detect::{LoadError, ScoreError, Scorer, Scorers},
     model::{Model, metadata::Metadata},
-    pipeline::{Delivery, Output, Polled, Sink, SinkError, Source, SourceError, SourceEvent},
+    pipeline::{
+        Delivery, Output, Polled, Sink, SinkError, Source, SourceError, SourceEvent,
+        feedback::{Look, VerdictSource},
+    },
     record::{Position, RawRecord},
     telemetry::OutputKind,
 };
@@ -126,6 +129,19 @@ impl Source for VecSource {
 
     fn commit_last(&mut self, _: Duration) -> Result<(), SourceError> {
         self.commit()
+    }
+}
+
+/// Gives looks from memory, then nothing more.
+#[derive(Debug, Default)]
+pub struct VecVerdicts(pub VecDeque<Result<Look, String>>);
+
+impl VerdictSource for VecVerdicts {
+    fn look(&mut self, wait: Duration) -> Result<Look, String> {
+        self.0.pop_front().unwrap_or_else(|| {
+            std::thread::park_timeout(wait);
+            Ok(Look::Nothing)
+        })
     }
 }
 

@@ -5,6 +5,7 @@ pub mod config;
 pub mod demo;
 mod explain;
 mod failure;
+pub mod feedback;
 mod files;
 pub mod generate;
 pub mod healthcheck;
@@ -45,6 +46,8 @@ pub enum Command {
     Run(run::RunArgs),
     /// Ask a running daemon to train a new model now
     Retrain(retrain::RetrainArgs),
+    /// Say of an incident that it was true, false, or an expected change
+    Feedback(feedback::FeedbackArgs),
     /// Train a model on files and write it as one ONNX file
     Train(offline::TrainArgs),
     /// Score files with a model through the same pipeline as the daemon

@@ -8,7 +8,7 @@ use super::{ConfigArgs, Failure};
 use crate::{
     app::{self, App, Ends},
     config::settings::{KafkaSettings, Role},
-    kafka::{sink::KafkaSink, source::KafkaSource},
+    kafka::{sink::KafkaSink, source::KafkaSource, topic::TopicReader},
     pipeline::{Discard, NoObserver, Sink},
     telemetry::log,
 };
@@ -33,7 +33,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     app::stop_on_signals(Arc::clone(&stop), loaded.settings.pipeline.shutdown_deadline)?;
     let app = App::build(&loaded)?;
-    let Some(plan) = app.plan(&stop)? else {
+    let Some(mut plan) = app.plan(&stop)? else {
         tracing::info!("stopped before there was a model, goodbye");
         return Ok(());
     };
@@ -44,6 +44,9 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let kafka = loaded.settings.kafka_of_role();
     let mut source = KafkaSource::connect(&kafka)?;
     let mut sink = sink(&kafka, loaded.settings.role)?;
+    if let Some(topic) = &kafka.feedback_topic {
+        plan.feedback = Some(Box::new(TopicReader::new(&kafka, topic)?));
+    }
     let ends = Ends { source: &mut source, sink: &mut *sink, observer: &mut NoObserver, progress: &mut |_| {} };
     let summary = app.run(plan, ends, &stop)?;
     tracing::info!(

@@ -73,6 +73,7 @@ fn kafka_settings(raw: RawKafka, problems: &mut Problems) -> KafkaSettings {
         start: raw.start,
         anomaly_topic: raw.anomaly_topic,
         incident_topic: raw.incident_topic,
+        feedback_topic: raw.feedback_topic,
         dead_letter_topic: raw.dead_letter_topic,
         properties: raw.properties,
         secrets: raw.secrets,
@@ -97,6 +98,7 @@ fn topics(raw: &RawKafka, problems: &mut Problems) {
         ("kafka.input_topic", raw.input_topic.as_deref()),
         ("kafka.anomaly_topic", Some(raw.anomaly_topic.as_str())),
         ("kafka.incident_topic", raw.incident_topic.as_deref()),
+        ("kafka.feedback_topic", raw.feedback_topic.as_deref()),
         ("kafka.dead_letter_topic", Some(raw.dead_letter_topic.as_str())),
     ];
     let mut seen: Vec<(&str, &str)> = Vec::new();

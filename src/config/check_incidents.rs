@@ -1,9 +1,9 @@
-//! What hangs on several values of `judging.incidents`, `judging.severity` and `judging.silence`.
+//! What hangs on several values of `judging.incidents`, `judging.severity`, `judging.silence` and `judging.feedback`.
 
 use super::{
     error::Problems,
-    raw_incidents::{RawIncidents, RawSeverity, RawSilence},
-    settings::{IncidentSettings, SeverityBounds, SilenceSettings},
+    raw_incidents::{RawFeedback, RawIncidents, RawSeverity, RawSilence},
+    settings::{FeedbackSettings, IncidentSettings, SeverityBounds, SilenceSettings},
 };
 
 pub(super) fn incidents(raw: &RawIncidents, problems: &mut Problems) -> IncidentSettings {
@@ -34,4 +34,14 @@ pub(super) fn severity(raw: &RawSeverity, problems: &mut Problems) -> SeverityBo
 
 pub(super) fn silence(raw: &RawSilence) -> Option<SilenceSettings> {
     raw.after_intervals.map(|after_intervals| SilenceSettings { after_intervals, least: raw.least.0 })
+}
+
+pub(super) fn feedback(raw: &RawFeedback, problems: &mut Problems) -> FeedbackSettings {
+    let settings = FeedbackSettings { suppress_for: raw.suppress_for.0, keep: raw.keep.0 };
+    let told = ["judging.feedback.suppress_for", "judging.feedback.keep"].iter().any(|key| problems.concerns(key));
+    if settings.keep < settings.suppress_for && !told {
+        let problem = "is shorter than judging.feedback.suppress_for: a restart would forget what is still held back";
+        problems.push("judging.feedback.keep", problem, "at least as long");
+    }
+    settings
 }

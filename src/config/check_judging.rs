@@ -55,6 +55,7 @@ pub(super) fn judging(raw: RawJudging, features: &FeatureSelection, problems: &m
         incidents: check_incidents::incidents(&raw.incidents, problems),
         severity: check_incidents::severity(&raw.severity, problems),
         silence: check_incidents::silence(&raw.silence),
+        feedback: check_incidents::feedback(&raw.feedback, problems),
         top_features: raw.top_features,
         features: feature_rules(&raw.features, "judging.features", known, problems),
         persistence: persistence(raw.persistence, "judging.persistence", problems),

@@ -137,7 +137,7 @@ impl Settings {
 }
 
 /// What of `judging` stands between a score and an alarm, and so says nothing of a model.
-const OF_ALARMS: [&str; 10] = [
+const OF_ALARMS: [&str; 11] = [
     "features",
     "persistence",
     "cold_start_rows",
@@ -148,6 +148,7 @@ const OF_ALARMS: [&str; 10] = [
     "incidents",
     "severity",
     "silence",
+    "feedback",
 ];
 
 /// All layers, merged.

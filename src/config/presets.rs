@@ -46,6 +46,7 @@ fn shared() -> Value {
             "incidents": { "update_interval": "10m", "new_normal_after": "6h", "accept_new_normal": false },
             "severity": { "warning": 1e-4, "critical": 1e-6 },
             "silence": { "least": "5m" },
+            "feedback": { "suppress_for": "7d", "keep": "30d" },
             "features": [],
             "persistence": { "anomalies": 1, "rows": 1 },
             "maintenance": [],

@@ -63,6 +63,8 @@ pub struct RawKafka {
     pub anomaly_topic: String,
     /// Topic that incidents are written to: opened, updated, resolved; null writes none.
     pub incident_topic: Option<String>,
+    /// Topic with what people say of alarms (`strayd feedback`), read by every process from its beginning; null reads none.
+    pub feedback_topic: Option<String>,
     /// Topic for records that can't be scored, with the raw bytes and the reason.
     pub dead_letter_topic: String,
     /// Further librdkafka settings for consumer and producer, by their librdkafka names.

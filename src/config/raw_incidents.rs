@@ -1,4 +1,4 @@
-//! `judging.incidents`, `judging.severity` and `judging.silence` as written.
+//! `judging.incidents`, `judging.severity`, `judging.silence` and `judging.feedback` as written.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -43,4 +43,16 @@ pub struct RawSilence {
     /// And not before this much event time.
     #[schemars(extend("x-minimum" = "1s", "x-maximum" = "365d"))]
     pub least: WrittenDuration,
+}
+
+/// `judging.feedback.*`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawFeedback {
+    /// Event time after an incident that was called false, or an expected change, in which anomalies alike raise no alarm.
+    #[schemars(extend("x-minimum" = "1s", "x-maximum" = "365d"))]
+    pub suppress_for: WrittenDuration,
+    /// Verdicts that were written longer ago are not read any more. At least `suppress_for`.
+    #[schemars(extend("x-minimum" = "1s", "x-maximum" = "3650d"))]
+    pub keep: WrittenDuration,
 }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    raw_incidents::{RawIncidents, RawSeverity, RawSilence},
+    raw_incidents::{RawFeedback, RawIncidents, RawSeverity, RawSilence},
     settings::{Aggregation, Residuals},
 };
 use crate::detect::gates::columns::Direction;
@@ -41,6 +41,8 @@ pub struct RawJudging {
     pub severity: RawSeverity,
     /// Entities that stop reporting.
     pub silence: RawSilence,
+    /// What follows from what people say of alarms on kafka.feedback_topic.
+    pub feedback: RawFeedback,
     /// Features that an event names, those with the largest share of the error first.
     #[schemars(range(min = 1, max = 1000))]
     pub top_features: usize,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 use serde::{Deserialize, Serialize};
 
 pub use super::{
-    settings_incidents::{IncidentSettings, SeverityBounds, SilenceSettings},
+    settings_incidents::{FeedbackSettings, IncidentSettings, SeverityBounds, SilenceSettings},
     settings_runtime::{DeviceChoice, RuntimeSettings},
     settings_training::{
         Activation, Contraction, Convolution, GateSettings, Kinds, Loss, NetworkKind, NetworkSettings, Noise,
@@ -108,6 +108,8 @@ pub struct KafkaSettings {
     pub anomaly_topic: String,
     /// `kafka.incident_topic`; `None` writes no incidents.
     pub incident_topic: Option<String>,
+    /// `kafka.feedback_topic`; `None` reads no feedback.
+    pub feedback_topic: Option<String>,
     /// `kafka.dead_letter_topic`
     pub dead_letter_topic: String,
     /// `kafka.properties`: further librdkafka settings for consumer and producer.
@@ -268,6 +270,8 @@ pub struct JudgingSettings {
     pub severity: SeverityBounds,
     /// `judging.silence`; `None` watches for no silence.
     pub silence: Option<SilenceSettings>,
+    /// `judging.feedback`: what follows from verdicts.
+    pub feedback: FeedbackSettings,
     /// `judging.top_features`: how many features an event names.
     pub top_features: usize,
     /// `judging.features`: what a feature has to do before its deviation counts.

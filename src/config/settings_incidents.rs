@@ -1,4 +1,4 @@
-//! `judging.incidents`, `judging.severity` and `judging.silence` as meant.
+//! `judging.incidents`, `judging.severity`, `judging.silence` and `judging.feedback` as meant.
 
 use std::time::Duration;
 
@@ -22,4 +22,13 @@ pub struct SilenceSettings {
     pub after_intervals: u32,
     /// `judging.silence.least`: and at least this much event time, > 0.
     pub least: Duration,
+}
+
+/// `judging.feedback.*`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FeedbackSettings {
+    /// `judging.feedback.suppress_for`: event time after an incident in which alike anomalies are held back.
+    pub suppress_for: Duration,
+    /// `judging.feedback.keep`: how long verdicts are heeded after they were written, >= `suppress_for`.
+    pub keep: Duration,
 }

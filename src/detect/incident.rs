@@ -4,7 +4,10 @@
 //! of one that is open, and kept for as long as it is. Both are pure: time is that of the records.
 
 use super::severity::{Severity, SeverityBounds};
-use crate::record::Position;
+use crate::{
+    feedback::{Subject, SubjectKind, Verdict},
+    record::Position,
+};
 
 /// Share of the rows of an incident that has to be anomalous for it to be a level shift.
 const SHIFTED: f64 = 0.9;
@@ -51,6 +54,12 @@ impl IncidentState {
                 IncidentChange::Resolved
             }
         }
+    }
+
+    /// Ends the incident, if there is one, with a row that belongs to none.
+    pub fn end(&mut self) -> IncidentChange {
+        let was_open = std::mem::take(self).open().is_some();
+        if was_open { IncidentChange::Resolved } else { IncidentChange::None }
     }
 
     /// Anomalous rows of the incident that the entity is in; `None` where it is in none.
@@ -142,6 +151,8 @@ pub struct Incident {
     pub top_column: Option<usize>,
     /// Whether nearly all rows were anomalous for so long that they were offered as the new normal.
     pub level_shift: bool,
+    /// What a person said of it.
+    pub verdict: Option<Verdict>,
     /// Scores times shares, summed up per column; with the sum of the scores, the mean of the shares.
     shares: Vec<f64>,
     weight: f64,
@@ -161,6 +172,7 @@ impl Incident {
             severity,
             top_column: None,
             level_shift: false,
+            verdict: None,
             shares: Vec::new(),
             weight: 0.0,
             stretch: None,
@@ -198,6 +210,18 @@ impl Incident {
         stretch.rows += 1;
         if (stretch.anomalies as f64) < SHIFTED * stretch.rows as f64 {
             self.stretch = None;
+        }
+    }
+
+    /// Whether it is what a verdict is about, or holds the anomaly that one is about.
+    pub fn is_meant_by(&self, subject: &Subject) -> bool {
+        let (at, first) = (subject.position(), self.first.position);
+        match subject.kind() {
+            SubjectKind::Incident => at == first,
+            SubjectKind::Anomaly => {
+                at.partition == first.partition && (first.offset..=self.last.position.offset).contains(&at.offset)
+            }
+            SubjectKind::Silence => false,
         }
     }
 
@@ -295,6 +319,26 @@ mod tests {
         let opened =
             [true, true, false, true].iter().filter(|v| state.advance(**v, 0) == IncidentChange::Opened).count();
         assert_eq!(opened, 2);
+    }
+
+    #[test]
+    fn an_incident_that_is_ended_is_resolved_once() {
+        let mut state = IncidentState::default();
+        assert_eq!(state.end(), IncidentChange::None);
+        state.advance(true, 2);
+        assert_eq!((state.end(), state.open(), state.end()), (IncidentChange::Resolved, None, IncidentChange::None));
+    }
+
+    #[test]
+    fn a_verdict_means_the_incident_with_its_id_and_that_which_holds_its_anomaly() {
+        let mut incident = opened();
+        add(&mut incident, &row(9, (5.0, 1e-3), &[0.5, 0.5]));
+        let is_meant = |subject: Subject| incident.is_meant_by(&subject);
+        assert!(is_meant(Subject::incident("s-0-0").unwrap()));
+        assert!(!is_meant(Subject::incident("s-0-9").unwrap()), "it begins elsewhere");
+        assert!(!is_meant(Subject::incident("s-0-0-silence").unwrap()));
+        let of_anomaly = |place: &str| is_meant(Subject::anomaly(&format!("s-{place}-5c0ffee5a11d")).unwrap());
+        assert_eq!(["0-0", "0-9", "0-10", "1-0"].map(of_anomaly), [true, true, false, false]);
     }
 
     #[test]

@@ -8,7 +8,10 @@ use super::{
     incident::{Incident, Mark},
     severity::Severity,
 };
-use crate::record::{Position, timestamp};
+use crate::{
+    feedback::Verdict,
+    record::{Position, timestamp},
+};
 
 /// Version of the event's shape; a field may be added without a new one.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -99,6 +102,8 @@ pub struct IncidentEvent<'a> {
     pub level_shift: bool,
     /// Whether this event offers the level as the new normal, which only one does.
     pub new_normal_offered: bool,
+    /// What a person had said of it by then; null where nobody had. An expected change resolves it.
+    pub verdict: Option<Verdict>,
     /// Usual seconds between two records of the entity. Null of an anomaly.
     pub interval_seconds: Option<f64>,
     /// The feature with the largest share of the error.
@@ -161,6 +166,7 @@ impl<'a> IncidentEvent<'a> {
             limit: Some(incident.peak.limit),
             model: Some(model),
             level_shift: incident.level_shift,
+            verdict: incident.verdict,
             top_feature: blames.first().map(|blame| blame.name.clone()),
             feature_values: blames.iter().map(|blame| blame.value).collect(),
             feature_expected: blames.iter().map(|blame| blame.expected).collect(),
@@ -201,6 +207,7 @@ impl<'a> IncidentEvent<'a> {
             model: None,
             level_shift: false,
             new_normal_offered: false,
+            verdict: None,
             interval_seconds: None,
             top_feature: None,
             feature_names: Vec::new(),

@@ -92,6 +92,11 @@ impl Judge {
         limit.raise(&mut entity.lift);
     }
 
+    /// A person said something of an alarm of the entity: its limit moves by so many steps.
+    pub fn told(&self, steps: i32, limit: &Limit, entity: &mut EntityJudgement) {
+        limit.step(steps, &mut entity.lift);
+    }
+
     /// Judges one row: `residuals` and `imputed` have one entry per column. Updates the entity's memory.
     ///
     /// A row of nothing but imputed values says nothing: it is not anomalous, its score is the remembered one, and the

@@ -61,7 +61,12 @@ impl Limit {
 
     /// An incident of the entity has begun.
     pub fn raise(&self, lift: &mut Lift) {
-        lift.0 = (lift.0 + self.rise).min(self.most);
+        self.step(1, lift);
+    }
+
+    /// Moves by so many steps, down where they are below 0.
+    pub fn step(&self, steps: i32, lift: &mut Lift) {
+        lift.0 = (lift.0 + self.rise * f64::from(steps)).min(self.most).max(0.0);
     }
 
     /// A row of the entity has come.
@@ -104,6 +109,20 @@ mod tests {
         assert!(limit.of(lift) > 10.0);
         (0..2).for_each(|_| limit.fall(&mut lift));
         assert_eq!(limit.of(lift), 10.0);
+    }
+
+    #[test]
+    fn steps_down_give_back_what_steps_up_took_and_end_at_the_calibrated_limit() {
+        let limit = limit(0.2, 50.0);
+        let mut lift = Lift::default();
+        limit.step(2, &mut lift);
+        assert!((limit.of(lift) - 14.4).abs() < 1e-9);
+        limit.step(-1, &mut lift);
+        assert!((limit.of(lift) - 12.0).abs() < 1e-9);
+        limit.step(-5, &mut lift);
+        assert_eq!(limit.of(lift), 10.0);
+        limit.step(1000, &mut lift);
+        assert!((limit.of(lift) - 500.0).abs() < 1e-6);
     }
 
     #[test]

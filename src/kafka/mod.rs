@@ -9,6 +9,7 @@ mod link;
 mod settings;
 pub mod sink;
 pub mod source;
+pub mod topic;
 pub mod writer;
 
 pub use settings::{KafkaProblem, check, check_clients, check_secrets};

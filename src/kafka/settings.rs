@@ -219,6 +219,7 @@ mod tests {
             start: StartAt::Earliest,
             anomaly_topic: "a".into(),
             incident_topic: Some("i".into()),
+            feedback_topic: None,
             dead_letter_topic: "d".into(),
             properties: properties.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
             secrets: BTreeMap::new(),

@@ -1,4 +1,4 @@
-//! Writes records into the input topic, as a gateway of sensors would: for `strayd gen`.
+//! Writes records into a topic: as a gateway of sensors would, for `strayd gen`, and verdicts, for `strayd feedback`.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -60,7 +60,7 @@ impl ProducerContext for Context {
     }
 }
 
-/// A producer for the input topic, with all of `kafka.properties` and `kafka.secrets`. It waits for a broker that is
+/// A producer for one topic, with all of `kafka.properties` and `kafka.secrets`. It waits for a broker that is
 /// away as long as it takes.
 pub struct RecordWriter {
     producer: BaseProducer<Context>,
@@ -68,13 +68,21 @@ pub struct RecordWriter {
 }
 
 impl RecordWriter {
-    /// Connects in the background.
+    /// A producer for the input topic. Connects in the background.
     ///
     /// # Errors
     /// The settings can't be used.
     pub fn connect(settings: &KafkaSettings) -> Result<Self, KafkaError> {
+        Self::to_topic(settings, &settings.input_topic)
+    }
+
+    /// The same for another topic.
+    ///
+    /// # Errors
+    /// The settings can't be used.
+    pub fn to_topic(settings: &KafkaSettings, topic: &str) -> Result<Self, KafkaError> {
         let producer = settings::producer(settings)?.create_with_context(Context::default())?;
-        Ok(Self { producer, topic: settings.input_topic.clone() })
+        Ok(Self { producer, topic: topic.to_owned() })
     }
 
     /// Puts one record into the producer's buffer; `false` where that is full.

@@ -7,6 +7,7 @@ pub mod collection;
 pub mod device;
 pub mod end;
 pub mod entities;
+pub mod feedback;
 mod flow;
 mod follow;
 pub mod incidents;

@@ -12,6 +12,7 @@ use crate::{
         limit::Limit,
         severity::{Severity, SeverityBounds},
     },
+    feedback::LEADING,
     model::Model,
     record::Position,
 };
@@ -131,6 +132,12 @@ impl Context {
         let errors = self.judge.errors(row.residuals, row.imputed, memory);
         let is_above = |errors: &[f64]| self.judge.own_score_of(errors, row.imputed) > limit;
         gates.hold_back(errors, |column| self.explainer.value_and_expected(column, row), is_above)
+    }
+
+    /// Names of the columns to blame first, as feedback knows anomalies by.
+    pub(super) fn leading(&self, row: &JudgedRow<'_>, memory: &EntityJudgement) -> Vec<String> {
+        let blames = self.explainer.top(row, &self.judge, memory, LEADING);
+        blames.into_iter().map(|blame| blame.name).collect()
     }
 
     /// The event that tells of an anomalous record.

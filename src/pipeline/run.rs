@@ -12,6 +12,7 @@ use std::{
 use super::{
     Observer, Polled, Sink, SinkError, Source, SourceError,
     cold_start::ColdStart,
+    feedback::{Listener, VerdictSource},
     flow::{Flow, Outside},
     follow::{Follower, News},
     learning::{Learner, Learning},
@@ -75,11 +76,13 @@ pub struct Plan {
     pub follow: Option<Registry>,
     /// How new models are trained; `None` trains none after the first.
     pub learning: Option<Learning>,
+    /// Where people say what they think of alarms; `None` hears nobody.
+    pub feedback: Option<Box<dyn VerdictSource>>,
 }
 
 impl From<Start> for Plan {
     fn from(start: Start) -> Self {
-        Self { start, follow: None, learning: None }
+        Self { start, follow: None, learning: None, feedback: None }
     }
 }
 
@@ -145,13 +148,15 @@ pub fn run(
     settings: &Settings,
     scorers: &dyn Scorers,
 ) -> Result<RunSummary, RunError> {
-    let Plan { start, follow, learning } = plan.into();
+    let Plan { start, follow, learning, feedback } = plan.into();
     let mut flow = Flow::new(settings, parts.metrics);
     std::thread::scope(|scope| {
         let following = |version: Option<String>| {
             let start = |registry: &Registry| Follower::start(scope, registry.clone(), version, (settings, scorers));
             follow.as_ref().map(start).transpose()
         };
+        let keep = settings.judging.feedback.keep;
+        let mut listener = feedback.map(|source| Listener::start(scope, source, keep)).transpose()?;
         let scoring = match start {
             Start::Model(model) => Some(Scoring::new(Prepared::new(model, settings, scorers)?, settings)),
             Start::ColdStart { recipe, registry } => {
@@ -164,11 +169,9 @@ pub fn run(
             announce(&parts, &scoring, settings, (scorers.device(), None));
             let follower = following(Some(scoring.model().version.clone()))?;
             let learner = learning.map(|learning| Learner::new(learning, settings, &parts, &mut scoring));
-            Work { settings, device: scorers.device(), follower, learner }.score(
-                &mut parts,
-                &mut flow,
-                &mut scoring,
-            )?;
+            listener.iter_mut().for_each(|listener| listener.catch_up(&parts, &mut scoring));
+            let work = Work { settings, device: scorers.device(), follower, learner, listener };
+            work.score(&mut parts, &mut flow, &mut scoring)?;
         }
         // Within the scope: a registry on a disk that hangs must not keep what is finished from being committed.
         parts.board.set_phase(Phase::Draining);
@@ -210,6 +213,7 @@ struct Work<'a> {
     device: Device,
     follower: Option<Follower>,
     learner: Option<Learner>,
+    listener: Option<Listener>,
 }
 
 impl Work<'_> {
@@ -247,7 +251,7 @@ impl Work<'_> {
         flush(parts, flow, scoring)
     }
 
-    /// Takes up another model between two batches, and looks after the learning loop.
+    /// Takes up another model and what people said between two batches, and looks after the learning loop.
     fn renew(&mut self, parts: &mut Parts<'_>, flow: &mut Flow, scoring: &mut Scoring) -> Result<(), RunError> {
         match self.follower.as_mut().and_then(Follower::news) {
             None => {}
@@ -267,6 +271,7 @@ impl Work<'_> {
                 self.learner.iter_mut().for_each(|learner| learner.swapped(parts));
             }
         }
+        self.listener.iter_mut().for_each(|listener| listener.tend(parts, scoring));
         self.learner.iter_mut().for_each(|learner| learner.tend(parts, scoring));
         Ok(())
     }

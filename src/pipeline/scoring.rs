@@ -1,5 +1,10 @@
 //! Scoring: a record becomes a row, its entity's window joins the batch, and the batch is scored and judged as one.
 
+mod heed;
+mod revoked;
+
+pub use heed::Heard;
+
 use std::{sync::Arc, time::Instant};
 
 use super::{
@@ -22,9 +27,10 @@ use crate::{
         gates::{cold_start::WatchState, policies::Policies},
         incident::IncidentChange,
     },
+    feedback::Book,
     model::Model,
     record::{DecodedRecord, Position, RawRecord, RecordError, features::EncoderError},
-    stream::{silence::Heard, window::Entities},
+    stream::{silence, window::Entities},
     telemetry::Metrics,
     train::recent::{Bounds, Offered, RecentSample, Standing},
 };
@@ -56,6 +62,7 @@ pub struct Scoring {
     entities: Entities<EntityState>,
     population: Population,
     policies: Policies,
+    feedback: Book,
     /// Rows judged normal, for the next model; `None` where none is trained.
     sample: Option<RecentSample>,
     decoded: DecodedRecord,
@@ -83,6 +90,7 @@ impl Scoring {
             entities: Entities::new(settings.pipeline.max_entities),
             population: Population::default(),
             policies: Policies::new(&settings.judging),
+            feedback: Book::new(&settings.judging.feedback),
             sample: None,
             decoded: DecodedRecord::default(),
             row: vec![0.0; width],
@@ -256,7 +264,7 @@ impl Scoring {
         self.taken = if self.batch.is_empty() { 1 } else { self.taken + 1 };
         let index = self.enter();
         let Position { partition, offset } = raw.position;
-        let heard = Heard { partition, offset, time_us: self.decoded.time_us, place: index };
+        let heard = silence::Heard { partition, offset, time_us: self.decoded.time_us, place: index };
         self.incidents.heard(&heard, &mut self.entities);
         let marks = self.batch.imputed.len();
         self.batch.imputed.resize(marks + width, false);
@@ -329,8 +337,9 @@ impl Scoring {
         let state =
             self.entities.get_mut(pending.entity).expect("`room` keeps entities of the open batch from giving way");
         let keeps_sample = self.sample.is_some();
-        let (policies, population) = (&mut self.policies, &mut self.population);
-        let ruling = Bench { context, policies, population, keeps_sample }.judge(&row, pending.time_us, state);
+        let (policies, population, feedback) = (&mut self.policies, &mut self.population, &self.feedback);
+        let mut bench = Bench { context, policies, population, feedback, keeps_sample };
+        let ruling = bench.judge(&row, (&entity, pending.time_us), state);
         let Some(ruling) = ruling else {
             let why = RecordError::NonFiniteScore;
             let (position, time_us) = (pending.position, Some(pending.time_us));
@@ -341,7 +350,7 @@ impl Scoring {
         report.last_score = Some(score);
         self.scores_to_limits.extend(ruling.score_to_limit());
         let quiet = context.model.metadata.scoring.incident_quiet_rows;
-        let incident = state.incident.advance(ruling.is_alarm(), quiet);
+        let incident = ruling.advance(state, quiet, self.incidents.is_expected(pending.entity));
         if incident == IncidentChange::Opened {
             let rule = &context.rules[self.policies.get(state.policy).rule];
             context.judge.incident_began(&rule.limit, &mut state.judgement);
@@ -371,26 +380,5 @@ impl Scoring {
 
     fn unscored<'a>(&'a self, raw: &RawRecord<'_>, why: &'a str) -> Unscored<'a> {
         Unscored { position: raw.position, entity: &self.decoded.entity, time_us: self.decoded.known_time_us(), why }
-    }
-
-    /// Takes the rows of these partitions out of the open batch, as if they had not come.
-    pub fn drop_pending(&mut self, partitions: &[i32]) {
-        let width = self.row.len();
-        self.batch.drop_partitions(partitions, (width, width * self.model.window()));
-    }
-
-    /// Forgets the entities whose records come from these partitions. The open batch must be empty.
-    pub fn forget(&mut self, partitions: &[i32]) {
-        assert!(self.batch.is_empty(), "an entity of the open batch can't be forgotten");
-        self.sample.iter_mut().for_each(|sample| sample.forget(partitions));
-        let population = &mut self.population;
-        self.entities.retain(|_, state| {
-            let stays = !partitions.contains(&state.partition);
-            if !stays {
-                population.left(state.gates.cold_start.state());
-            }
-            stays
-        });
-        self.incidents.forget(partitions, &self.entities);
     }
 }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     detect::{gates::cold_start::WatchState, incident_event::Kind, severity::Severity},
+    feedback::Verdict,
     train::TimedEpoch,
 };
 
@@ -156,6 +157,8 @@ struct State {
     entities: [usize; WatchState::ALL.len()],
     /// How many incidents are open, and the newest of them.
     incidents: (usize, Vec<OpenIncident>),
+    /// Verdicts that hold, in the order of [`Verdict::ALL`]; `None` where none are read.
+    feedback: Option<[usize; Verdict::ALL.len()]>,
 }
 
 /// Shared between the data path, which writes, and the HTTP server, which reads.
@@ -188,6 +191,7 @@ impl Board {
             training: None,
             entities: [0; WatchState::ALL.len()],
             incidents: (0, Vec::new()),
+            feedback: None,
         };
         Self { started, last_beat_ms: AtomicU64::new(0), state: Mutex::new(state) }
     }
@@ -247,6 +251,11 @@ impl Board {
         self.state().incidents = (open, newest);
     }
 
+    /// Notes how many verdicts hold, in the order of [`Verdict::ALL`].
+    pub fn set_feedback(&self, verdicts: [usize; Verdict::ALL.len()]) {
+        self.state().feedback = Some(verdicts);
+    }
+
     /// Notes how many entities are in each state.
     pub fn set_entities(&self, of: impl Fn(WatchState) -> usize) {
         self.state().entities = WatchState::ALL.map(of);
@@ -289,6 +298,10 @@ impl Board {
             .into_iter()
             .map(|of| (of.as_str().to_owned(), json!(state.entities[of as usize])))
             .collect();
+        let feedback = state.feedback.map(|verdicts| {
+            let count = |verdict: Verdict| (verdict.as_str().to_owned(), json!(verdicts[verdict as usize]));
+            Value::Object(Verdict::ALL.into_iter().map(count).collect())
+        });
         let end = |end: &Result<(), String>| json!({ "connected": end.is_ok(), "error": end.as_ref().err() });
         json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -303,6 +316,7 @@ impl Board {
             "model": state.model,
             "entities": entities,
             "incidents": { "open": state.incidents.0, "newest": state.incidents.1 },
+            "feedback": feedback,
             "learning": state.learning,
             "training": state.training,
             "last_error": state.last_error,
@@ -447,6 +461,14 @@ mod tests {
             (&told["newest"][0]["top_feature"], &told["newest"][0]["peak_score"]),
             (&json!("pressure"), &json!(9.5))
         );
+    }
+
+    #[test]
+    fn status_counts_verdicts_where_feedback_is_read() {
+        let board = Board::default();
+        assert_eq!(board.status()["feedback"], Value::Null);
+        board.set_feedback([3, 2, 1]);
+        assert_eq!(board.status()["feedback"], json!({"true": 3, "false": 2, "expected_change": 1}));
     }
 
     #[test]

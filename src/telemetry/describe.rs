@@ -7,6 +7,7 @@ use crate::{
         gates::{Suppression, cold_start::WatchState},
         severity::Severity,
     },
+    feedback::Verdict,
     record::DeadLetterReason,
     train::{gate::Check, recent::KeptOut},
 };
@@ -136,6 +137,8 @@ pub enum Part {
     Training,
     /// The registry of models.
     Registry,
+    /// What people say of alarms.
+    Feedback,
 }
 
 impl Outcome {
@@ -176,7 +179,7 @@ impl SwapResult {
 
 impl Part {
     /// The label's values, in the order of the variants.
-    pub const WORDS: [&'static str; 5] = ["source", "sink", "model", "training", "registry"];
+    pub const WORDS: [&'static str; 6] = ["source", "sink", "model", "training", "registry", "feedback"];
 }
 
 const OUTCOME: Label = Label { name: "outcome", values: || Outcome::WORDS.to_vec() };
@@ -193,6 +196,7 @@ const KEPT_OUT_REASON: Label = Label { name: "reason", values: || KeptOut::ALL.m
 const SWAP_RESULT: Label = Label { name: "result", values: || SwapResult::WORDS.to_vec() };
 const PART: Label = Label { name: "part", values: || Part::WORDS.to_vec() };
 const SEVERITY: Label = Label { name: "severity", values: || Severity::ALL.map(Severity::as_str).to_vec() };
+const VERDICT: Label = Label { name: "verdict", values: || Verdict::ALL.map(Verdict::as_str).to_vec() };
 const TOP_FEATURE: Label = Label { name: "top_feature", values: Vec::new };
 const ROLE: Label = Label { name: "role", values: Vec::new };
 const MODEL: Label = Label { name: "model", values: Vec::new };
@@ -231,7 +235,7 @@ descriptions! {
     OUTPUTS = "strayd_outputs_total", Counter, [OUTPUT_KIND, DELIVERY_RESULT],
         "Published messages by what the broker said; refused ones are lost.";
     ERRORS = "strayd_errors_total", Counter, [PART],
-        "Faults by what they struck: lost connections, refused outputs, models that can't be put to work, failed trainings, an unusable registry.";
+        "Faults by what they struck: lost connections, refused outputs, models that can't be put to work, failed trainings, an unusable registry, feedback that can't be read.";
     INCIDENTS = "strayd_incidents_total", Counter, [TOP_FEATURE],
         "Incidents opened, by the feature to blame for the first anomaly; `other` after the model's first 100 columns.";
     INCIDENTS_OPEN = "strayd_incidents_open", Gauge, [TOP_FEATURE, SEVERITY],
@@ -242,6 +246,11 @@ descriptions! {
         "Incidents that lasted so long at one level that it was offered as the new normal.";
     SILENCES = "strayd_silences_total", Counter, [], "Times that an entity stopped reporting.";
     SILENCES_OPEN = "strayd_silences_open", Gauge, [], "Entities that have stopped reporting.";
+    FEEDBACK = "strayd_feedback_total", Counter, [VERDICT],
+        "Verdicts of people that came in since this process had read those that were there.";
+    FEEDBACK_INVALID = "strayd_feedback_invalid_total", Counter, [], "Messages on the feedback topic that are no verdicts.";
+    FEEDBACK_IN_FORCE = "strayd_feedback_verdicts", Gauge, [VERDICT],
+        "Incidents and anomalies by the last verdict on each; true of true and false is the precision.";
     SCORE_TO_LIMIT = "strayd_score_to_limit", Histogram(SCORE_TO_LIMIT_RATIOS), [],
         "Score of a row divided by the limit; anomalous rows are above 1.";
     JUDGED_SECONDS = "strayd_judged_seconds_total", Counter, [],

@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 
 use super::{
     describe::{self, DeliveryResult, End, Outcome, OutputKind, Part},
+    feedback::FeedbackMetrics,
     incidents::IncidentMetrics,
     model::ModelMetrics,
     register::{
@@ -100,6 +101,7 @@ pub struct Metrics {
     outputs: Vec<Vec<IntCounter>>,
     errors: Vec<IntCounter>,
     pub(super) incidents: IncidentMetrics,
+    pub(super) feedback: FeedbackMetrics,
     score_to_limit: Histogram,
     judged_seconds: Counter,
     entities: Gauge,
@@ -144,6 +146,7 @@ impl Metrics {
             outputs: counters_by_two(add, &describe::OUTPUTS),
             errors: counters(add, &describe::ERRORS),
             incidents: IncidentMetrics::new(add),
+            feedback: FeedbackMetrics::new(add),
             score_to_limit: histogram(add, &describe::SCORE_TO_LIMIT),
             judged_seconds: fraction_counter(add, &describe::JUDGED_SECONDS),
             entities: gauge(add, &describe::ENTITIES, 0.0),
@@ -401,7 +404,7 @@ pub(super) mod tests {
             rows: 3,
             normal: 2,
             anomalous: 1,
-            suppressed: [0, 0, 2, 0, 0, 1],
+            suppressed: [0, 0, 2, 0, 0, 0, 1],
             judged_seconds: 180.0,
             last_score: Some(1.5),
             judge: Duration::from_millis(2),

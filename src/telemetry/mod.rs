@@ -2,6 +2,7 @@
 
 pub mod board;
 mod describe;
+mod feedback;
 pub mod incidents;
 pub mod log;
 pub mod metrics;

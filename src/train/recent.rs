@@ -19,6 +19,7 @@ use std::{
 mod bounds;
 mod copy;
 mod held;
+mod mask;
 
 pub use bounds::Bounds;
 pub use copy::SampleCopy;
@@ -583,6 +584,27 @@ mod tests {
         });
         assert_eq!(stream.sample.missing(), before);
         assert_eq!(stream.sample.counts().kept_out, [0, 0, 0, 1, 10]);
+    }
+
+    #[test]
+    fn rows_that_are_masked_later_leave_a_gap_and_nothing_too_short_for_a_window() {
+        let mut stream = Stream::new(bounds(1_000), 2);
+        stream.fill(0..2, 0..40, 0);
+        stream.sample.mask("machine-0", 0, &(10..=19));
+        stream.sample.mask("machine-0", 1, &(0..=39));
+        stream.sample.mask("machine-7", 0, &(0..=39));
+        let whole: Vec<i64> = (0..10).chain(20..40).collect();
+        assert_eq!((&stream.held()[&0], stream.held()[&1].len()), (&whole, 40));
+        assert_sound(&stream.sample);
+        // Of rows 20 to 25 three are left on one side, fewer than a window of four holds.
+        stream.sample.mask("machine-0", 0, &(23..=25));
+        assert_eq!(stream.held()[&0], (0..10).chain(26..40).collect::<Vec<_>>());
+        stream.fill(0..1, 40..50, 0);
+        assert_sound(&stream.sample);
+        stream.sample.mask("machine-0", 0, &(0..=60));
+        assert!(!stream.held().contains_key(&0));
+        assert_eq!(stream.sample.counts().entities, 1);
+        assert_sound(&stream.sample);
     }
 
     #[test]

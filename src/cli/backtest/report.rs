@@ -124,6 +124,8 @@ pub struct SuppressedRows {
     pub direction: usize,
     /// Within a range where values can't be wrong.
     pub within_range: usize,
+    /// Like an anomaly of which a person said so. Nobody does in a backtest.
+    pub feedback: usize,
     /// Too few of the entity's last rows were anomalous.
     pub not_persistent: usize,
 }
@@ -136,6 +138,7 @@ impl SuppressedRows {
             deviation_too_small: count(Suppression::DeviationTooSmall),
             direction: count(Suppression::Direction),
             within_range: count(Suppression::WithinRange),
+            feedback: count(Suppression::Feedback),
             not_persistent: count(Suppression::NotPersistent),
         }
     }
@@ -149,6 +152,7 @@ impl SuppressedRows {
                 Suppression::DeviationTooSmall => self.deviation_too_small,
                 Suppression::Direction => self.direction,
                 Suppression::WithinRange => self.within_range,
+                Suppression::Feedback => self.feedback,
                 Suppression::NotPersistent => self.not_persistent,
             };
             (reason.as_str(), rows)

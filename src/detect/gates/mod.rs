@@ -34,18 +34,21 @@ pub enum Suppression {
     Direction,
     /// What deviates has a value that can't be wrong.
     WithinRange,
+    /// A person called one like it a false alarm, or an expected change.
+    Feedback,
     /// Too few of the entity's last rows were anomalous.
     NotPersistent,
 }
 
 impl Suppression {
     /// Every reason, in the order of the gates.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::ColdStart,
         Self::Maintenance,
         Self::DeviationTooSmall,
         Self::Direction,
         Self::WithinRange,
+        Self::Feedback,
         Self::NotPersistent,
     ];
 
@@ -57,16 +60,18 @@ impl Suppression {
             Self::DeviationTooSmall => "deviation_too_small",
             Self::Direction => "direction",
             Self::WithinRange => "within_range",
+            Self::Feedback => "feedback",
             Self::NotPersistent => "not_persistent",
         }
     }
 
     /// Whether the user called such a row normal, so that the next model shall learn from it. The other reasons say nothing
-    /// of the row itself.
+    /// of the row itself; of feedback, only an expected change is learned from, and a false alarm is not: that nothing was
+    /// wrong is no proof that the row is as rows should be.
     pub fn is_learned_from(self) -> bool {
         match self {
             Self::DeviationTooSmall | Self::Direction | Self::WithinRange => true,
-            Self::ColdStart | Self::Maintenance | Self::NotPersistent => false,
+            Self::ColdStart | Self::Maintenance | Self::Feedback | Self::NotPersistent => false,
         }
     }
 }
@@ -80,21 +85,21 @@ pub struct EntityGates {
 }
 
 impl EntityGates {
-    /// Takes the entity's next judged row, anomalous or not, and says what holds its anomaly back. `by_column` is asked only
-    /// where no gate before it does.
+    /// Takes the entity's next judged row, anomalous or not, and says what holds its anomaly back. `by_content` is asked
+    /// only where no gate before it does: what the row itself is like, and what people said of its like.
     pub fn pass(
         &mut self,
         policy: &Policy,
         anomalous: bool,
         in_maintenance: bool,
-        by_column: impl FnOnce() -> Option<Suppression>,
+        by_content: impl FnOnce() -> Option<Suppression>,
     ) -> Option<Suppression> {
         let cold = self.cold_start.judged(policy.cold_start_rows);
         let held = match anomalous {
             false => None,
             true if cold => Some(Suppression::ColdStart),
             true if in_maintenance => Some(Suppression::Maintenance),
-            true => by_column(),
+            true => by_content(),
         };
         let counts = anomalous && held.is_none();
         let persists = self.recent.push(policy.persistence, counts);

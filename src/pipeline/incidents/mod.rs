@@ -16,6 +16,7 @@ use crate::{
         incident_event::{self, IncidentEvent, Silence, State, Telling},
         severity::SeverityBounds,
     },
+    feedback::{Subject, Verdict},
     model::Model,
     record::Position,
     stream::{silence::Heard, window::Entities},
@@ -141,9 +142,23 @@ impl Incidents {
     }
 
     /// Whether the rows of the entity at this place count as normal although it is in an incident: the level that it has
-    /// shifted to was accepted.
+    /// shifted to was accepted, and nobody said otherwise.
     pub(super) fn is_accepted(&self, place: u32) -> bool {
-        self.rules.accepts_new_normal && self.open.get(&place).is_some_and(|incident| incident.level_shift)
+        let is_accepted = |incident: &Incident| incident.level_shift && incident.verdict.is_none();
+        self.rules.accepts_new_normal && self.open.get(&place).is_some_and(is_accepted)
+    }
+
+    /// Whether a person called the incident of the entity at this place an expected change.
+    pub(super) fn is_expected(&self, place: u32) -> bool {
+        self.open.get(&place).is_some_and(|incident| incident.verdict == Some(Verdict::ExpectedChange))
+    }
+
+    /// A person said this of what may be the incident of the entity at this place; `None` takes it back. Gives the last
+    /// anomalous record of the incident, if it is the one.
+    pub(super) fn told(&mut self, place: u32, subject: &Subject, verdict: Option<Verdict>) -> Option<Position> {
+        let incident = self.open.get_mut(&place).filter(|incident| incident.is_meant_by(subject))?;
+        incident.verdict = verdict;
+        Some(incident.last.position)
     }
 
     /// A record came that has an entity and a time.

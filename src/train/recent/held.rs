@@ -142,6 +142,12 @@ fn size(record: &SampleRecord) -> usize {
 }
 
 impl Chunk {
+    /// These rows. `follows` says whether the row before them is the last one of the chunk before.
+    pub(super) fn of(rows: &[(i64, SampleRecord)], follows: bool) -> Self {
+        let bytes = rows.iter().map(|(_, record)| size(record)).sum();
+        Self { rows: Arc::new(rows.to_vec()), follows, bytes }
+    }
+
     fn start_us(&self) -> i64 {
         self.rows.first().map_or(0, |(time, _)| *time)
     }
