@@ -488,6 +488,10 @@ fn values_that_clash_are_told() {
         ("judging: {incidents: {update_interval: 0s}}", "judging.incidents.update_interval"),
         ("judging: {silence: {after_intervals: 1}}", "judging.silence.after_intervals"),
         ("judging: {silence: {least: 0s}}", "judging.silence.least"),
+        ("kafka: {feedback_topic: strayd.incidents}", "kafka.feedback_topic"),
+        ("judging: {feedback: {suppress_for: 0s}}", "judging.feedback.suppress_for"),
+        ("judging: {feedback: {suppress_for: 31d}}", "judging.feedback.keep"),
+        ("judging: {feedback: {keep: 1d}}", "judging.feedback.keep"),
     ] {
         let problems = Case::yaml(text).problems();
         assert_eq!(problems.0.iter().map(|p| p.key.as_str()).collect::<Vec<_>>(), [key], "{text}\n{problems}");
@@ -868,10 +872,10 @@ fn bounds_of_severity_in_the_wrong_order_are_told_with_both_and_nan_is_refused()
 }
 
 #[test]
-fn null_switches_incident_events_offers_and_silence_off() {
-    let text = "{kafka: {incident_topic: null}, judging: {incidents: {new_normal_after: null}, silence: {after_intervals: null}}}";
+fn null_switches_incident_events_offers_silence_and_feedback_off() {
+    let text = "{kafka: {incident_topic: null, feedback_topic: null}, judging: {incidents: {new_normal_after: null}, silence: {after_intervals: null}}}";
     let settings = Settings::load(&Case::yaml(text).sources).unwrap().settings;
-    assert_eq!(settings.kafka.incident_topic, None);
+    assert_eq!((settings.kafka.incident_topic, settings.kafka.feedback_topic), (None, None));
     assert_eq!((settings.judging.incidents.new_normal_after, settings.judging.silence), (None, None));
     assert!(Settings::load(&Case::yaml("{preset: timeseries}").sources).unwrap().settings.judging.silence.is_some());
     assert_eq!(Settings::load(&Case::yaml("{preset: tabular}").sources).unwrap().settings.judging.silence, None);

@@ -303,7 +303,9 @@ fn a_false_verdict_raises_the_limit_by_a_step_a_right_one_gives_the_step_back_an
     };
     let verdict = |verdict: Verdict| Some(Told::Verdict(Box::new(said(1, verdict))));
     let is = |ratio: f64, expected: f64| assert!((ratio / expected - 1.0).abs() < 1e-2, "{ratio}, not {expected}");
-    (0..5).for_each(|_| drop(ratio(None)));
+    for _ in 0..5 {
+        ratio(None);
+    }
     is(ratio(None), 1.0);
     is(ratio(verdict(Verdict::False)), 1.5);
     is(ratio(verdict(Verdict::False)), 1.0);
@@ -387,6 +389,7 @@ fn a_verdict_from_the_command_line_quietens_the_like_and_outlives_the_daemon(kin
     let records = stream(12, 4_400, 4, &[first, second, third]);
     stage.feed(&records[..3_000]);
     let mut daemon = Daemon::start(&stage.config(), &["--set", &set]);
+    daemon.wait_ready();
     stage.wait_committed(&mut daemon, 3_000);
     let id = stage.incident_events(1)[0]["id"].as_str().expect("an id").to_owned();
 
