@@ -488,6 +488,15 @@ fn values_that_clash_are_told() {
         ("judging: {incidents: {update_interval: 0s}}", "judging.incidents.update_interval"),
         ("judging: {silence: {after_intervals: 1}}", "judging.silence.after_intervals"),
         ("judging: {silence: {least: 0s}}", "judging.silence.least"),
+    ] {
+        let problems = Case::yaml(text).problems();
+        assert_eq!(problems.0.iter().map(|p| p.key.as_str()).collect::<Vec<_>>(), [key], "{text}\n{problems}");
+    }
+}
+
+#[test]
+fn verdicts_are_kept_for_as_long_as_they_hold_and_come_on_a_topic_of_their_own() {
+    for (text, key) in [
         ("kafka: {feedback_topic: strayd.incidents}", "kafka.feedback_topic"),
         ("judging: {feedback: {suppress_for: 0s}}", "judging.feedback.suppress_for"),
         ("judging: {feedback: {suppress_for: 31d}}", "judging.feedback.keep"),

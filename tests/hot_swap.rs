@@ -108,7 +108,8 @@ fn while_models_are_swapped_each_record_ends_once_and_windows_stay_full() {
     let (metrics, stop) = (Metrics::new(), AtomicBool::new(false));
     let (mut source, mut sink) = (Endless { records: stream(22, 800, 4, &[400]), lent: 0 }, MemorySink::default());
     let mut ends = Ends::default();
-    let plan = Plan { start: Start::Model(Arc::clone(&pair[0])), follow: Some(registry.clone()), learning: None };
+    let start = Start::Model(Arc::clone(&pair[0]));
+    let plan = Plan { follow: Some(registry.clone()), ..Plan::from(start) };
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for swap in 1..=6 {
@@ -182,7 +183,7 @@ fn a_cold_start_takes_the_model_that_another_replica_has_stored_and_scores_what_
             board: &Board::default(),
             stop: &stop,
         };
-        let plan = Plan { start, follow: Some(registry.clone()), learning: None };
+        let plan = Plan { follow: Some(registry.clone()), ..Plan::from(start) };
         run::run(parts, plan, &settings, &runtime).expect("the run ends well");
     });
     let ended = ["normal", "anomalous", "suppressed", "warming_up"].map(count).iter().sum::<u64>();

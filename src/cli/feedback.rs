@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Arguments of `strayd feedback`.
 #[derive(Debug, Args)]
 pub struct FeedbackArgs {
-    /// Incident or anomaly by its `id`, as its events, /status and alerts name it; its event is looked up in the topic. Or -
+    /// Incident or anomaly by its `id`, as its events and /status name it; its event is looked up in its topic. Or -
     /// to read events as JSON from standard input
     #[arg(value_name = "ID")]
     pub id: String,
