@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         Command::Train(args) => cli::offline::train(&args),
         Command::Score(args) => cli::offline::score(&args),
         Command::Backtest(args) => cli::backtest::run(&args),
+        Command::Tune(args) => cli::tune::run(&args),
         Command::Model(command) => cli::model::run(&command),
         Command::Gen(args) => cli::generate::run(&args),
         Command::Healthcheck(args) => cli::healthcheck::run(&args),

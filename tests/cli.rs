@@ -631,6 +631,7 @@ fn help_tells_of_every_command_as_pinned() {
         &["train"],
         &["score"],
         &["backtest"],
+        &["tune"],
         &["model"],
         &["model", "list"],
         &["model", "show"],

@@ -62,10 +62,18 @@ pub fn print(sources: &Sources, out: &mut dyn Write) -> io::Result<u8> {
 }
 
 fn write_yaml(value: &Value, out: &mut dyn Write) -> io::Result<u8> {
+    out.write_all(yaml_text(value)?.as_bytes())?;
+    Ok(0)
+}
+
+/// A configuration as YAML, with a line break at its end.
+///
+/// # Errors
+/// What the emitter says.
+pub(super) fn yaml_text(value: &Value) -> io::Result<String> {
     let mut text = String::new();
     YamlEmitter::new(&mut text).dump(&yaml(value)).map_err(io::Error::other)?;
-    writeln!(out, "{}", text.trim_start_matches("---\n"))?;
-    Ok(0)
+    Ok(format!("{}\n", text.trim_start_matches("---\n")))
 }
 
 fn yaml(value: &Value) -> Yaml {

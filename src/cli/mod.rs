@@ -10,10 +10,12 @@ mod files;
 pub mod generate;
 pub mod healthcheck;
 pub mod model;
+mod normal;
 pub mod offline;
 pub(crate) mod output;
 pub mod retrain;
 pub mod run;
+pub mod tune;
 
 use std::path::PathBuf;
 
@@ -23,6 +25,7 @@ pub use failure::Failure;
 use crate::{
     config::{ConfigError, Loaded, Settings, Sources, settings::FeatureSelection},
     file,
+    record::path::FieldPath,
 };
 
 /// Exit code of a configuration that can't be used (EX_USAGE of sysexits.h).
@@ -54,6 +57,8 @@ pub enum Command {
     Score(offline::ScoreArgs),
     /// Push a file through training and scoring as production would, and report what that is worth
     Backtest(backtest::BacktestArgs),
+    /// Search settings that suit a file, without labels, and write them as a configuration
+    Tune(tune::TuneArgs),
     /// List, show and check the models of a registry, choose which one is in use, make rows with one
     #[command(subcommand)]
     Model(model::ModelCommand),
@@ -105,16 +110,35 @@ impl ConfigArgs {
 
     /// For commands on files: without a configuration file, what the data say stands below what is set otherwise.
     pub(crate) fn load_for_files(&self, files: &[PathBuf]) -> Result<Loaded, Failure> {
+        Ok(self.sources_for_files(files)?.load()?)
+    }
+
+    /// The same, not read yet.
+    fn sources_for_files(&self, files: &[PathBuf]) -> Result<FileSources, Failure> {
         let mut sources = self.sources();
         if self.config.is_some() {
-            return Ok(Settings::load(&sources)?);
+            return Ok(FileSources { sources, labels: Vec::new() });
         }
         let derived = file::derive(files)?;
         sources.derived = Some(derived.layer());
-        let mut loaded = Settings::load(&sources)?;
+        Ok(FileSources { sources, labels: derived.exclude })
+    }
+}
+
+/// Where the configuration of a command on files comes from.
+#[derive(Debug, Clone)]
+struct FileSources {
+    sources: Sources,
+    /// Columns of the files that are no features.
+    labels: Vec<FieldPath>,
+}
+
+impl FileSources {
+    fn load(&self) -> Result<Loaded, ConfigError> {
+        let mut loaded = Settings::load(&self.sources)?;
         // Whatever else is to be left out, a label is never learned.
         if let FeatureSelection::AllNumeric { exclude, .. } = &mut loaded.settings.record.features {
-            let labels = derived.exclude.into_iter().filter(|label| !exclude.contains(label)).collect::<Vec<_>>();
+            let labels = self.labels.iter().filter(|label| !exclude.contains(label)).cloned().collect::<Vec<_>>();
             exclude.extend(labels);
         }
         Ok(loaded)

@@ -2,7 +2,7 @@
 
 use std::{env, path::PathBuf};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -37,6 +37,32 @@ impl Sources {
         });
         Self { file, environment: variables.collect(), set, derived: None }
     }
+
+    /// What is written in the file and on the command line, over what follows from the data, in the shape of a
+    /// configuration file: without defaults, and without the environment, which belongs to a machine.
+    ///
+    /// # Errors
+    /// A file that can't be read or parsed, and what can't be read past its problems.
+    pub fn written(&self) -> Result<Value, ConfigError> {
+        let mut problems = Problems::default();
+        let file = self.file.as_deref().map(|path| layers::file(path, &mut problems)).transpose()?;
+        let mut written: Vec<Value> = file.into_iter().collect();
+        written.push(layers::command_line(&self.set, &mut problems));
+        written.splice(..0, layers::derived(self.derived.as_ref(), &written));
+        let value = layers::merge(Value::Object(Map::new()), written, &mut problems)?;
+        if problems.is_empty() { Ok(value) } else { Err(problems.into()) }
+    }
+}
+
+/// Hides what is secret in `kafka.properties`, as [`Loaded::merged`] has it. Gives whether there was anything.
+pub fn hide_secrets(merged: &mut Value) -> bool {
+    let Some(properties) = merged.pointer_mut("/kafka/properties").and_then(Value::as_object_mut) else { return false };
+    let mut hidden = false;
+    for (_, value) in properties.iter_mut().filter(|(key, _)| is_secret(key)) {
+        *value = Value::from("***");
+        hidden = true;
+    }
+    hidden
 }
 
 /// A configuration that was read.
@@ -236,15 +262,6 @@ fn canonical(value: &Value, text: &mut String) {
             _ => text.push_str(&number.to_string()),
         },
         other => text.push_str(&other.to_string()),
-    }
-}
-
-fn hide_secrets(merged: &mut Value) {
-    let Some(properties) = merged.pointer_mut("/kafka/properties").and_then(Value::as_object_mut) else { return };
-    for (key, value) in properties {
-        if is_secret(key) {
-            *value = Value::from("***");
-        }
     }
 }
 

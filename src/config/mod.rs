@@ -41,7 +41,7 @@ mod table;
 pub mod units;
 
 pub use error::{ConfigError, Problem, Problems};
-pub use load::{Loaded, Sources};
+pub use load::{Loaded, Sources, hide_secrets};
 pub use schema::schema;
 pub use settings::Settings;
 pub use table::settings_table;

@@ -5,8 +5,8 @@
 
 mod allowance;
 mod export;
-mod plants;
-mod trial;
+pub(super) mod plants;
+pub(super) mod trial;
 
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +26,7 @@ pub const MIN_WINDOWS: usize = 100;
 /// Share of the withheld records that the candidate may be unable to decode.
 const UNUSABLE: f64 = 0.01;
 /// A difference counts from this many standard errors on: by chance alone one contest in 20 between equals is further off.
-const SURE: f64 = 1.645;
+pub const SURE: f64 = 1.645;
 
 /// What is checked, named by what a failure means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -17,6 +17,7 @@
 //! | rows for training, kept while records are scored | [`sample`], [`recent`], [`withheld`] |
 //! | from sample to model | [`recipe`], `split`, [`scaling`], `members`, `held_back`, `assemble`, `candidate` |
 //! | whether it may be used | [`gate`] |
+//! | which settings suit the rows | [`tune`] |
 //! | what is fitted | `params`, `check`, `architecture`, [`explain`] |
 //! | fitting | `fit` (all members), `fitting` (one of them), `optimiser`, `rows`, `pace` |
 //! | a network | `network`, `layer`, `geometry`, `activation`, `forward`, `pca` |
@@ -75,6 +76,7 @@ pub mod size;
 mod sparsity;
 mod split;
 mod tile;
+pub mod tune;
 mod vector;
 mod whitening;
 pub mod withheld;

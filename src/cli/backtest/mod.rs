@@ -32,19 +32,17 @@ use self::{
 use super::{
     ConfigArgs, Failure,
     files::{self, names, names_in, require_json, require_time},
+    normal::leave_out,
     output,
 };
 use crate::{
-    config::{
-        Loaded, Problems,
-        settings::{FeatureSelection, TimestampFormat},
-    },
+    config::{Loaded, settings::TimestampFormat},
     file::{
         FileReader, FileSource,
         labels::{find_column, read_labels},
     },
     pipeline::Observer,
-    record::{path::FieldPath, timestamp},
+    record::timestamp,
     telemetry::log,
 };
 
@@ -137,22 +135,6 @@ pub fn run(args: &BacktestArgs) -> Result<(), Failure> {
     }
     report.warnings.iter().for_each(|warning| eprintln!("strayd: {warning}"));
     output::print(&if args.json { report.to_json_line() } else { table::of(&report) })
-}
-
-/// A label that is learned from would be found in every row that it marks, and a mark says nothing of the row.
-fn leave_out(option: &str, column: &FieldPath, loaded: &mut Loaded) -> Result<(), Failure> {
-    match &mut loaded.settings.record.features {
-        FeatureSelection::AllNumeric { exclude, .. } => exclude.push(column.clone()),
-        FeatureSelection::Listed(features) => {
-            if let Some(feature) = features.iter().find(|feature| column.contains(&feature.path)) {
-                let mut problems = Problems::default();
-                let found = format!("the feature `{}` is the column of {option}", feature.name);
-                problems.push("record.features", found, "features without it: it is never learned from");
-                return Err(Failure::config(&problems));
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Rows of files that are read as one, as far as `most`.

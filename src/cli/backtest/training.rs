@@ -1,21 +1,19 @@
 //! Where a backtest's model comes from, and the rows that it is trained on.
 
-use std::{collections::HashMap, path::Path, path::PathBuf};
+use std::path::{Path, PathBuf};
 
 use super::{
     super::{
         Failure,
         files::{self, fit, names, names_to_learn, require_time},
+        normal::Normal,
     },
     BacktestArgs, TRAIN_SHARE,
     marks::Marks,
 };
 use crate::{
     app::AppError,
-    config::{
-        Loaded,
-        settings::{FeatureSelection, RecordSettings},
-    },
+    config::{Loaded, settings::FeatureSelection},
     demo::display::counted,
     detect::runtime::Runtime,
     file::{
@@ -23,12 +21,8 @@ use crate::{
         labels::{has_column, read_labels},
     },
     model::Model,
-    record::{
-        DecodedRecord, RawRecord,
-        decode::{Decoder, Schema},
-        path::FieldPath,
-    },
-    train::{recipe::TrainError, sample::SampleRecord},
+    record::{RawRecord, path::FieldPath},
+    train::recipe::TrainError,
 };
 
 /// What the model is made from.
@@ -171,18 +165,20 @@ pub(super) fn train(
         (Source::Files(_), _) => None,
         (_, labels) => labels.map(|labels| labels.rows),
     };
-    let mut normal = Normal::new(source, labels.unwrap_or_default(), &loaded.settings.record);
+    let mut normal = Normal::new(labels.unwrap_or_default(), &loaded.settings.record);
+    let wanted =
+        |raw: &RawRecord<'_>| matches!(source, Source::Files(_)) || source.trains_on(raw.position.offset as usize);
     let mut rows_of = FileSource::open(files.to_vec())?.keep_text(names_to_learn(&loaded.settings));
     rows_of = rows_of.until(i64::try_from(source.end()).unwrap_or(i64::MAX));
-    let sample = files::read_sample(&mut rows_of, &loaded.settings, &mut |raw| normal.keep(raw))?;
+    let sample = files::read_sample(&mut rows_of, &loaded.settings, &mut |raw| normal.keep(raw, wanted(raw)))?;
     let told = Told { source, files };
-    if sample.is_empty() && normal.left_out > 0 {
-        let (rows, place, cure) = (normal.left_out, told.place(), source.cure());
+    if sample.is_empty() && normal.left_out() > 0 {
+        let (rows, place, cure) = (normal.left_out(), told.place(), source.cure());
         return Err(Failure::other(&BacktestError::NoNormalRows { rows, place, cure }));
     }
     let recipe = files::recipe(runtime, loaded, told.place())?;
     let model = fit(|progress| recipe.train(&sample, progress)).map_err(|cause| told.refused(cause))?;
-    Ok(Trained { model, left_out: Some(normal.left_out) })
+    Ok(Trained { model, left_out: Some(normal.left_out()) })
 }
 
 /// The same settings without what is left out of the features that only the scored files have: it was not misspelt, so
@@ -240,86 +236,5 @@ impl Told<'_> {
             }
             cause => BacktestError::Training { place, cause },
         })
-    }
-}
-
-/// Keeps labelled rows out of a sample, and those that are not to be trained on. What followed such a row in its entity did
-/// not follow what stood before it, so it begins a run of its own, and no window reaches across the gap.
-struct Normal<'a> {
-    source: &'a Source<'a>,
-    /// By row; empty where nothing is labelled.
-    labels: &'a [Option<bool>],
-    decoder: Decoder,
-    decoded: DecodedRecord,
-    runs: HashMap<String, Run>,
-    left_out: usize,
-}
-
-/// The run that an entity is in.
-#[derive(Default)]
-struct Run {
-    number: u32,
-    /// Whether a row was left out since its last one.
-    broken: bool,
-}
-
-impl<'a> Normal<'a> {
-    fn new(source: &'a Source<'a>, labels: &'a [Option<bool>], record: &RecordSettings) -> Self {
-        let decoder = Decoder::new(Schema::new(&[], record));
-        Self { source, labels, decoder, decoded: DecodedRecord::default(), runs: HashMap::new(), left_out: 0 }
-    }
-
-    fn keep(&mut self, raw: &RawRecord<'_>) -> Option<SampleRecord> {
-        let row = raw.position.offset as usize;
-        let wanted = matches!(self.source, Source::Files(_)) || self.source.trains_on(row);
-        let labelled = wanted && self.labels.get(row).copied().flatten().unwrap_or(false);
-        let left_out = labelled || !wanted;
-        if !left_out && self.runs.is_empty() {
-            return SampleRecord::copy(raw);
-        }
-        // Whose row it is can't be told of a row that can't be used, and need not be.
-        let _ = self.decoder.decode(raw, &mut self.decoded);
-        if left_out {
-            self.left_out += usize::from(labelled);
-            self.runs.entry(self.decoded.entity.clone()).or_default().broken = true;
-            return None;
-        }
-        let run = self.runs.get_mut(&self.decoded.entity).map_or(0, |run| {
-            run.number += u32::from(std::mem::take(&mut run.broken));
-            run.number
-        });
-        Some(SampleRecord { run, ..SampleRecord::copy(raw)? })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        config::{Settings, Sources},
-        record::Position,
-    };
-
-    #[test]
-    fn a_labelled_row_is_left_out_and_parts_the_runs_of_its_entity_only() {
-        let set = vec![r#"record.entity={"field":"id"}"#.to_owned()];
-        let settings = Settings::load(&Sources { set, ..Sources::default() }).unwrap().settings;
-        let rows = [("a", 0), ("b", 0), ("a", 1), ("b", 0), ("a", 1), ("a", 0), ("b", 0), ("a", 0), ("b", 1), ("b", 0)];
-        let labels: Vec<Option<bool>> = rows.iter().map(|row| Some(row.1 == 1)).collect();
-        let source = Source::First { rows: rows.len() };
-        let mut normal = Normal::new(&source, &labels, &settings.record);
-        let mut kept = Vec::new();
-        for (offset, (id, _)) in rows.iter().enumerate() {
-            let payload = format!("{{\"id\":\"{id}\",\"x\":1}}");
-            let raw = RawRecord {
-                position: Position { partition: 0, offset: offset as i64 },
-                timestamp_ms: Some(0),
-                key: None,
-                payload: Some(payload.as_bytes()),
-            };
-            kept.extend(normal.keep(&raw).map(|record| (record.position.offset, record.run)));
-        }
-        assert_eq!(kept, [(0, 0), (1, 0), (3, 0), (5, 1), (6, 0), (7, 1), (9, 1)]);
-        assert_eq!(normal.left_out, 3);
     }
 }

@@ -24,12 +24,12 @@ use crate::{
 /// The same rows are given the same changes by every gate.
 const SEED: u64 = 1;
 /// Share of the features that take another row's values.
-const SWAPPED: f64 = 0.25;
+pub(in crate::train) const SWAPPED: f64 = 0.25;
 /// A moved feature is moved by this share of its usual range.
 const MOVED: f32 = 0.5;
 
 /// What is planted in which row.
-pub(super) struct Plants {
+pub(in crate::train) struct Plants {
     /// Parts that vary, in all contestants the same.
     parts: Vec<Part>,
     plants: Vec<Plant>,
@@ -38,8 +38,8 @@ pub(super) struct Plants {
 
 /// What is changed as one: a feature, or one row of the cells of a grid, which would otherwise be the whole record.
 #[derive(Debug, Clone, PartialEq)]
-struct Part {
-    feature: FeatureSetting,
+pub(in crate::train) struct Part {
+    pub(in crate::train) feature: FeatureSetting,
     /// The first one among the feature's columns.
     first: usize,
 }
@@ -52,22 +52,22 @@ enum Plant {
 }
 
 /// A row with its plant.
-pub(super) struct Planted {
-    pub(super) plant: usize,
-    pub(super) values: Vec<f32>,
-    pub(super) imputed: Vec<bool>,
+pub(in crate::train) struct Planted {
+    pub(in crate::train) plant: usize,
+    pub(in crate::train) values: Vec<f32>,
+    pub(in crate::train) imputed: Vec<bool>,
 }
 
 /// Score of a row as it came and with its plant.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Scored {
-    pub(super) own: f64,
-    pub(super) planted: f64,
+pub(in crate::train) struct Scored {
+    pub(in crate::train) own: f64,
+    pub(in crate::train) planted: f64,
 }
 
 impl Plants {
     /// Draws a change for each of `ends` (rows that end a window) out of the features that vary and that `shared` has too.
-    pub(super) fn draw(rows: &SampleRows, ends: &[usize], shared: Option<&[FeatureSetting]>) -> Self {
+    pub(in crate::train) fn draw(rows: &SampleRows, ends: &[usize], shared: Option<&[FeatureSetting]>) -> Self {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(SEED);
         let own: Vec<(Part, f32)> = parts(rows)
             .into_iter()
@@ -102,17 +102,22 @@ impl Plants {
         Self { parts: own.into_iter().map(|(part, _)| part).collect(), plants, of_position }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::train) fn len(&self) -> usize {
         self.plants.len()
     }
 
     /// The plant of a record.
-    pub(super) fn of(&self, position: Position) -> Option<usize> {
+    pub(in crate::train) fn of(&self, position: Position) -> Option<usize> {
         self.of_position.get(&position).copied()
     }
 
+    /// Whether a plant takes values of another record; else it moves one.
+    pub(in crate::train) fn swaps(&self, plant: usize) -> bool {
+        matches!(self.plants[plant], Plant::Swap { .. })
+    }
+
     /// The record that a plant takes values from.
-    pub(super) fn donor(&self, plant: usize) -> Option<Position> {
+    pub(in crate::train) fn donor(&self, plant: usize) -> Option<Position> {
         match self.plants[plant] {
             Plant::Swap { donor, .. } => Some(donor),
             Plant::Move { .. } => None,
@@ -120,7 +125,7 @@ impl Plants {
     }
 
     /// The columns of each planted part among a model's own.
-    pub(super) fn places(&self, rows: &SampleRows) -> Vec<Range<usize>> {
+    pub(in crate::train) fn places(&self, rows: &SampleRows) -> Vec<Range<usize>> {
         let own = parts(rows);
         let place = |part: &Part| {
             let found = own.iter().find(|(other, _)| other == part);
@@ -130,7 +135,7 @@ impl Plants {
     }
 
     /// The row's values and marks with its plant.
-    pub(super) fn apply(
+    pub(in crate::train) fn apply(
         &self,
         plant: usize,
         places: &[Range<usize>],
@@ -164,12 +169,12 @@ fn another(rows: &[usize], row: usize, random: &mut Xoshiro256PlusPlus) -> Optio
     Some(rows[choice + usize::from(choice >= own)])
 }
 
-fn is_number(kind: &FeatureKind) -> bool {
+pub(in crate::train) fn is_number(kind: &FeatureKind) -> bool {
     matches!(kind, FeatureKind::Numeric { .. } | FeatureKind::Counter | FeatureKind::Grid { .. })
 }
 
 /// Each part of the features that have columns, with them.
-fn parts(rows: &SampleRows) -> Vec<(Part, Range<usize>)> {
+pub(in crate::train) fn parts(rows: &SampleRows) -> Vec<(Part, Range<usize>)> {
     let mut found = Vec::new();
     let mut next = 0;
     for feature in rows.features.iter() {
@@ -188,7 +193,7 @@ fn parts(rows: &SampleRows) -> Vec<(Part, Range<usize>)> {
 }
 
 /// Widest distance between the robust ends of a feature's columns; of one that hardly moves, between its ends.
-fn usual_range(rows: &SampleRows, columns: Range<usize>) -> f32 {
+pub(in crate::train) fn usual_range(rows: &SampleRows, columns: Range<usize>) -> f32 {
     let range = |column: usize| {
         let at = (0..rows.len()).map(|row| row * rows.width() + column);
         let mut values: Vec<f64> = at.filter(|at| !rows.imputed[*at]).map(|at| f64::from(rows.values[at])).collect();
@@ -203,16 +208,17 @@ fn usual_range(rows: &SampleRows, columns: Range<usize>) -> f32 {
 }
 
 /// How well a model tells planted rows from normal ones.
-pub(super) struct Separation {
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::train) struct Separation {
     /// Probability that a planted row scores above a normal one, ties count half.
-    pub(super) area: f64,
+    pub(in crate::train) area: f64,
     /// What each row adds to the area, both as normal and as planted one.
     influence: Vec<f64>,
 }
 
 impl Separation {
     /// Of these rows, in time order. A score that is no number counts against the model.
-    pub(super) fn of(rows: &[Scored]) -> Self {
+    pub(in crate::train) fn of(rows: &[Scored]) -> Self {
         let number = |score: f64, instead: f64| if score.is_nan() { instead } else { score };
         let own: Vec<f64> = rows.iter().map(|row| number(row.own, f64::INFINITY)).collect();
         let planted: Vec<f64> = rows.iter().map(|row| number(row.planted, f64::NEG_INFINITY)).collect();
@@ -225,9 +231,18 @@ impl Separation {
         Self { area, influence }
     }
 
+    /// The mean of several on the same rows, such as those of models that differ in their seeds; of at least one.
+    pub(in crate::train) fn mean(all: &[&Self]) -> Self {
+        let count = all.len() as f64;
+        let influence = (0..all[0].influence.len())
+            .map(|row| all.iter().map(|one| one.influence[row]).sum::<f64>() / count)
+            .collect();
+        Self { area: all.iter().map(|one| one.area).sum::<f64>() / count, influence }
+    }
+
     /// Standard error of the difference of the areas on the same rows (DeLong et al. 1988), from the means of blocks,
     /// since rows that follow each other are not independent.
-    pub(super) fn error_of_difference(&self, other: &Self) -> f64 {
+    pub(in crate::train) fn error_of_difference(&self, other: &Self) -> f64 {
         let rows = self.influence.len();
         let blocks = (rows / LEAST_BLOCK).clamp(2, MOST_BLOCKS);
         let difference: Vec<f64> = self.influence.iter().zip(&other.influence).map(|(a, b)| a - b).collect();

@@ -38,14 +38,14 @@ pub enum TrialError {
 }
 
 /// A model, the withheld rows as it sees them, and its residuals.
-pub(super) struct Trial<'a> {
-    pub(super) model: &'a Model,
-    pub(super) rows: SampleRows,
+pub(in crate::train) struct Trial<'a> {
+    pub(in crate::train) model: &'a Model,
+    pub(in crate::train) rows: SampleRows,
     scorer: Box<dyn Scorer>,
     /// Rows of each window, `window` per entry.
     windows: Vec<usize>,
     /// `windows * columns`, scaled units.
-    pub(super) residuals: Vec<f32>,
+    pub(in crate::train) residuals: Vec<f32>,
     of_position: HashMap<Position, usize>,
 }
 
@@ -54,25 +54,31 @@ const LONG: u32 = 100;
 
 /// What a limit makes of the withheld rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Alarms {
+pub(in crate::train) struct Alarms {
     /// Anomalous rows.
-    pub(super) rows: usize,
+    pub(in crate::train) rows: usize,
     /// Incidents. One never reaches from one run into the next, and one that goes on counts again after every
     /// [`LONG`] anomalous rows: a limit below everything would give a single one otherwise.
-    pub(super) incidents: usize,
+    pub(in crate::train) incidents: usize,
 }
 
 impl<'a> Trial<'a> {
     /// Decodes the records with the model's features and scores all full windows.
-    pub(super) fn run(
+    pub(in crate::train) fn run(
         model: &'a Model,
         records: &[SampleRecord],
         (settings, scorers): (&Settings, &dyn Scorers),
     ) -> Result<Self, TrialError> {
-        let scorer = scorers.scorer(model)?;
         let metadata = &model.metadata;
         let impute = metadata.columns.iter().map(|column| column.impute).collect();
         let rows = SampleRows::read(records, &settings.record, (metadata.features.clone(), impute))?;
+        Self::on(model, rows, scorers)
+    }
+
+    /// Scores all full windows of rows with the model's features.
+    pub(in crate::train) fn on(model: &'a Model, rows: SampleRows, scorers: &dyn Scorers) -> Result<Self, TrialError> {
+        let scorer = scorers.scorer(model)?;
+        let metadata = &model.metadata;
         let (windows, _) = split::windows(&rows, metadata.window);
         let of_position = rows.positions.iter().enumerate().map(|(row, position)| (*position, row)).collect();
         let mut trial = Self { model, rows, scorer, windows, residuals: Vec::new(), of_position };
@@ -81,22 +87,22 @@ impl<'a> Trial<'a> {
     }
 
     /// Full windows.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::train) fn len(&self) -> usize {
         self.windows.len() / self.model.metadata.window
     }
 
     /// The row that a window ends with.
-    pub(super) fn newest(&self, window: usize) -> usize {
+    pub(in crate::train) fn newest(&self, window: usize) -> usize {
         self.windows[(window + 1) * self.model.metadata.window - 1]
     }
 
     /// The row of a record.
-    pub(super) fn row_of(&self, position: Position) -> Option<usize> {
+    pub(in crate::train) fn row_of(&self, position: Position) -> Option<usize> {
         self.of_position.get(&position).copied()
     }
 
     /// Appends a window's values, oldest row first.
-    pub(super) fn append(&self, window: usize, values: &mut Vec<f32>) {
+    pub(in crate::train) fn append(&self, window: usize, values: &mut Vec<f32>) {
         let rows = self.model.metadata.window;
         self.rows.append(&self.windows[window * rows..(window + 1) * rows], values);
     }
@@ -114,7 +120,7 @@ impl<'a> Trial<'a> {
 
     /// Scores of each planted row as it came and with its plant, before smoothing; `None` where the model has no window
     /// that ends with it.
-    pub(super) fn plant(&mut self, plants: &Plants) -> Result<Vec<Option<Scored>>, ScoreError> {
+    pub(in crate::train) fn plant(&mut self, plants: &Plants) -> Result<Vec<Option<Scored>>, ScoreError> {
         let width = self.rows.width();
         let places = plants.places(&self.rows);
         let planted: Vec<Option<Planted>> = (0..self.len())
@@ -152,8 +158,22 @@ impl<'a> Trial<'a> {
         &self.rows.imputed[row * width..(row + 1) * width]
     }
 
+    /// What production's judge says of each row, smoothed and by running statistics; no number for a row that ends no
+    /// window.
+    pub(in crate::train) fn judged(&self) -> Vec<f64> {
+        let judge = Judge::new(&self.model.metadata, f64::INFINITY);
+        let mut memories = HashMap::<u32, EntityJudgement>::new();
+        let mut scores = vec![f64::NAN; self.rows.len()];
+        for (window, residuals) in self.residuals.chunks_exact(self.rows.width()).enumerate() {
+            let row = self.newest(window);
+            let memory = memories.entry(self.rows.entities[row]).or_default();
+            scores[row] = judge.judge(residuals, self.imputed(row), memory).score;
+        }
+        scores
+    }
+
     /// Judges all windows as production would, and counts what is above the limit for the budget.
-    pub(super) fn alarms(&self, budget: &AlarmBudget) -> Result<Alarms, CalibrationError> {
+    pub(in crate::train) fn alarms(&self, budget: &AlarmBudget) -> Result<Alarms, CalibrationError> {
         let metadata = &self.model.metadata;
         let judge = Judge::new(metadata, metadata.calibration.limit(budget)?);
         let (width, quiet) = (self.rows.width(), metadata.scoring.incident_quiet_rows);
