@@ -624,7 +624,7 @@ fn a_training_that_is_explained_first_decides_once_and_gives_the_same_model() {
 #[test]
 fn help_tells_of_every_command_as_pinned() {
     let golden = root().join("tests/golden");
-    let commands: [&[&str]; 21] = [
+    let commands: [&[&str]; 22] = [
         &[],
         &["demo"],
         &["run"],
