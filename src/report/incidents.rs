@@ -22,7 +22,7 @@ pub(super) fn section(page: &Page, number: usize, incident: &Incident) -> String
         place(from, page.timed),
         grouped(incident.anomalies),
         figure(incident.peak),
-        figure(incident.peak / page.limit),
+        figure(incident.peak / incident.limit),
         figure(incident.p_value)
     );
     for feature in &incident.features {

@@ -46,7 +46,7 @@ pub struct Page {
     pub timed: bool,
     /// Whether there are labels.
     pub labelled: bool,
-    /// The score above which a row is anomalous.
+    /// The calibrated limit; an entity's own may be higher for a while.
     pub limit: f64,
     /// Scores of the entities that are drawn.
     pub entities: Vec<EntityScores>,
@@ -73,6 +73,8 @@ pub struct EntityScores {
     pub name: String,
     /// Place and score of each row; `None` where it has none.
     pub scores: Vec<(f64, Option<f64>)>,
+    /// Place of each row and the limit that its score was compared with; `None` where it has none.
+    pub limits: Vec<(f64, Option<f64>)>,
     /// First and last place of each run of labelled rows.
     pub events: Vec<(f64, f64)>,
     /// Where incidents opened, and whether they are false alarms.
@@ -101,6 +103,8 @@ pub struct Incident {
     pub anomalies: u64,
     /// Highest score.
     pub peak: f64,
+    /// The limit at that row.
+    pub limit: f64,
     /// Chance that a normal row scores as high.
     pub p_value: f64,
     /// The features with the largest shares of the error at the peak, the largest first.

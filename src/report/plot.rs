@@ -147,16 +147,6 @@ impl Plot {
         }
     }
 
-    /// A line across the picture.
-    pub(super) fn across(&mut self, class: &str, value: f64, title: &str) {
-        let ((left, right), place) = (self.x.ends(), self.y.place(value));
-        let _ = write!(
-            self.out,
-            "<path class=\"{class}\" d=\"M{left:.0} {place:.1}H{right:.0}\"><title>{}</title></path>",
-            escape(title)
-        );
-    }
-
     /// A closed area between two lines.
     pub(super) fn between(&mut self, class: &str, lower: &[(f64, f64)], upper: &[(f64, f64)]) {
         let mut path = String::new();

@@ -3,7 +3,7 @@
 use super::{
     EntityScores, Page,
     axis::{Axis, Scale},
-    plot::{About, BOTTOM, LEFT, MARK, Plot, RIGHT, TOP, columns, told},
+    plot::{About, BOTTOM, Column, LEFT, MARK, Plot, RIGHT, TOP, columns, told},
     words::{figure, grouped, moment, shortened},
 };
 
@@ -40,15 +40,15 @@ pub(super) fn scale_along(timed: bool) -> Scale {
     if timed { Scale::Time } else { Scale::Count }
 }
 
-/// An axis for scores that shows the limit too.
-fn score_axis(scores: &[(f64, Option<f64>)], limit: f64, pixels: (f64, f64)) -> Axis {
+/// An axis for scores that shows the lowest and the highest limit too.
+fn score_axis(scores: &[(f64, Option<f64>)], limits: (f64, f64), pixels: (f64, f64)) -> Axis {
     let mut sorted: Vec<f64> =
         scores.iter().filter_map(|(_, score)| *score).filter(|score| score.is_finite()).collect();
     sorted.sort_unstable_by(f64::total_cmp);
-    let highest = sorted.last().copied().unwrap_or(limit).max(limit);
+    let highest = sorted.last().copied().unwrap_or(limits.1).max(limits.1);
     let of = |share: f64| sorted.get((sorted.len() as f64 * share) as usize).copied().unwrap_or(0.0);
     if of(0.5) > 0.0 && highest / of(0.5) > WIDE {
-        let lowest = of(0.001).max(highest * DEPTH).min(limit * 0.5);
+        let lowest = of(0.001).max(highest * DEPTH).min(limits.0 * 0.5);
         return Axis::new(Scale::Log, (lowest, highest * 1.3), pixels);
     }
     Axis::new(Scale::Linear, (sorted.first().copied().unwrap_or(0.0).min(0.0), highest * 1.08), pixels)
@@ -59,9 +59,15 @@ pub(super) fn picture(page: &Page, entity: &EntityScores) -> String {
     let height = if page.entities.len() > 1 { HEIGHTS.1 } else { HEIGHTS.0 };
     let span = range(entity.scores.iter().map(|(at, _)| *at));
     let x = Axis::new(scale_along(page.timed), span, (LEFT, WIDTH - RIGHT));
-    let y = score_axis(&entity.scores, page.limit, (height - BOTTOM, TOP + 6.0));
+    let limits = range(entity.limits.iter().filter_map(|(_, limit)| *limit));
+    let (lowest, most) = if limits.0.is_finite() { limits } else { (page.limit, page.limit) };
+    let y = score_axis(&entity.scores, (lowest, most), (height - BOTTOM, TOP + 6.0));
     let whose = if entity.name.is_empty() { String::new() } else { format!(" of {}", shortened(&entity.name, 60)) };
     let title = format!("Score and limit{whose}");
+    let words = match most > lowest {
+        true => format!("{} to {}", figure(lowest), figure(most)),
+        false => figure(most),
+    };
     let highest = range(entity.scores.iter().filter_map(|(_, score)| *score)).1;
     let mut keys = vec![("score", "score"), ("limit", "limit")];
     match page.labelled {
@@ -71,8 +77,7 @@ pub(super) fn picture(page: &Page, entity: &EntityScores) -> String {
     let about = About {
         title: &title,
         alt: format!(
-            "{title} along the data: the limit is {}, the highest score {}, incidents opened {}, labelled stretches {}",
-            figure(page.limit),
+            "{title} along the data: the limit is {words}, the highest score {}, incidents opened {}, labelled stretches {}",
             figure(highest),
             entity.opened.len(),
             entity.events.len()
@@ -83,12 +88,23 @@ pub(super) fn picture(page: &Page, entity: &EntityScores) -> String {
     };
     let mut plot = Plot::new(&about, (WIDTH, height), (x, y));
     events(&mut plot, entity, page.timed);
+    let limits = turns(columns(&plot.x, entity.limits.iter().copied()));
     let columns = columns(&plot.x, entity.scores.iter().copied());
     plot.columns("score", &columns);
-    plot.across("limit", page.limit, &format!("limit {}", figure(page.limit)));
+    plot.columns("limit", &limits);
     plot.tell(&columns, |column| told(&place(column.at, page.timed), "highest score", column.highest));
     marks(&mut plot, entity, page.timed);
     plot.finish()
+}
+
+/// The columns at which a line turns, begins or ends: between them it goes straight on.
+fn turns(columns: Vec<Column>) -> Vec<Column> {
+    let alike = |one: usize, other: usize| {
+        let pair = columns.get(one).zip(columns.get(other));
+        pair.is_some_and(|(one, other)| (one.lowest, one.highest) == (other.lowest, other.highest) && !other.after_gap)
+    };
+    let turns = |at: usize| at == 0 || !alike(at - 1, at) || !alike(at, at + 1);
+    (0..columns.len()).filter(|at| turns(*at)).map(|at| columns[at]).collect()
 }
 
 /// Labelled stretches; those that share a pixel are one.

@@ -36,6 +36,7 @@ fn entity(number: usize, rows: usize) -> EntityScores {
     EntityScores {
         name: format!("{HOSTILE}{number}"),
         scores: (0..rows).map(score).collect(),
+        limits: (0..rows).map(|row| (row as f64, Some(10.0 + (row / 100 % 3) as f64))).collect(),
         events: (0..rows / 10).map(|event| ((event * 10) as f64, (event * 10 + 2) as f64)).collect(),
         opened: (0..rows / 10).map(|event| ((event * 10) as f64, event % 2 == 0)).collect(),
     }
@@ -57,6 +58,7 @@ fn incident(number: usize, rows: usize) -> Incident {
         span: (number as f64, (number + 9) as f64),
         anomalies: 10,
         peak: 50.0,
+        limit: 12.5,
         p_value: 1e-7,
         features: (0..4).map(feature).collect(),
     }
@@ -95,6 +97,17 @@ fn assert_well_formed(html: &str) {
         rest = &rest[end + 1..];
     }
     assert_eq!(open, Vec::<&str>::new());
+}
+
+#[test]
+fn a_limit_that_moves_is_drawn_as_it_moves_and_a_peak_is_measured_by_the_limit_of_its_row() {
+    let page = page(600).to_html();
+    assert!(page.contains("the limit is 10 to 12, the highest score"), "{page:.3000}");
+    assert!(page.contains("peak score 50 (4 times the limit)"));
+    let limit = page.split("<path class=\"limit\" d=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    let heights: std::collections::BTreeSet<&str> =
+        limit.split(['M', 'L']).filter_map(|step| step.split(' ').nth(1)).collect();
+    assert!(heights.len() >= 3, "{limit}");
 }
 
 #[test]

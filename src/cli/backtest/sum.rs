@@ -272,7 +272,7 @@ mod tests {
             row: 0,
             entity,
             time_us: Some(minute * MINUTE),
-            end: End::Judged { score, anomalous, opened: anomalous, suppressed: None },
+            end: End::Judged { score, limit: 5.0, anomalous, opened: anomalous, suppressed: None },
         }
     }
 
@@ -314,7 +314,7 @@ mod tests {
             row: 0,
             entity: 0,
             time_us: None,
-            end: End::Judged { score: 9.0, anomalous: false, opened: false, suppressed: Some(reason) },
+            end: End::Judged { score: 9.0, limit: 5.0, anomalous: false, opened: false, suppressed: Some(reason) },
         };
         let rows = [
             judged(0, 0, (9.0, true)),

@@ -29,6 +29,8 @@ pub(super) struct Worst {
     pub(super) last: Place,
     pub(super) anomalies: u64,
     pub(super) peak: f64,
+    /// The limit at the peak.
+    pub(super) limit: f64,
     pub(super) p_value: f64,
     /// Columns with the largest shares of the error at the peak, and these.
     pub(super) columns: Vec<(usize, f64)>,
@@ -141,13 +143,14 @@ impl Trace {
             last: place,
             anomalies: 0,
             peak: f64::NEG_INFINITY,
+            limit: f64::NAN,
             p_value: 1.0,
             columns: Vec::new(),
         });
         (worst.judged.1, worst.last) = (judged, place);
         worst.anomalies += 1;
         if score > worst.peak {
-            (worst.peak, worst.p_value) = (score, record.p_value());
+            (worst.peak, worst.limit, worst.p_value) = (score, record.limit(), record.p_value());
             worst.columns = largest(shares);
         }
     }
@@ -241,8 +244,17 @@ mod tests {
         for entity in 0..50 {
             let peak = (entity * 7 % 50) as f64;
             let (first, last) = (place(entity), place(entity));
-            let worst =
-                Worst { entity, judged: (1, 1), first, last, anomalies: 1, peak, p_value: 0.1, columns: Vec::new() };
+            let worst = Worst {
+                entity,
+                judged: (1, 1),
+                first,
+                last,
+                anomalies: 1,
+                peak,
+                limit: 1.0,
+                p_value: 0.1,
+                columns: Vec::new(),
+            };
             trace.open.insert(entity, worst);
             if entity != 7 {
                 trace.close(entity);

@@ -113,6 +113,7 @@ impl Seen<'_> {
             if timed { row.time_us.map_or(f64::NAN, |time_us| time_us as f64 / US_PER_SECOND) } else { row.row as f64 }
         };
         let scores = (0..track.scores.len()).map(|row| (at(row), track.scores[row]));
+        let limits = track.rows.iter().enumerate().map(|(row, place)| (at(row), self.scored.rows[*place].end.limit()));
         let opened = events::incidents(&track.opened, &track.anomalies).map(|incident| {
             let is_false = self.scored.labels.is_some() && events::is_false(&incident, &track.anomalies, &track.labels);
             (at(incident.first), is_false)
@@ -120,6 +121,7 @@ impl Seen<'_> {
         EntityScores {
             name: name.to_owned(),
             scores: scores.filter(|(at, _)| at.is_finite()).collect(),
+            limits: limits.filter(|(at, _)| at.is_finite()).collect(),
             events: events::runs(&track.labels).map(|event| (at(event.first), at(event.last))).collect(),
             opened: opened.collect(),
         }
@@ -144,6 +146,7 @@ impl Seen<'_> {
             span: (along(worst.first, timed), along(worst.last, timed)),
             anomalies: worst.anomalies,
             peak: worst.peak,
+            limit: worst.limit,
             p_value: worst.p_value,
             features: worst.columns.iter().enumerate().map(line).collect(),
         }

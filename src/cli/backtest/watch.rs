@@ -36,7 +36,14 @@ pub(super) struct Ended {
 /// What became of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum End {
-    Judged { score: f64, anomalous: bool, opened: bool, suppressed: Option<Suppression> },
+    /// With the limit of the entity at that row.
+    Judged {
+        score: f64,
+        limit: f64,
+        anomalous: bool,
+        opened: bool,
+        suppressed: Option<Suppression>,
+    },
     WarmingUp,
     Unusable,
 }
@@ -46,6 +53,14 @@ impl End {
     pub(super) fn score(&self) -> Option<f64> {
         match *self {
             Self::Judged { score, .. } => Some(score),
+            Self::WarmingUp | Self::Unusable => None,
+        }
+    }
+
+    /// The limit that it was compared with.
+    pub(super) fn limit(&self) -> Option<f64> {
+        match *self {
+            Self::Judged { limit, .. } => Some(limit),
             Self::WarmingUp | Self::Unusable => None,
         }
     }
@@ -99,7 +114,8 @@ impl Observer for Watch<'_> {
     fn judged(&mut self, record: &Observed<'_>) {
         let opened = record.incident == IncidentChange::Opened;
         let (score, suppressed) = (record.judged.score, record.suppressed);
-        let end = End::Judged { score, anomalous: record.is_anomalous(), opened, suppressed };
+        let (limit, anomalous) = (record.limit(), record.is_anomalous());
+        let end = End::Judged { score, limit, anomalous, opened, suppressed };
         let (entity, row) = self.note(record.position.offset, record.entity, (Some(record.time_us), end));
         self.rejudge.iter_mut().for_each(|rejudge| rejudge.judge(record, entity, row));
         self.trace.iter_mut().for_each(|trace| trace.judged(record, entity, row));
