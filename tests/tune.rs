@@ -40,7 +40,14 @@ fn succeed(folder: &Path, arguments: &[&str]) -> String {
 fn tune(folder: &Path, arguments: &[&str]) -> Value {
     let json = succeed(folder, &[&["tune", "--json", "--set", "training.epochs=4"], arguments].concat());
     assert_eq!(json.lines().count(), 1, "{json}");
-    serde_json::from_str(&json).expect("it is JSON")
+    let report: Value = serde_json::from_str(&json).expect("it is JSON");
+    let changes = report["changes"].as_object().expect("a table");
+    assert_eq!(
+        report["kept_out"]["better"],
+        !changes.is_empty(),
+        "nothing is changed but what is better beyond chance"
+    );
+    report
 }
 
 fn noise(row: usize, salt: usize) -> f64 {

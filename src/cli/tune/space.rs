@@ -12,8 +12,8 @@ const SPANS: [u32; 5] = [1, 5, 15, 30, 60];
 /// Widths of the code as shares of the network's input. No wider ones: what rebuilds nearly all of a row rebuilds incidents
 /// that no plant looks like, and plants would still speak for it.
 const CODES: [f64; 3] = [1.0 / 32.0, 1.0 / 16.0, 1.0 / 8.0];
-/// Half-life of running statistics, rows.
-const HALF_LIVES: [f64; 2] = [1_000.0, 5_000.0];
+/// Half-life of running statistics, rows. None that is shorter: it would forget incidents longer than any plant.
+const HALF_LIFE: f64 = 5_000.0;
 /// The largest errors that make a score.
 const TOP: usize = 3;
 
@@ -72,9 +72,8 @@ impl Setting {
             Self::CodeSize => codes(best.inputs).into_iter().map(|code| one("model.code_size", json!(code))).collect(),
             Self::Aggregation => aggregations(best.columns).map(|value| one("judging.aggregation", value)).collect(),
             Self::Residuals => {
-                let running = HALF_LIVES.map(|rows| json!({ "running": { "half_life": rows } }));
-                let all = [json!("held_back")].into_iter().chain(running);
-                all.map(|value| one("judging.residuals", value)).collect()
+                let running = json!({ "running": { "half_life": HALF_LIFE } });
+                [json!("held_back"), running].map(|value| one("judging.residuals", value)).into()
             }
             Self::Smoothing => SPANS.map(|rows| one("judging.smoothing_span", json!(rows))).into(),
         }
