@@ -1,11 +1,10 @@
 //! Fitting allocates before its first batch and then no more, so that a training beside scoring costs no memory traffic
 //! that grows with the rows.
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    ops::ControlFlow,
-    sync::atomic::{AtomicUsize, Ordering},
-};
+#[path = "support/counting.rs"]
+mod counting;
+
+use std::ops::ControlFlow;
 
 use linfa::ParamGuard;
 use ndarray::Array2;
@@ -17,36 +16,14 @@ use strayd::{
     train::{AutoencoderParams, Shape},
 };
 
-/// Counts what the system's allocator is asked for.
-struct Counting;
-
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
 /// Allocations of two epochs over so many rows.
 fn allocations(params: &AutoencoderParams<f32>, rows: usize) -> usize {
     let matrix = Array2::from_shape_fn((rows, 24), |(row, column)| ((row * 7 + column * 3) as f32 * 0.1).sin());
     let valid = params.clone().epochs(2).batch_size(32).check().expect("the parameters are sound");
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let before = counting::allocations();
     let validation = matrix.slice(ndarray::s![..32, ..]);
     valid.fit_with_validation(matrix.view(), validation, &mut |_| ControlFlow::Continue(())).expect("it can be fitted");
-    ALLOCATIONS.load(Ordering::Relaxed) - before
+    counting::allocations() - before
 }
 
 #[test]

@@ -10,12 +10,15 @@ mod support;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 use flate2::read::GzDecoder;
 use serde_json::Value;
 use strayd::cli::backtest::report::json_schema;
-use support::{python::python, tools::root};
+use support::{
+    program::{strayd, succeed, told},
+    python::python,
+    tools::root,
+};
 
 /// How far two programs may be apart that add the same numbers in another order.
 const TOLERANCE: f64 = 1e-9;
@@ -23,28 +26,6 @@ const TOLERANCE: f64 = 1e-9;
 const ROWS: usize = 3_000;
 /// Steps (two rows each) of which the rows of `m0` are labelled; the first lie in the half that is trained on.
 const TROUBLE: [std::ops::Range<usize>; 3] = [300..305, 1_000..1_010, 1_200..1_220];
-
-fn strayd(folder: &Path, arguments: &[&str]) -> Output {
-    let runtime = root().join(".local/onnxruntime/lib/libonnxruntime.so");
-    Command::new(env!("CARGO_BIN_EXE_strayd"))
-        .args(arguments)
-        .current_dir(folder)
-        .env("ORT_DYLIB_PATH", std::env::var_os("ORT_DYLIB_PATH").map_or(runtime, Into::into))
-        .env("STRAYD__LOG__LEVEL", "error")
-        .output()
-        .expect("the program starts")
-}
-
-fn told(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// Runs it and asserts that it succeeds; gives standard output and standard error.
-fn succeed(folder: &Path, arguments: &[&str]) -> (String, String) {
-    let output = strayd(folder, arguments);
-    assert!(output.status.success(), "strayd {arguments:?}: {}", told(&output));
-    (String::from_utf8_lossy(&output.stdout).into_owned(), told(&output))
-}
 
 /// A backtest with few epochs: what is learned is not the point here.
 fn backtest(folder: &Path, arguments: &[&str]) -> (Value, String) {

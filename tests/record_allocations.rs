@@ -1,14 +1,10 @@
 //! A record of a known entity that is judged normal makes no allocation on its way, incidents and silences included.
 
+#[path = "support/counting.rs"]
+mod counting;
 mod support;
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::sync::Arc;
 
 use strayd::{
     config::{Settings, Sources},
@@ -17,28 +13,6 @@ use strayd::{
     testing::CentreScorers,
     train::sample::SampleRecord,
 };
-
-/// Counts what the system's allocator is asked for.
-struct Counting;
-
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const ENTITIES: [&str; 4] = ["a", "b", "c", "d"];
 
@@ -68,7 +42,7 @@ fn scoring() -> Scoring {
 /// Allocations of a stretch of the stream; its payloads are made before.
 fn allocations(scoring: &mut Scoring, rows: std::ops::Range<usize>) -> usize {
     let payloads: Vec<(usize, String)> = rows.map(|row| (row, payload(row))).collect();
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let before = counting::allocations();
     let mut judged = 0;
     for (row, payload) in &payloads {
         let raw = RawRecord {
@@ -84,7 +58,7 @@ fn allocations(scoring: &mut Scoring, rows: std::ops::Range<usize>) -> usize {
         }
     }
     assert!(judged >= payloads.len() - 16, "they are scored");
-    ALLOCATIONS.load(Ordering::Relaxed) - before
+    counting::allocations() - before
 }
 
 #[test]

@@ -3,42 +3,18 @@
 
 mod support;
 
-use std::{
-    collections::BTreeSet,
-    fmt::Write as _,
-    fs,
-    path::Path,
-    process::{Command, Output},
-};
+use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 
 use serde_json::Value;
 use strayd::cli::tune::report::json_schema;
-use support::tools::root;
-
-fn strayd(folder: &Path, arguments: &[&str]) -> Output {
-    let runtime = root().join(".local/onnxruntime/lib/libonnxruntime.so");
-    Command::new(env!("CARGO_BIN_EXE_strayd"))
-        .args(arguments)
-        .current_dir(folder)
-        .env("ORT_DYLIB_PATH", std::env::var_os("ORT_DYLIB_PATH").map_or(runtime, Into::into))
-        .env("STRAYD__LOG__LEVEL", "error")
-        .output()
-        .expect("the program starts")
-}
-
-fn told(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn succeed(folder: &Path, arguments: &[&str]) -> String {
-    let output = strayd(folder, arguments);
-    assert!(output.status.success(), "strayd {arguments:?}: {}", told(&output));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
+use support::{
+    program::{strayd, succeed, told},
+    tools::root,
+};
 
 /// A search with few epochs: what networks could learn is not the point here.
 fn tune(folder: &Path, arguments: &[&str]) -> Value {
-    let json = succeed(folder, &[&["tune", "--json", "--set", "training.epochs=4"], arguments].concat());
+    let (json, _) = succeed(folder, &[&["tune", "--json", "--set", "training.epochs=4"], arguments].concat());
     assert_eq!(json.lines().count(), 1, "{json}");
     let report: Value = serde_json::from_str(&json).expect("it is JSON");
     let changes = report["changes"].as_object().expect("a table");
@@ -103,10 +79,10 @@ fn what_is_clearly_better_is_found_and_stands_on_rows_that_had_no_part_in_the_se
         text.starts_with("# Written by strayd tune") && text.contains("rows.csv") && text.contains("seed 42"),
         "{text}"
     );
-    let checked = succeed(folder.path(), &["config", "check", "--config", "tuned.yaml"]);
+    let (checked, _) = succeed(folder.path(), &["config", "check", "--config", "tuned.yaml"]);
     assert!(checked.starts_with("ok: tuned.yaml"), "{checked}");
     // Nothing but what won differs from what was given.
-    let printed = |file: &str| succeed(folder.path(), &["config", "print", "--config", file]);
+    let printed = |file: &str| succeed(folder.path(), &["config", "print", "--config", file]).0;
     let (given, tuned) = (printed("mine.yaml"), printed("tuned.yaml"));
     let lines = |text: &str| text.lines().map(|line| line.trim().to_owned()).collect::<BTreeSet<_>>();
     let changed: Vec<String> = lines(&tuned).difference(&lines(&given)).cloned().collect();

@@ -33,6 +33,13 @@ pub struct EntityJudgement {
     lift: Lift,
 }
 
+impl EntityJudgement {
+    /// Moves the entity's limit by so many steps: one up when an incident has begun, and by what people say of its alarms.
+    pub fn step_limit(&mut self, limit: &Limit, steps: i32) {
+        limit.step(steps, &mut self.lift);
+    }
+}
+
 /// Scores of one row.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Judged {
@@ -85,16 +92,6 @@ impl Judge {
     /// The calibrated limit; an entity's own may be higher.
     pub fn limit(&self) -> f64 {
         self.limit.calibrated()
-    }
-
-    /// An incident of the entity has begun: its limit goes up by a step.
-    pub fn incident_began(&self, limit: &Limit, entity: &mut EntityJudgement) {
-        limit.raise(&mut entity.lift);
-    }
-
-    /// A person said something of an alarm of the entity: its limit moves by so many steps.
-    pub fn told(&self, steps: i32, limit: &Limit, entity: &mut EntityJudgement) {
-        limit.step(steps, &mut entity.lift);
     }
 
     /// Judges one row: `residuals` and `imputed` have one entry per column. Updates the entity's memory.
@@ -424,7 +421,7 @@ mod tests {
         let steps = Recalibration { step: 0.5, most: 10.0 };
         let judge = Judge::new(&metadata, Limit::new(10.0, steps, &AlarmBudget::PerEntityAndDay(1.0), Some(60.0)));
         let (mut strays, mut other) = (EntityJudgement::default(), EntityJudgement::default());
-        judge.incident_began(&judge.limit, &mut strays);
+        strays.step_limit(&judge.limit, 1);
         let row = [0.0, 5.0];
         let (raised, calm) = (judge.judge(&row, &THERE, &mut strays), judge.judge(&row, &THERE, &mut other));
         assert!(raised.limit > 14.9 && !raised.anomalous, "{raised:?}");

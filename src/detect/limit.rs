@@ -1,7 +1,7 @@
 //! The limit of an entity: what calibration gave for the budget, and how it follows an entity that no longer is what it
 //! was when the model was trained.
 //!
-//! Each incident of an entity raises its limit by a step, and it falls back with time, so fast that [`BALANCE`] times the
+//! Each incident of an entity raises its limit by a step, and it falls back with time, so fast that `BALANCE` times the
 //! budget would hold it where it is: entities that keep to their budget are hardly touched, and one whose normal behaviour
 //! has changed comes back to about its budget within days, whatever its scores look like. The steps are those of adaptive
 //! conformal inference (Gibbs and Candès, *NeurIPS* 2021), taken on the logarithm of the limit and counted per incident.
@@ -14,7 +14,7 @@ use crate::{
 
 /// Incidents per allowed incident that hold a raised limit where it is. Above 1, because chance alone gives an entity
 /// more than one alarm on every fourth day of a budget of one.
-pub const BALANCE: f64 = 1.5;
+const BALANCE: f64 = 1.5;
 
 /// How much higher than calibrated an entity's limit is: its natural logarithm, >= 0.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -59,12 +59,7 @@ impl Limit {
         if lift > 0.0 { self.calibrated * lift.exp() } else { self.calibrated }
     }
 
-    /// An incident of the entity has begun.
-    pub fn raise(&self, lift: &mut Lift) {
-        self.step(1, lift);
-    }
-
-    /// Moves by so many steps, down where they are below 0.
+    /// Moves by so many steps: up by one for an incident that has begun, down where they are below 0.
     pub fn step(&self, steps: i32, lift: &mut Lift) {
         lift.0 = (lift.0 + self.rise * f64::from(steps)).min(self.most).max(0.0);
     }
@@ -92,7 +87,7 @@ mod tests {
         for row in 0..days * ROWS_A_DAY {
             limit.fall(&mut lift);
             if incidents_a_day > 0 && row % (ROWS_A_DAY / incidents_a_day) == 0 {
-                limit.raise(&mut lift);
+                limit.step(1, &mut lift);
             }
         }
         limit.of(lift)
@@ -102,7 +97,7 @@ mod tests {
     fn an_incident_raises_the_limit_by_a_step_and_quiet_rows_bring_it_back() {
         let limit = limit(0.2, 50.0);
         let mut lift = Lift::default();
-        limit.raise(&mut lift);
+        limit.step(1, &mut lift);
         assert!((limit.of(lift) - 12.0).abs() < 1e-9);
         // A step is used up by the rows in which one and a half times the budget allows one incident.
         (0..ROWS_A_DAY / 3 - 1).for_each(|_| limit.fall(&mut lift));

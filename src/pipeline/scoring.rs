@@ -353,7 +353,7 @@ impl Scoring {
         let incident = ruling.advance(state, quiet, self.incidents.is_expected(pending.entity));
         if incident == IncidentChange::Opened {
             let rule = &context.rules[self.policies.get(state.policy).rule];
-            context.judge.incident_began(&rule.limit, &mut state.judgement);
+            state.judgement.step_limit(&rule.limit, 1);
             report.incidents_opened += 1;
         }
         let observed = Observed {

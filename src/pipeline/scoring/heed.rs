@@ -45,7 +45,7 @@ impl Scoring {
         let Some(state) = self.entities.get_mut(place) else { return };
         let context = &self.model.context;
         let rule = &context.rules[self.policies.get(state.policy).rule];
-        context.judge.told(steps, &rule.limit, &mut state.judgement);
+        state.judgement.step_limit(&rule.limit, steps);
     }
 
     /// Rows of an incident that somebody judged are not for the next model, whether it was right or false, also where they
