@@ -237,7 +237,7 @@ impl Scorer for CentreScorer {
         for newest in windows.chunks_exact(window).map(|values| &values[window - width..]) {
             residuals.extend(newest.iter().zip(&self.0.columns).map(|(x, column)| {
                 let cap = column.residual_cap.min(f32::MAX);
-                ((x - column.center) / column.scale).clamp(-cap, cap)
+                column.scaled(*x).clamp(-cap, cap)
             }));
         }
         Ok(())

@@ -112,7 +112,7 @@ impl Watch {
         let alertmanager = Alertmanager::start(&routes)?;
         let stage = Stage::new(&broker, &format!("alerting-{kind:?}"), COLD_START);
         // A tight budget: this is about one incident, so none of the normal rows may raise an alarm.
-        let sets = ["--set", "judging.budget.alarms_per_entity_and_day=0.01", "--set", "model.kind=denoising"];
+        let sets = ["--set", "judging.budget.alarms=0.01 per entity per day", "--set", "model.kind=denoising"];
         let mut daemon = Daemon::start(&stage.config(), &sets);
         let address = daemon.wait_for("both ends are connected", |daemon| {
             daemon.address().filter(|_| daemon.sum("strayd_connected") == 2.0)

@@ -40,11 +40,16 @@ fn demo_data(name: &str) -> PathBuf {
 
 /// Rows of two machines, a minute apart each, that are told from each other by their level. `truth` is the label.
 fn machines() -> String {
+    machines_where(|machine, step| machine == 0 && TROUBLE.iter().any(|steps| steps.contains(&step)))
+}
+
+/// The same, labelled where the machine of that number strays at that step.
+fn machines_where(strays: impl Fn(usize, usize) -> bool) -> String {
     let mut text = "timestamp,machine,load,pressure,flow,truth\n".to_owned();
     for row in 0..ROWS {
         let (step, machine) = (row / 2, row % 2);
         let noise = |salt: usize| ((row * 7919 + salt * 104_729) % 1_009) as f64 / 1_009.0 * 0.05;
-        let label = machine == 0 && TROUBLE.iter().any(|steps| steps.contains(&step));
+        let label = strays(machine, step);
         let load = (step as f64 / 30.0).sin() + noise(1) + machine as f64;
         let pressure = 3.0 + 0.5 * load + noise(2) + if label { 9.0 } else { 0.0 };
         let time = strayd::record::timestamp::to_rfc3339((1_767_225_600 + step as i64 * 60) * 1_000_000);
@@ -54,6 +59,20 @@ fn machines() -> String {
 }
 
 const BY_MACHINE: [&str; 2] = ["--set", r#"record.entity={"field":"machine"}"#];
+
+#[test]
+fn incidents_of_groups_are_counted_where_groups_are_set() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("rows.csv"), machines_where(|_, step| (1_000..1_020).contains(&step))).unwrap();
+    let steady = ["--set", "judging.residuals=held_back", "--set", "judging.budget.alarms=0.1 per entity per day"];
+    let run = |sets: &[&str]| {
+        let all = [&["--data", "rows.csv", "--no-suggest"], &BY_MACHINE[..], &steady, sets].concat();
+        backtest(folder.path(), &all).0["alarms"].clone()
+    };
+    let (together, apart) = (run(&["--set", r#"judging.incidents.groups=[{"entities":"m?","least":2}]"#]), run(&[]));
+    assert_eq!((&together["group_incidents"], &apart["group_incidents"]), (&1.into(), &Value::Null));
+    assert_eq!((&together["incidents"], &together["anomalies"]), (&apart["incidents"], &apart["anomalies"]));
+}
 
 fn number(report: &Value, name: &str) -> f64 {
     report[name].as_f64().unwrap_or_else(|| panic!("`{name}` is no number in {report}"))
@@ -102,6 +121,10 @@ fn the_first_rows_are_trained_on_without_the_labelled_ones_and_the_rest_is_score
     assert_eq!(report["model"]["labelled_rows_left_out"], 5);
     assert_eq!(report["model"]["columns"], 3, "the label is no feature");
     assert_eq!(report["model"]["source"], "rows 0 to 1799 of rows.csv");
+    let alarms = &report["alarms"];
+    let explained = number(alarms, "explained");
+    assert_eq!(number(alarms, "explained_share"), explained / number(alarms, "incidents"), "{alarms}");
+    assert!(explained >= 1.0, "pressure alone strays, and is named: {alarms}");
     let rows = &report["rows"];
     assert_eq!((&rows["total"], &rows["warming_up"], &rows["entities"]), (&1_200.into(), &6.into(), &2.into()));
     let labels = &report["labels"];

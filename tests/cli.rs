@@ -313,7 +313,7 @@ fn a_budget_that_the_user_wrote_is_never_replaced() {
     train_and_score(folder.path(), "rows.csv", &preset);
     let score = ["score", "--model", "model.onnx", "--data", "rows.csv", "--out", "scores.csv"];
     let output =
-        strayd(folder.path(), &[&score[..], &["--set", "judging.budget.alarms_per_entity_and_day=3"]].concat());
+        strayd(folder.path(), &[&score[..], &["--set", "judging.budget.alarms=3 per entity per day"]].concat());
     assert_eq!(output.status.code(), Some(1), "{}", told(&output));
     assert!(told(&output).contains("set judging.budget.quantile"), "{}", told(&output));
 }
@@ -610,11 +610,11 @@ fn a_training_that_is_explained_first_decides_once_and_gives_the_same_model() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("rows.csv"), csv(&rows()[..1_200])).unwrap();
     let train = |out: &str, more: &[&str]| {
-        let budget = ["--set", "judging.budget.alarms_per_entity_and_day=1"];
+        let budget = ["--set", "judging.budget.alarms=1 per entity per day"];
         let output =
             strayd(folder.path(), &[&["train", "--data", "rows.csv", "--out", out], &budget[..], more].concat());
         assert!(output.status.success(), "{}", told(&output));
-        assert!(told(&output).contains("for a budget of 1 alarm per entity and day"), "{}", told(&output));
+        assert!(told(&output).contains("for a budget of 1 per entity per day"), "{}", told(&output));
         assert_eq!(told(&output).matches("taking pca").count(), 1, "{}", told(&output));
         graph(&folder.path().join(out))
     };

@@ -172,7 +172,7 @@ fn the_table_of_settings_has_every_key_with_default_and_meaning() {
         assert_eq!(row.replace("\\|", "").matches('|').count(), 5, "{row}");
     }
     assert!(table.contains("milliseconds, microseconds | `auto` |"), "{table}");
-    assert!(table.contains("| timeseries: `1`; tabular: not set | Alarms"), "{table}");
+    assert!(table.contains("| timeseries: `1 per entity per day`; tabular: not set | Alarms"), "{table}");
     assert!(
         table.contains("| `training.window` | an integer in 1..1024 | timeseries: not set; tabular: `1` |"),
         "{table}"
@@ -346,7 +346,7 @@ training:
   members: 2
   loss: {huber: {delta: 0}}
 judging:
-  budget: {alarms_per_entity_and_day: 1, quantile: 0.1}
+  budget: {alarms: 1 per entity per day, quantile: 0.1}
   residuals: {running: {}}
 pipeline:
   batch_wait: 5
@@ -476,7 +476,21 @@ fn values_that_clash_are_told() {
         ("model: {foreign: {center: [1]}}", "model.foreign.scale"),
         ("model: {foreign: {center: [1, 2], scale: [1]}}", "model.foreign.scale"),
         ("model: {foreign: {center: [1], scale: [0]}}", "model.foreign.scale[0]"),
-        ("judging: {budget: {alarms_per_entity_and_day: null}}", "judging.budget"),
+        ("judging: {budget: {alarms: null}}", "judging.budget"),
+        ("judging: {budget: {alarms: 3 a day}}", "judging.budget.alarms"),
+        ("judging: {budget: {alarms: 3}}", "judging.budget.alarms"),
+        ("judging: {budget: {alarms: 0 per day}}", "judging.budget.alarms"),
+        ("judging: {budget: {alarms_per_entity_and_day: 1}}", "judging.budget.alarms_per_entity_and_day"),
+        ("judging: {overrides: [{entities: a, budget: {alarms: 1 per entity}}]}", "judging.overrides[0].budget.alarms"),
+    ] {
+        let problems = Case::yaml(text).problems();
+        assert_eq!(problems.0.iter().map(|p| p.key.as_str()).collect::<Vec<_>>(), [key], "{text}\n{problems}");
+    }
+}
+
+#[test]
+fn what_is_out_of_range_or_clashes_in_severity_incidents_and_silence_is_told() {
+    for (text, key) in [
         ("judging: {severity: {warning: 1e-6, critical: 1e-4}}", "judging.severity.critical"),
         ("judging: {severity: {warning: 1e-6}}", "judging.severity.critical"),
         ("judging: {severity: {warning: 1}}", "judging.severity.warning"),
@@ -606,6 +620,36 @@ fn what_is_wrong_with_persistence_and_overrides_is_told_with_its_place_and_what_
         (format!("{{record: {{features: [a]}}, judging: {{{setting}}}}}"), format!("judging.{line}"))
     });
     each_is_told(&cases.each_ref().map(|(text, line)| (text.clone(), line.as_str())));
+}
+
+#[test]
+fn what_is_wrong_with_groups_is_told_with_its_place_and_what_would_be_right() {
+    let cases = [
+        (
+            "{entities: 'rack-{rack}-*'}",
+            ".entities: `{rack}` is unknown, expected {group}, or ? where a name has a brace",
+        ),
+        ("{entities: '{group}-{group}-*'}", ".entities: {group} stands in it more than once, expected it once"),
+        (
+            "{entities: '{group}*'}",
+            ".entities: `{group}*` leaves open where the group's part of the name ends, expected a",
+        ),
+        ("{entities: '{group}'}", ".entities: `{group}` tells each entity apart, expected * or ?"),
+        ("{entities: ''}", ".entities: is empty, expected a name in which *"),
+        ("{entities: '*', least: 1}", ".least: 1 is out of range, expected an integer in 2..1000000"),
+        ("{entities: '*', within: 0s}", ".within: 0s is out of range, expected a duration in 1s..30d"),
+        ("{entities: '*', withn: 1m}", ".withn: `withn` is not known, expected one of entities, least, within"),
+        ("{least: 3}", ": `entities` is missing"),
+    ]
+    .map(|(entry, line)| {
+        (format!("judging: {{incidents: {{groups: [{entry}]}}}}"), format!("judging.incidents.groups[0]{line}"))
+    });
+    each_is_told(&cases.each_ref().map(|(text, line)| (text.clone(), line.as_str())));
+    let text = "judging: {incidents: {groups: [{entities: 'rack-{group}-*'}, {entities: '*', least: 5, within: 1h}]}}";
+    let groups = Case::yaml(text).load().settings.judging.incidents.groups;
+    let told: Vec<(usize, i64)> = groups.iter().map(|group| (group.least, group.within_us / 1_000_000)).collect();
+    assert_eq!(told, [(3, 300), (5, 3600)]);
+    assert_eq!(groups[0].entities.group_of("rack-7-pump").as_deref(), Some("rack-7-*"));
 }
 
 #[test]
@@ -834,7 +878,7 @@ fn a_budget_that_somebody_wrote_is_told_from_a_default() {
     assert!(!Case::yaml("judging: {smoothing_span: 3}").load().budget_is_written);
     assert!(Case::yaml("judging: {budget: {quantile: 0.1}}").load().budget_is_written);
     assert!(Case::yaml("").env("STRAYD__JUDGING__BUDGET__QUANTILE", "0.1").load().budget_is_written);
-    assert!(Case::yaml("").set("judging.budget.alarms_per_entity_and_day=2").load().budget_is_written);
+    assert!(Case::yaml("").set("judging.budget.alarms=2 per entity per day").load().budget_is_written);
 }
 
 #[test]

@@ -22,15 +22,22 @@ fn bad(payload: &str) -> Record {
     Record { key: "broken".into(), payload: payload.into(), planted: false }
 }
 
+/// Alarms a day that the budget leaves to all entities of a replica.
+fn promised_in_all(daemon: &Daemon) -> Option<f64> {
+    let [promised, entities] = ["strayd_alarm_rate_promised", "strayd_entities"].map(|name| daemon.sum(name));
+    Some(promised * entities).filter(|alarms| alarms.is_finite())
+}
+
 fn a_second_member_takes_its_share_and_takes_over_all(kind: Kind) {
     let Some(broker) = Broker::shared(kind) else { return };
     let stage = Stage::new(&broker, "members", COLD_START);
     // Seven entities, so that both partitions have some.
     let records = stream(8, 4_000, 7, &PLANTED);
     stage.feed(&records[..COLD_START]);
-    let mut first = stage.start();
+    let start = || Daemon::start(&stage.config(), &["--set", "judging.budget.alarms=7 per day"]);
+    let mut first = start();
     first.wait_ready();
-    let mut second = stage.start();
+    let mut second = start();
     second.wait_for("a partition for the second", |daemon| {
         let assigned = |line: &&str| line.contains("partitions assigned") && !line.contains("\"[]\"");
         daemon.log().lines().find(assigned).map(|_| ())
@@ -38,11 +45,17 @@ fn a_second_member_takes_its_share_and_takes_over_all(kind: Kind) {
     stage.feed(&records[COLD_START..3_000]);
     stage.wait_committed(&mut second, 3_000);
     assert!(first.sum("strayd_records_total") < 3_000.0, "the second has its share:\n{}", second.log());
+    second.wait_for("half of the budget for half of the partitions", |daemon| {
+        promised_in_all(daemon).filter(|promised| (3.3..3.7).contains(promised))
+    });
     assert_eq!(first.terminate().code(), Some(0), "{}", first.log());
     stage.feed(&records[3_000..]);
     stage.wait_committed(&mut second, records.len());
     assert!(second.sum("strayd_records_total") > 1_000.0);
     assert!(second.sum("strayd_offsets_committed_total") > 0.0);
+    second.wait_for("the whole budget", |daemon| {
+        promised_in_all(daemon).filter(|promised| (6.6..7.4).contains(promised))
+    });
     assert_eq!(incidents_found(&stage.events(PLANTED.len()), &records), PLANTED.len());
     assert_eq!(second.terminate().code(), Some(0), "{}", second.log());
 }

@@ -6,11 +6,13 @@ use std::fs;
 
 use strayd::{
     detect::{
+        counterfactual::Counterfactual,
         event::{AnomalyEvent, Origin, Verdict, json_schema},
-        explain::Blame,
-        incident::{Evidence, Incident, Mark},
+        explain::{Blame, Compared},
+        group::{GroupIncident, GroupRule, Groups, pattern::GroupPattern},
+        incident::{Evidence, Incident, Mark, Opening, Retelling},
         incident_event::{self, IncidentEvent, Silence, State, Telling},
-        severity::Severity,
+        severity::{Severity, SeverityBounds},
     },
     record::Position,
 };
@@ -32,9 +34,13 @@ fn event() -> AnomalyEvent<'static> {
         severity: Severity::Info,
         suppressed_by: None,
     };
-    let blame = |name: &str, value, expected, share| Blame { name: name.to_owned(), value, expected, share };
-    AnomalyEvent::new(&origin, &verdict, vec![blame("pressure", 9.125, 4.25, 0.625), blame("flow", 0.25, 1.125, 0.25)])
+    let pressure =
+        Blame { name: "pressure".to_owned(), value: 9.125, expected: 4.25, error: 7.5, share: 0.625, onset: Some(2) };
+    let flow = Blame { name: "flow".to_owned(), value: 0.25, expected: 1.125, error: -1.5, share: 0.25, onset: None };
+    AnomalyEvent::new(&origin, &verdict, vec![pressure, flow]).with(Some(EXPLAINED))
 }
+
+const EXPLAINED: Counterfactual = Counterfactual { score: 1.75, under_limit: true };
 
 /// Compares with a file of the repository, or writes it with `UPDATE_GOLDEN=1`.
 fn is_pinned(file: &str, text: &str) {
@@ -79,15 +85,25 @@ fn at(offset: i64, seconds: i64) -> Mark {
     Mark { position: Position { partition: 3, offset }, time_us }
 }
 
+/// Two columns of a row, and what was expected of them.
+fn columns() -> Vec<Compared> {
+    let compared = |value, expected, error| Compared { value, expected, error };
+    vec![compared(0.25, 1.125, -1.5), compared(9.125, 4.25, 7.5)]
+}
+
+fn pressure(onset: Option<u8>) -> Blame {
+    Blame { name: "pressure".to_owned(), value: 9.125, expected: 4.25, error: 7.5, share: 0.75, onset }
+}
+
 /// An incident of one row, told as `state` by the record at `cause`.
 fn incident(state: State, cause: i64) -> IncidentEvent<'static> {
     let shares = [0.25, 0.75];
     let row = Evidence { mark: at(81_723, 0), score: 14.25, limit: 6.125, p_value: 0.00012, shares: &shares };
-    let incident = Incident::open(&row, Severity::Info, vec![(0.25, 1.125), (9.125, 4.25)]);
+    let mut incident = Incident::open(&row, Severity::Info, columns());
+    incident.opening = Opening { onsets: vec![None, Some(2)], counterfactual: Some(EXPLAINED) };
     let position = Position { partition: 3, offset: cause };
     let telling = Telling { topic: "sensors", entity: "pump \"7\"", state, cause: position };
-    let blame = Blame { name: "pressure".to_owned(), value: 9.125, expected: 4.25, share: 0.75 };
-    IncidentEvent::of_anomalies(&telling, &incident, "5c0ffee5a11d", vec![blame])
+    IncidentEvent::of_anomalies(&telling, &incident, "5c0ffee5a11d", vec![pressure(Some(2))])
 }
 
 fn silence(state: State, cause: i64) -> IncidentEvent<'static> {
@@ -95,6 +111,33 @@ fn silence(state: State, cause: i64) -> IncidentEvent<'static> {
     let telling = Telling { topic: "sensors", entity: "pump \"7\"", state, cause: position };
     let silence = Silence { first: at(81_723, 0), last: at(81_723, 640), interval_seconds: Some(60.0) };
     IncidentEvent::of_silence(&telling, &silence)
+}
+
+/// Two pumps of a rack that stray together, from partitions of their own, told as `state` by the record at `cause` in the
+/// second one's.
+fn group_incident() -> GroupIncident {
+    let retelling = Retelling { update_interval_us: 600_000_000, new_normal_after_us: None };
+    let entities = GroupPattern::new("rack-{group}-*").expect("a pattern");
+    let rule = GroupRule { entities, least: 2, within_us: 300_000_000 };
+    let mut groups = Groups::new(vec![rule], SeverityBounds::new(1e-4, 1e-6).expect("bounds"), retelling);
+    let mut incidents = std::collections::BTreeMap::new();
+    for (place, (partition, offset, p_value)) in [(3, 81_723, 0.00012), (4, 512, 0.00003)].into_iter().enumerate() {
+        let place = place as u32;
+        let mark = Mark { position: Position { partition, offset }, ..at(0, i64::from(place) * 20) };
+        let row = Evidence { mark, score: 14.25, limit: 6.125, p_value, shares: &[0.25, 0.75] };
+        let severity = if p_value < 1e-4 { Severity::Warning } else { Severity::Info };
+        let incident = Incident::open(&row, severity, columns());
+        groups.opened(place, &format!("rack-7-pump-{place}").into(), &incident);
+        incidents.insert(place, incident);
+        groups.strayed((place, &row), &incidents, Vec::new);
+    }
+    groups.of(1).expect("two make one").clone()
+}
+
+fn group(incident: &GroupIncident, state: State, cause: i64) -> IncidentEvent<'_> {
+    let cause = Position { partition: 4, offset: cause };
+    let telling = Telling { topic: "sensors", entity: &incident.name, state, cause };
+    IncidentEvent::of_group(&telling, incident, "5c0ffee5a11d", vec![pressure(None)])
 }
 
 #[test]
@@ -106,7 +149,9 @@ fn the_schema_of_incidents_in_the_repository_is_the_one_of_the_code() {
 #[test]
 fn incident_events_are_pinned_to_the_byte_and_fit_the_schema() {
     let validator = jsonschema::validator_for(&incident_event::json_schema()).unwrap();
-    let events = [incident(State::Opened, 81_723), silence(State::Opened, 90_001)];
+    let together = group_incident();
+    let events =
+        [incident(State::Opened, 81_723), silence(State::Opened, 90_001), group(&together, State::Opened, 512)];
     let mut text = String::new();
     for event in events {
         let json = event.to_json();
@@ -134,5 +179,12 @@ fn an_incident_keeps_its_id_and_each_of_its_events_has_one_of_its_own_whatever_t
         "sensors-3-81723-silence",
         "an incident may begin with the same record"
     );
+    let together = group_incident();
+    let told = group(&together, State::Updated, 600);
+    assert_eq!((told.id.as_str(), told.event_id.as_str()), ("sensors-4-512-group", "sensors-4-512-group-updated-600"));
+    let position = Position { partition: 3, offset: 600 };
+    let telling = Telling { topic: "sensors", entity: &together.name, state: State::Updated, cause: position };
+    let told = IncidentEvent::of_group(&telling, &together, "5c0ffee5a11d", Vec::new());
+    assert_eq!(told.event_id, "sensors-4-512-group-updated-3-600", "a record of another partition");
     assert!(!incident(State::Opened, 1).event_id.contains("5c0ffee5a11d"));
 }

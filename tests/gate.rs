@@ -222,7 +222,13 @@ fn sentences(report: &GateReport) -> String {
 
 #[test]
 fn a_sound_retraining_passes_every_check() {
-    for sets in [&[][..], &["model.kind=denoising"], &["model.members=2"], &["judging.budget={\"quantile\":0.01}"]] {
+    for sets in [
+        &[][..],
+        &["model.kind=denoising"],
+        &["model.members=2"],
+        &["judging.budget={\"quantile\":0.01}"],
+        &["training.scaling=quantile"],
+    ] {
         let Some(retrained) = Retrained::new(sets) else { return };
         let report = retrained.report().unwrap();
         assert!(report.passed() && report.reasons().is_empty(), "{sets:?}: {}", sentences(&report));
@@ -436,7 +442,7 @@ fn read(path: &Path, first: usize) -> Vec<SampleRecord> {
 fn how_the_alarm_rate_fares_over_many_retrainings() {
     let Some(runtime) = runtime() else { return };
     let settings =
-        settings(&["model.kind=pca", "training.window=2", "judging.budget={\"alarms_per_entity_and_day\":3}"]);
+        settings(&["model.kind=pca", "training.window=2", "judging.budget={\"alarms\":\"3 per entity per day\"}"]);
     const ROUND: usize = 20_000;
     let records = stream(ROUND * 9, 0.0);
     for told in [false, true] {
@@ -446,7 +452,7 @@ fn how_the_alarm_rate_fares_over_many_retrainings() {
             let sample = sampled(&runtime, &settings, &current, (part, 100));
             let missing = sample.missing();
             let rate = missing.incidents * 1440.0;
-            let limit = current.metadata.calibration.limit(&settings.judging.budget).unwrap();
+            let limit = current.metadata.calibration.limit_of(settings.judging.budget).unwrap();
             println!("told {told}, model {round}: {rate:.2} incidents per entity and day, limit {limit:.3}");
             let missing = if told { missing } else { Missing::default() };
             current = retrained(&runtime, &settings, (&sample.copy().in_time_order()[..], missing)).model;

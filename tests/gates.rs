@@ -175,7 +175,14 @@ fn with_default_settings_nothing_but_the_first_rows_of_an_entity_is_held_back() 
     assert_eq!(at_once.seen.alarms(), odd.map(|row| row as i64));
     // The first row fills no window, so the 15th judged one is row 15.
     assert_eq!(default.seen.held().iter().map(|(row, _)| *row).collect::<Vec<_>>(), [3, 14, 15]);
-    let later = |told: &Outcome| told.events.iter().filter(|(row, _)| *row > 15).cloned().collect::<Vec<_>>();
+    // Which row opens an incident, and so is asked what explains it, hangs on what was held back before.
+    let bare = |(row, mut event): (i64, Value)| {
+        for field in ["counterfactual_score", "counterfactual_under_limit"] {
+            event[field].take();
+        }
+        (row, event)
+    };
+    let later = |told: &Outcome| told.events.iter().filter(|(row, _)| *row > 15).cloned().map(bare).collect::<Vec<_>>();
     assert_eq!(later(&default), later(&at_once));
     assert_eq!(default.events.len(), 4);
 }
@@ -242,7 +249,7 @@ fn an_entitys_own_budget_gives_it_a_limit_of_its_own_that_is_told() {
     let model = Arc::new(model(&settings));
     let limits = [0.001, 0.5].map(|share| {
         let budget = strayd::config::settings::AlarmBudget::Quantile(share);
-        model.metadata.calibration.limit(&budget).unwrap()
+        model.metadata.calibration.limit_of(budget).unwrap()
     });
     assert!(limits[1] < limits[0], "{limits:?}");
     for (entity, limit, held) in [("a", limits[0], true), ("bee", limits[1], false)] {

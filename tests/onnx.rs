@@ -148,6 +148,7 @@ fn combinations(random: &mut Xoshiro256PlusPlus) -> Vec<Case> {
         predicted: if kinds.contains(&Sequence) { 2 } else { 0 },
         members: 1,
         constant: true,
+        bent: false,
     };
     let probability = |plan: Plan| Plan { probability: true, ..plan };
     let plans = [
@@ -161,6 +162,9 @@ fn combinations(random: &mut Xoshiro256PlusPlus) -> Vec<Case> {
         ("skip", Plan { skip: true, ..plan(&[Denoising]) }),
         ("convolutional-skip", Plan { skip: true, ..plan(&[Convolutional]) }),
         ("everything", Plan { members: 2, ..plan(&[Denoising, Convolutional, Sequence, Variational]) }),
+        ("bent", Plan { bent: true, ..plan(&[Denoising]) }),
+        ("bent-grid", Plan { bent: true, grid: Some((5, 4)), window: 1, columns: 20, ..plan(&[Convolutional]) }),
+        ("bent-sequence-probability", Plan { bent: true, ..probability(plan(&[Sequence, Variational])) }),
     ];
     plans.into_iter().map(|(name, plan)| Case { name: name.to_owned(), ..plan.case(random) }).collect()
 }

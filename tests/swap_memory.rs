@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::{fs, sync::Arc};
+use std::sync::Arc;
 
 use strayd::{
     detect::Scorers,
@@ -10,14 +10,9 @@ use strayd::{
 };
 use support::{
     models::{models, raw},
+    process::resident,
     records::stream,
 };
-
-/// Resident memory of this process in bytes.
-fn resident() -> u64 {
-    let pages = fs::read_to_string("/proc/self/statm").expect("Linux tells");
-    pages.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("a number of pages") * 4096
-}
 
 fn score(scoring: &mut Scoring, records: &[support::records::Record]) {
     for (at, record) in records.iter().enumerate() {

@@ -76,7 +76,7 @@ fn judge(runtime: &Runtime, model: &Model, rows: &[Vec<f32>]) -> Vec<Judged> {
     let count = rows.len() + 1 - model.metadata.window;
     let mut residuals = Vec::new();
     runtime.scorer(model).expect("the model loads").score(&windows, count, &mut residuals).expect("the model scores");
-    let limit = model.metadata.calibration.limit(&AlarmBudget::PerEntityAndDay(1.0)).expect("there is a limit");
+    let limit = model.metadata.calibration.limit_of(AlarmBudget::PerEntityAndDay(1.0)).expect("there is a limit");
     let (judge, mut memory) = (Judge::new(&model.metadata, limit), EntityJudgement::default());
     let width = model.metadata.columns.len();
     residuals.chunks(width).map(|row| judge.judge(row, &vec![false; width], &mut memory)).collect()
@@ -95,6 +95,7 @@ fn scores_do_not_depend_on_the_batch_to_the_bit() {
         (5, &["model.kind=pca"][..]),
         (38, &["training.window=4"]),
         (9, &["model.members=3"]),
+        (9, &["training.scaling=quantile"]),
         (6, &["model.kind=convolutional", "training.window=16", "model.activation=gelu"]),
         (6, &["model.kind=variational", probability, "model.activation=elu"]),
         (4, &[r#"model.kind=["convolutional","sequence","variational"]"#, "training.window=8"]),
@@ -135,6 +136,7 @@ fn a_change_of_a_constant_column_is_flagged_however_many_columns_there_are() {
         (101, &["judging.residuals=held_back"]),
         (4, &["model.kind=convolutional", "training.window=8"]),
         (4, &["model.kind=variational", "model.variational.score=probability"]),
+        (4, &["training.scaling=quantile"]),
     ] {
         let constant = |mut rows: Vec<Vec<f32>>| {
             rows.iter_mut().for_each(|row| row[2] = 5.0);
@@ -168,7 +170,8 @@ fn an_outlier_among_the_held_back_rows_does_not_blind_its_feature() {
 #[test]
 fn a_row_of_huge_values_stops_neither_training_nor_scoring() {
     let Some(runtime) = runtime() else { return };
-    for sets in [&[][..], &["model.kind=pca", "training.scaling=standard", "judging.residuals=raw"]] {
+    let standard = &["model.kind=pca", "training.scaling=standard", "judging.residuals=raw"];
+    for sets in [&[][..], standard, &["training.scaling=quantile"]] {
         for at in [SAMPLE / 2, SAMPLE - 100] {
             let mut sample = rows(SAMPLE, 6);
             sample[at][1] = 1e25;
@@ -182,6 +185,39 @@ fn a_row_of_huge_values_stops_neither_training_nor_scoring() {
             assert!(alarms(&judged, 110) <= CALM, "{sets:?}, row {at}");
         }
     }
+}
+
+/// Rows whose logarithms hang on two causes, normal ones: most values are small, few are a hundred times as large.
+fn heavy_tailed(count: usize, columns: usize) -> Vec<Vec<f32>> {
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(9);
+    let mut normal = || -> f32 { random.sample(StandardNormal) };
+    let mut row = || {
+        let (a, b) = (normal(), normal());
+        (0..columns).map(|c| (1.5 * (a * (c as f32).cos() + b * (c as f32).sin()) + 0.05 * normal()).exp()).collect()
+    };
+    (0..count).map(|_| row()).collect()
+}
+
+#[test]
+fn of_heavy_tailed_columns_scaling_by_quantiles_finds_a_change_of_small_values_that_scaling_by_ranges_misses() {
+    let Some(runtime) = runtime() else { return };
+    let all = heavy_tailed(SAMPLE + 600, 6);
+    let (sample, later) = all.split_at(SAMPLE);
+    // Rows in which the first column is below its median have it three times as large.
+    let small: Vec<usize> = (1..later.len()).filter(|at| later[*at][0] < 1.0).collect();
+    let changed = |row: &Vec<f32>| row.iter().enumerate().map(|(c, x)| if c == 0 { 3.0 * x } else { *x }).collect();
+    let area = |scaling: &str| {
+        let scaling = format!("training.scaling={scaling}");
+        let sets = [scaling.as_str(), "training.window=1", "model.kind=pca", "model.code_size=2"];
+        let model = train(&runtime, sample, &sets).unwrap();
+        let score = |row: &Vec<f32>| judge(&runtime, &model, std::slice::from_ref(row))[0].raw_score;
+        let own: Vec<f64> = small.iter().map(|at| score(&later[*at])).collect();
+        let planted: Vec<f64> = small.iter().map(|at| score(&changed(&later[*at]))).collect();
+        let above = planted.iter().map(|score| own.iter().filter(|own| *own < score).count()).sum::<usize>();
+        above as f64 / (own.len() * planted.len()) as f64
+    };
+    let (quantile, range) = (area("quantile"), area("robust_min_max"));
+    assert!(quantile > 0.9 && range < 0.6, "{quantile} by quantiles, {range} by ranges");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use clap::Args;
@@ -20,6 +20,8 @@ use crate::{
     telemetry::log,
 };
 
+/// Share of the error from which on a feature of an event is one to know alike anomalies by.
+const MATERIAL: f64 = 0.1;
 /// How long the broker may take to tell of the event, and to take the verdict.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -71,6 +73,11 @@ enum CommandError {
     NotFound { id: String, topic: String },
     #[error("the event of `{id}` names no feature, expected --feature with the one to know alike anomalies by")]
     NoFeature { id: String },
+    #[error(
+        "--until: {until} is later than judging.feedback.keep ({days} days) from now, when the verdict is forgotten; expected an \
+         earlier time, or a longer keep"
+    )]
+    UntilForgotten { until: String, days: f64 },
     #[error("the broker refuses the verdict: {0}")]
     Refused(String),
 }
@@ -81,6 +88,8 @@ struct Event {
     id: String,
     entity: String,
     feature_names: Vec<String>,
+    #[serde(default)]
+    feature_shares: Vec<f64>,
     #[serde(alias = "timestamp")]
     first_time: Option<String>,
     last_time: Option<String>,
@@ -107,9 +116,22 @@ pub fn run(args: &FeedbackArgs) -> Result<(), Failure> {
             &"kafka.feedback_topic is not set: no daemon listens, expected the topic for feedback",
         ));
     };
+    let until = args.until.as_deref().map(|text| (text, timestamp::from_text(text, TimestampFormat::Rfc3339)));
+    if let Some((text, Ok(until_us))) = until {
+        is_kept(text, until_us, settings.judging.feedback.keep).map_err(|error| Failure::config(&error))?;
+    }
     let parcels = parcels(args, &kafka)?;
     send(&kafka, &topic, &parcels)?;
     output::print(&parcels.iter().map(|parcel| format!("{}\n", parcel.line)).collect::<String>())
+}
+
+/// A verdict that is forgotten holds nothing back any more.
+fn is_kept(until: &str, until_us: i64, keep: Duration) -> Result<(), CommandError> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    if i128::from(until_us) <= (now + keep).as_micros() as i128 {
+        return Ok(());
+    }
+    Err(CommandError::UntilForgotten { until: until.to_owned(), days: keep.as_secs_f64() / 86_400.0 })
 }
 
 fn parcels(args: &FeedbackArgs, kafka: &KafkaSettings) -> Result<Vec<Parcel>, Failure> {
@@ -145,7 +167,7 @@ fn events(from: impl Read) -> Result<Vec<Event>, CommandError> {
 fn find(kafka: &KafkaSettings, subject: &Subject) -> Result<Event, Failure> {
     let topic = match subject.kind() {
         SubjectKind::Anomaly => Some(&kafka.anomaly_topic),
-        SubjectKind::Incident | SubjectKind::Silence => kafka.incident_topic.as_ref(),
+        SubjectKind::Incident | SubjectKind::Silence | SubjectKind::Group => kafka.incident_topic.as_ref(),
     };
     let Some(topic) = topic else {
         let why = "kafka.incident_topic is null, so there are no events, expected --entity and --feature";
@@ -178,7 +200,7 @@ fn said(args: &FeedbackArgs, bare: Feedback, event: Option<Event>) -> Result<Par
         feedback.last_time_us = time("the event's last_time", event.last_time)?.or(feedback.first_time_us);
         feedback.entity.get_or_insert(event.entity);
         if feedback.features.is_empty() {
-            feedback.features = event.feature_names;
+            feedback.features = material(event.feature_names, &event.feature_shares);
         }
     }
     let id = feedback.subject.id().to_owned();
@@ -189,6 +211,13 @@ fn said(args: &FeedbackArgs, bare: Feedback, event: Option<Event>) -> Result<Par
     // Whatever is sent is what the daemon takes.
     Told::read(Some(id.as_bytes()), Some(&value))?;
     Ok(Parcel { line: describe(&feedback), id, value: Some(value) })
+}
+
+/// The features that have a material share in the error, but at least the first one. The others are named whatever they did,
+/// and anomalies that they lead one day are no likes of this one.
+fn material(names: Vec<String>, shares: &[f64]) -> Vec<String> {
+    let counts = |at: usize| at == 0 || shares.get(at).is_none_or(|share| *share >= MATERIAL);
+    names.into_iter().enumerate().filter(|(at, _)| counts(*at)).map(|(_, name)| name).collect()
 }
 
 fn describe(feedback: &Feedback) -> String {
@@ -266,6 +295,23 @@ mod tests {
     }
 
     #[test]
+    fn features_without_a_material_share_are_not_known_by_but_for_the_first() {
+        let names = || ["a", "b", "c"].map(str::to_owned).to_vec();
+        assert_eq!(material(names(), &[0.6, 0.31, 0.09]), ["a", "b"]);
+        assert_eq!(material(names(), &[0.06, 0.05, 0.05]), ["a"]);
+        assert_eq!(material(names(), &[]), ["a", "b", "c"], "an event of another program may not tell");
+    }
+
+    #[test]
+    fn an_end_at_which_the_verdict_is_forgotten_already_is_refused() {
+        let day = Duration::from_secs(86_400);
+        let now_us = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as i64;
+        assert!(is_kept("", now_us + 86_400_000_000, day * 30).is_ok());
+        let error = is_kept("2099-01-01T00:00:00Z", now_us + 31 * 86_400_000_000, day * 30).unwrap_err().to_string();
+        assert!(error.contains("2099") && error.contains("30 days"), "{error}");
+    }
+
+    #[test]
     fn what_the_daemon_would_not_take_is_not_sent() {
         let error = |arguments: &[&str], event: &str| feedback(arguments, event).unwrap_err().to_string();
         let nameless = INCIDENT.replace(r#""feature_names":["pressure"]"#, r#""feature_names":[]"#);
@@ -280,8 +326,13 @@ mod tests {
 
     #[test]
     fn each_event_of_standard_input_gets_the_verdict() {
-        assert_eq!(events(INCIDENT.as_bytes()).unwrap().len(), 2);
-        let silence = events(INCIDENT.as_bytes()).unwrap().remove(1);
+        let mut all = events(INCIDENT.as_bytes()).unwrap();
+        assert_eq!(all.len(), 3);
+        let group = all.remove(2);
+        let bare = Feedback::new(Subject::incident(&group.id).unwrap(), Verdict::False);
+        let parcel = said(&args(&["--verdict", "false"]), bare, Some(group)).unwrap();
+        assert_eq!(parcel.line, "sensors-4-512-group of rack-7-* (pressure): false");
+        let silence = all.remove(1);
         let bare = Feedback::new(Subject::incident(&silence.id).unwrap(), Verdict::False);
         let parcel = said(&args(&["--verdict", "false"]), bare, Some(silence)).unwrap();
         assert_eq!(parcel.line, "sensors-3-81723-silence of pump \"7\": false");

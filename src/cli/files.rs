@@ -93,10 +93,10 @@ pub(super) fn read_sample(
 
 /// A budget that nobody wrote follows the model, where that was trained on independent rows.
 pub(super) fn follow(model: &Model, loaded: &mut Loaded) {
-    let by_day = matches!(loaded.settings.judging.budget, AlarmBudget::PerEntityAndDay(_));
+    let by_day = !matches!(loaded.settings.judging.budget, AlarmBudget::Quantile(_));
     if model.metadata.calibration.interval_seconds.is_none() && by_day && !loaded.budget_is_written {
         loaded.settings.judging.budget = Settings::defaults(Preset::Tabular).judging.budget;
-        tracing::info!("the model knows no time between rows: the budget is {}", words(&loaded.settings));
+        tracing::info!("the model knows no time between rows: the budget is {}", loaded.settings.judging.budget);
     }
 }
 
@@ -179,14 +179,4 @@ pub(super) fn names_in(features: &[FeatureSetting], record: &RecordSettings) -> 
     let numbers: Vec<&FieldPath> = others.chain(record.timestamp.iter().map(|field| &field.path)).collect();
     names.retain(|name| !numbers.contains(&name));
     names
-}
-
-/// The budget in words.
-pub(super) fn words(settings: &Settings) -> String {
-    match settings.judging.budget {
-        AlarmBudget::PerEntityAndDay(alarms) => {
-            format!("{alarms} alarm{} per entity and day", if alarms == 1.0 { "" } else { "s" })
-        }
-        AlarmBudget::Quantile(share) => format!("{share} of normal rows"),
-    }
 }

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{
     ConfigArgs, Failure, explain,
-    files::{self, fit, names, names_in, require_json, require_time, words},
+    files::{self, fit, names, names_in, require_json, require_time},
 };
 use crate::{
     app,
@@ -109,8 +109,8 @@ fn tell(model: &Model, out: &Path, loaded: &Loaded) {
         provenance.training_loss,
         provenance.validation_loss,
     );
-    let budget = words(&loaded.settings);
-    match metadata.calibration.limit(&loaded.settings.judging.budget) {
+    let budget = loaded.settings.judging.budget;
+    match metadata.calibration.limit_of(budget) {
         Ok(limit) => eprintln!("limit {limit:.4} for a budget of {budget}"),
         Err(error) => eprintln!("no limit for a budget of {budget}: {error}"),
     }
@@ -153,12 +153,12 @@ pub fn score(args: &ScoreArgs) -> Result<(), Failure> {
 
 /// The picture to be drawn of a model's scores.
 fn plot(path: &Path, model: &Model, settings: &Settings) -> Result<ScorePlot, Failure> {
-    let limit = model.metadata.calibration.limit(&settings.judging.budget).map_err(|error| Failure::other(&error))?;
+    let limit = model.metadata.calibration.limit_of(settings.judging.budget).map_err(|error| Failure::other(&error))?;
     let title = match &model.metadata.graph {
         GraphOrigin::Strayd { architecture } => architecture.clone(),
         GraphOrigin::Foreign { .. } => "a graph of another tool".to_owned(),
     };
-    Ok(ScorePlot::create(path, format!("{title}, budget {}", words(settings)), limit)?)
+    Ok(ScorePlot::create(path, format!("{title}, budget {}", settings.judging.budget), limit)?)
 }
 
 /// Whether two paths lead to one file, which need not be there yet.

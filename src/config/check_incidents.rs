@@ -2,9 +2,10 @@
 
 use super::{
     error::Problems,
-    raw_incidents::{RawFeedback, RawIncidents, RawSeverity, RawSilence},
-    settings::{FeedbackSettings, IncidentSettings, SeverityBounds, SilenceSettings},
+    raw_incidents::{RawFeedback, RawGroup, RawIncidents, RawSeverity, RawSilence},
+    settings::{FeedbackSettings, GroupRule, IncidentSettings, SeverityBounds, SilenceSettings},
 };
+use crate::detect::group::pattern::GroupPattern;
 
 pub(super) fn incidents(raw: &RawIncidents, problems: &mut Problems) -> IncidentSettings {
     if raw.accept_new_normal && raw.new_normal_after.is_none() {
@@ -19,6 +20,26 @@ pub(super) fn incidents(raw: &RawIncidents, problems: &mut Problems) -> Incident
         update_interval: raw.update_interval.0,
         new_normal_after: raw.new_normal_after.map(|after| after.0),
         accept_new_normal: raw.accept_new_normal,
+        groups: raw.groups.iter().enumerate().filter_map(|(index, written)| group(written, index, problems)).collect(),
+    }
+}
+
+fn group(raw: &RawGroup, index: usize, problems: &mut Problems) -> Option<GroupRule> {
+    let key = format!("judging.incidents.groups[{index}]");
+    if problems.concern_entry(&key) {
+        return None;
+    }
+    match GroupPattern::new(&raw.entities) {
+        Ok(entities) => {
+            let within_us = i64::try_from(raw.within.0.as_micros()).unwrap_or(i64::MAX);
+            Some(GroupRule { entities, least: raw.least, within_us })
+        }
+        Err(error) => {
+            let told = error.to_string();
+            let (problem, expected) = told.split_once(", expected ").unwrap_or((&told, "a pattern"));
+            problems.push(format!("{key}.entities"), problem, expected);
+            None
+        }
     }
 }
 

@@ -6,10 +6,11 @@ use chrono::Weekday;
 use chrono_tz::Tz;
 
 use super::{
+    budget::{AlarmBudget, WrittenRate},
     check_incidents,
     error::Problems,
     raw_judging::{RawBudget, RawFeatureRule, RawJudging, RawMaintenance, RawOverride, RawPersistence},
-    settings::{AlarmBudget, FeatureSelection, JudgingSettings, Override, Recalibration, TimestampFormat},
+    settings::{FeatureSelection, JudgingSettings, Override, Recalibration, TimestampFormat},
 };
 use crate::{
     detect::gates::{
@@ -71,14 +72,15 @@ pub(super) fn judging(raw: RawJudging, features: &FeatureSelection, problems: &m
 }
 
 fn budget(raw: &RawBudget, key: &str, problems: &mut Problems) -> AlarmBudget {
-    match (raw.alarms_per_entity_and_day, raw.quantile) {
-        (Some(alarms), None) => AlarmBudget::PerEntityAndDay(alarms),
+    match (raw.alarms, raw.quantile) {
+        (Some(WrittenRate(alarms)), None) => alarms,
         (None, Some(share)) => AlarmBudget::Quantile(share),
+        // A key that is known by another name now was told before.
+        (None, None) if problems.concern_entry(key) => AlarmBudget::PerEntityAndDay(1.0),
         (written, _) => {
             let how_many = if written.is_some() { "two budgets are set" } else { "no budget is set" };
-            let expected = "exactly one of alarms_per_entity_and_day, quantile";
-            problems.push(key, how_many, expected);
-            AlarmBudget::PerEntityAndDay(written.unwrap_or(1.0))
+            problems.push(key, how_many, "exactly one of alarms, quantile");
+            written.map_or(AlarmBudget::PerEntityAndDay(1.0), |WrittenRate(alarms)| alarms)
         }
     }
 }

@@ -223,6 +223,8 @@ mod tests {
         assert_eq!(told(&["training.loss=binary_cross_entropy"]), "");
         let standard = ["training.loss=binary_cross_entropy", "training.scaling=standard"];
         refuses(&standard, "training.loss", "training.scaling: robust_min_max");
+        let quantile = ["training.loss=binary_cross_entropy", "training.scaling=quantile"];
+        refuses(&quantile, "training.loss", "training.scaling: robust_min_max");
         refuses(&["preset=tabular", "training.loss=binary_cross_entropy"], "training.loss", "robust_min_max");
     }
 

@@ -10,6 +10,7 @@
 //! separated; lists, tables and one-of values may also be JSON; `null` unsets what is optional. `--set key=value` reads
 //! values alike.
 
+pub mod budget;
 mod check;
 mod check_convolution;
 mod check_incidents;

@@ -43,7 +43,7 @@ fn shared() -> Value {
         "judging": {
             "top_features": 5,
             "recalibration": { "most": 50.0 },
-            "incidents": { "update_interval": "10m", "new_normal_after": "6h", "accept_new_normal": false },
+            "incidents": { "update_interval": "10m", "new_normal_after": "6h", "accept_new_normal": false, "groups": [] },
             "severity": { "warning": 1e-4, "critical": 1e-6 },
             "silence": { "least": "5m" },
             "feedback": { "suppress_for": "7d", "keep": "30d" },
@@ -107,7 +107,7 @@ fn timeseries() -> Value {
         "model": { "activation": "tanh", "members": 1 },
         "training": { "epochs": 60 },
         "judging": {
-            "budget": { "alarms_per_entity_and_day": 1.0 },
+            "budget": { "alarms": "1 per entity per day" },
             "smoothing_span": 15,
             "incident_quiet_rows": 30,
             "recalibration": { "step": 0.25 },

@@ -1,5 +1,7 @@
 //! `judging.incidents`, `judging.severity`, `judging.silence` and `judging.feedback` as written.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -19,6 +21,37 @@ pub struct RawIncidents {
     /// Whether rows of an offered level shift count as normal for the next training from then on, so that the next model
     /// learns the new level.
     pub accept_new_normal: bool,
+    /// Entities that are a group, so that their incidents are one where several begin together: a list of objects with
+    /// `entities` (a pattern in which `{group}` may stand for the part of the name that tells the group), `least` (so many
+    /// entities, 3) and `within` (event time, 5m). The first one that matches an entity is its own. If empty, each entity has
+    /// incidents of its own.
+    #[schemars(extend("x-expected" = "a list of objects with entities, least, within"))]
+    pub groups: Vec<RawGroup>,
+}
+
+/// One entry of `judging.incidents.groups`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawGroup {
+    /// Entities that it holds of; * is any characters, ? is one, {group} is the part that tells the group.
+    pub entities: String,
+    /// So many entities of the group make an incident of the group; 3 if left out.
+    #[serde(default = "least")]
+    #[schemars(range(min = 2, max = 1_000_000))]
+    pub least: usize,
+    /// Where their incidents opened within this event time of each other; 5m if left out.
+    #[serde(default = "within")]
+    #[schemars(extend("x-minimum" = "1s", "x-maximum" = "30d"))]
+    pub within: WrittenDuration,
+}
+
+/// Two may be chance.
+fn least() -> usize {
+    3
+}
+
+fn within() -> WrittenDuration {
+    WrittenDuration(Duration::from_secs(300))
 }
 
 /// `judging.severity.*`

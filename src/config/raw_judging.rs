@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
+    budget::WrittenRate,
     raw_incidents::{RawFeedback, RawIncidents, RawSeverity, RawSilence},
     settings::{Aggregation, Residuals},
 };
@@ -75,9 +76,9 @@ pub struct RawJudging {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawBudget {
-    /// Alarms (incidents) per entity and day that normal data may raise.
-    #[schemars(extend("exclusiveMinimum" = 0), range(max = 1_000_000.0))]
-    pub alarms_per_entity_and_day: Option<f64>,
+    /// Alarms (incidents) that normal data may raise: a rate of all entities together (`3 per day`) or of each (`1 per entity
+    /// per week`), by the hour, day, week or month of 30 days.
+    pub alarms: Option<WrittenRate>,
     /// Share of normal rows that may be anomalous (contamination).
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub quantile: Option<f64>,

@@ -44,8 +44,9 @@ pub struct RawTraining {
     /// Penalty of the contractive kind.
     pub contraction: RawContraction,
     /// How columns are scaled before the network: robust_min_max (robust ends to 0..1), min_max (smallest and largest value to
-    /// 0..1), standard (mean 0, standard deviation 1), robust (median 0, by the distance of the quartiles), or none. If left
-    /// out, robust_min_max, or standard where model.kind is left out too and few windows make it pca.
+    /// 0..1), standard (mean 0, standard deviation 1), robust (median 0, by the distance of the quartiles), quantile (each value
+    /// by the normal score of its rank), or none. If left out, robust_min_max, or standard where model.kind is left out too
+    /// and few windows make it pca.
     pub scaling: Option<Scaling>,
     /// How far the network's input may lie outside of what is usual before it is cut: in ranges beyond either end, or in
     /// standard deviations; of scaling none in the field's own unit. Residuals are never cut. If left out, 1 range, or 100

@@ -205,7 +205,7 @@ mod tests {
         let say = |key: &str| expected(resolve(key).unwrap().1);
         assert_eq!(say("training.held_back"), "a number in 0..0.9");
         assert_eq!(say("training.learning_rate"), "a number above 0 and at most 1");
-        assert_eq!(say("training.scaling"), "one of robust_min_max, min_max, standard, robust, none");
+        assert_eq!(say("training.scaling"), "one of robust_min_max, min_max, standard, robust, quantile, none");
         assert_eq!(say("model.hidden"), "a list, each entry an integer in 1..65536");
         assert_eq!(say("pipeline.batch_wait"), "a duration in 0ms..1m");
     }

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 use serde::{Deserialize, Serialize};
 
 pub use super::{
-    settings_incidents::{FeedbackSettings, IncidentSettings, SeverityBounds, SilenceSettings},
+    budget::{AlarmBudget, EntityBudget},
+    settings_incidents::{FeedbackSettings, GroupRule, IncidentSettings, SeverityBounds, SilenceSettings},
     settings_runtime::{DeviceChoice, RuntimeSettings},
     settings_training::{
         Activation, Contraction, Convolution, GateSettings, Kinds, Loss, NetworkKind, NetworkSettings, Noise,
@@ -310,16 +311,6 @@ pub struct Recalibration {
     pub step: f64,
     /// `most`: the highest limit, in calibrated ones, >= 1.
     pub most: f64,
-}
-
-/// The alarm budget.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AlarmBudget {
-    /// At most this many alarms (incidents) per entity and day, on normal data.
-    PerEntityAndDay(f64),
-    /// This share of normal rows may be anomalous (contamination), 0..1.
-    Quantile(f64),
 }
 
 /// What a row's score is made of.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-pub use crate::detect::severity::SeverityBounds;
+pub use crate::detect::{group::GroupRule, severity::SeverityBounds};
 
 /// `judging.incidents.*`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IncidentSettings {
     /// `judging.incidents.update_interval`: event time between two updates.
     pub update_interval: Duration,
@@ -13,6 +13,8 @@ pub struct IncidentSettings {
     pub new_normal_after: Option<Duration>,
     /// `judging.incidents.accept_new_normal`: whether its rows are learned from then on.
     pub accept_new_normal: bool,
+    /// `judging.incidents.groups`: entities whose incidents may be one; the first that matches is an entity's own.
+    pub groups: Vec<GroupRule>,
 }
 
 /// `judging.silence.*`, where it is watched for.

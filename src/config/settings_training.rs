@@ -377,6 +377,8 @@ pub enum Scaling {
     Standard,
     /// Median 0, the distance of the quartiles that of a normal distribution with standard deviation 1.
     Robust,
+    /// Each value by the normal score of its rank among the fitted rows' values (rank-based inverse normal transformation).
+    Quantile,
     /// As they are.
     None,
 }

@@ -10,13 +10,14 @@ use super::{
     units::{parse_duration, parse_size},
 };
 
-/// Keys that stood elsewhere once, and where they stand now.
-const MOVED: [(&str, &str); 5] = [
-    ("training.kind", "model.kind"),
-    ("training.hidden", "model.hidden"),
-    ("training.code_size", "model.code_size"),
-    ("training.activation", "model.activation"),
-    ("training.members", "model.members"),
+/// Keys that stood elsewhere once, where they stand now, and what is to be written there.
+const MOVED: [(&str, &str, &str); 6] = [
+    ("training.kind", "model.kind", "the value there"),
+    ("training.hidden", "model.hidden", "the value there"),
+    ("training.code_size", "model.code_size", "the value there"),
+    ("training.activation", "model.activation", "the value there"),
+    ("training.members", "model.members", "the value there"),
+    ("judging.budget.alarms_per_entity_and_day", "judging.budget.alarms", "such as 1 per entity per day"),
 ];
 
 /// How the forms of one-of values are written that have keys of their own.
@@ -53,8 +54,8 @@ fn remove_unknown(value: &mut Value, node: &Value, path: &str, problems: &mut Pr
 /// Problem and expectation for a key that is not known: where it stands now, or the nearest known one where a slip is
 /// likely.
 pub(super) fn unknown(key: &str) -> (String, String) {
-    if let Some((_, now)) = MOVED.into_iter().find(|(old, _)| *old == key) {
-        return (format!("is now {now}"), "the value there".to_owned());
+    if let Some((_, now, written)) = MOVED.into_iter().find(|(old, ..)| *old == key) {
+        return (format!("is now {now}"), written.to_owned());
     }
     let known = known_keys();
     let nearest = known.iter().map(|known| (strsim::normalized_damerau_levenshtein(known, key), known));

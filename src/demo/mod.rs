@@ -220,7 +220,7 @@ impl Scene<'_> {
         let evaluation = tally.evaluate(&labels, &times).map_err(|error| Failure::other(&error))?;
         let promised = match self.loaded.settings.judging.budget {
             AlarmBudget::PerEntityAndDay(alarms) => Some(alarms),
-            AlarmBudget::Quantile(_) => None,
+            AlarmBudget::PerDay(_) | AlarmBudget::Quantile(_) => None,
         };
         Ok(Summary {
             records_in: tally.records(),

@@ -6,9 +6,11 @@
 //! For a budget in alarms per day the tail is that of incident peaks (peaks over threshold,
 //! declustered like incidents are), because one incident of fifty rows is one alarm, not fifty.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::config::settings::AlarmBudget;
+use crate::config::budget::{AlarmBudget, EntityBudget};
 
 /// Quantile points that are kept of the body.
 pub(crate) const BODY_POINTS: usize = 1024;
@@ -24,6 +26,9 @@ const STEPS: usize = 40;
 pub(crate) const SHAPE_BOUNDS: (f64, f64) = (-0.2, 0.5);
 /// Smallest p-value that is told: a tail fitted to some thousands of rows says nothing of rarer events.
 pub const LEAST_P: f64 = 1e-12;
+/// Bounds of [`Calibration::entity_scales`]. Above, a change of a column that was constant must still be an alarm, though its
+/// variance falls no lower than a quarter of the entity's.
+pub(crate) const ENTITY_SCALES: (f32, f32) = (0.0625, 4.0);
 /// Rounds in which missing values and the tail find each other.
 const TRUNCATED_ROUNDS: usize = 30;
 /// What budgets are counted by.
@@ -37,6 +42,13 @@ pub struct Calibration {
     pub body: Vec<f64>,
     /// Rows that the calibration stands on.
     pub rows: usize,
+    /// Entities of the sample that they were taken from; 0 where a model of before doesn't say.
+    #[serde(default)]
+    pub entities: usize,
+    /// Factors on the variance of the residuals of entities that have one of their own, 0.0625 to 4; the others'
+    /// is 1. Scores are comparable after it, so body and tails hold of each entity.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub entity_scales: BTreeMap<String, f32>,
     /// The rows' tail.
     pub row_tail: Tail,
     /// The tail of incident peaks; its rate counts peaks per row.
@@ -71,12 +83,12 @@ pub struct Missing {
 impl Missing {
     /// What the budget allows at most: the rest was anomalous indeed.
     #[must_use]
-    pub fn within(self, budget: &AlarmBudget, interval_seconds: Option<f64>) -> Self {
-        let (actual, allowed) = match *budget {
-            AlarmBudget::PerEntityAndDay(alarms) => {
+    pub fn within(self, budget: EntityBudget, interval_seconds: Option<f64>) -> Self {
+        let (actual, allowed) = match budget {
+            EntityBudget::PerDay(alarms) => {
                 (self.incidents, alarms * interval_seconds.unwrap_or(0.0) / SECONDS_PER_DAY)
             }
-            AlarmBudget::Quantile(share) => (self.rows, share),
+            EntityBudget::Quantile(share) => (self.rows, share),
         };
         let share = if actual > allowed { allowed / actual } else { 1.0 };
         Self { rows: self.rows * share, incidents: self.incidents * share }
@@ -120,7 +132,15 @@ impl Calibration {
     /// What a draft model has before its own scores are known.
     pub fn unknown() -> Self {
         let tail = Tail { threshold: 0.0, rate: 1.0, shape: 0.0, scale: 1.0 };
-        Self { body: vec![0.0, 0.0], rows: 0, row_tail: tail, peak_tail: tail, interval_seconds: None }
+        Self {
+            body: vec![0.0, 0.0],
+            rows: 0,
+            entities: 0,
+            entity_scales: BTreeMap::new(),
+            row_tail: tail,
+            peak_tail: tail,
+            interval_seconds: None,
+        }
     }
 
     /// Fits body and tails to the scores of held-back rows: one sequence per entity, in event order.
@@ -160,7 +180,7 @@ impl Calibration {
         let peak_tail = Tail::fit_truncated(threshold, &peaks, (rows, missing.incidents));
         let points = rows.min(BODY_POINTS);
         let body = (0..points).map(|k| quantile(&sorted, k as f64 / (points - 1) as f64)).collect();
-        Ok(Self { body, rows, row_tail, peak_tail, interval_seconds })
+        Ok(Self { body, rows, entities: 0, entity_scales: BTreeMap::new(), row_tail, peak_tail, interval_seconds })
     }
 
     /// Probability that a normal row scores at least `score`: empirical below the tail's threshold, extrapolated above,
@@ -174,12 +194,17 @@ impl Calibration {
         ((share * self.rows as f64 + 1.0) / (self.rows as f64 + 1.0)).max(self.row_tail.rate).min(1.0)
     }
 
+    /// The limit for the budget among as many entities as the sample had.
+    pub fn limit_of(&self, budget: AlarmBudget) -> Result<f64, CalibrationError> {
+        self.limit(budget.of_one_among(self.entities as f64))
+    }
+
     /// The score above which a row is anomalous, so that normal data keeps to the budget.
-    pub fn limit(&self, budget: &AlarmBudget) -> Result<f64, CalibrationError> {
-        match *budget {
-            AlarmBudget::Quantile(share) if share >= self.row_tail.rate => Ok(quantile(&self.body, 1.0 - share)),
-            AlarmBudget::Quantile(share) => Ok(self.row_tail.inverse(share)),
-            AlarmBudget::PerEntityAndDay(alarms) => {
+    pub fn limit(&self, budget: EntityBudget) -> Result<f64, CalibrationError> {
+        match budget {
+            EntityBudget::Quantile(share) if share >= self.row_tail.rate => Ok(quantile(&self.body, 1.0 - share)),
+            EntityBudget::Quantile(share) => Ok(self.row_tail.inverse(share)),
+            EntityBudget::PerDay(alarms) => {
                 let interval = self.interval_seconds.ok_or(CalibrationError::NoInterval)?;
                 let per_row = alarms * interval / SECONDS_PER_DAY;
                 if per_row >= self.peak_tail.rate {
@@ -374,7 +399,7 @@ mod tests {
     #[test]
     fn the_tail_extrapolates_an_exponential_beyond_the_sample() {
         let calibration = Calibration::fit(&[exponential(5000)], 0, Some(60.0)).unwrap();
-        let limit = calibration.limit(&AlarmBudget::Quantile(1e-5)).unwrap();
+        let limit = calibration.limit(EntityBudget::Quantile(1e-5)).unwrap();
         assert!((limit - 11.5).abs() < 2.0, "{limit}");
         assert!((calibration.p_value(limit) / 1e-5 - 1.0).abs() < 1e-6);
     }
@@ -382,10 +407,8 @@ mod tests {
     #[test]
     fn a_larger_budget_never_raises_the_limit() {
         let calibration = Calibration::fit(&[exponential(3000)], 5, Some(60.0)).unwrap();
-        let limits: Vec<f64> = [0.1, 1.0, 10.0, 100.0]
-            .iter()
-            .map(|b| calibration.limit(&AlarmBudget::PerEntityAndDay(*b)).unwrap())
-            .collect();
+        let limits: Vec<f64> =
+            [0.1, 1.0, 10.0, 100.0].iter().map(|b| calibration.limit(EntityBudget::PerDay(*b)).unwrap()).collect();
         assert!(limits.windows(2).all(|pair| pair[0] >= pair[1]), "{limits:?}");
         let rate = calibration.alarms_per_entity_and_day(limits[1]).unwrap();
         assert!((rate - 1.0).abs() < 1e-6, "{rate}");
@@ -419,8 +442,8 @@ mod tests {
     #[test]
     fn a_tail_whose_largest_values_are_missing_gives_the_limit_of_the_whole() {
         let whole = exponential(5000);
-        let budget = AlarmBudget::Quantile(0.004);
-        let limit = |calibration: Calibration| calibration.limit(&budget).unwrap();
+        let budget = EntityBudget::Quantile(0.004);
+        let limit = |calibration: Calibration| calibration.limit(budget).unwrap();
         let right = limit(Calibration::fit(std::slice::from_ref(&whole), 0, None).unwrap());
         // The model in use kept to its budget, so it took the highest 0.4 % for anomalies.
         let cut: Vec<f64> = whole.iter().copied().filter(|score| *score <= right).collect();
@@ -434,9 +457,9 @@ mod tests {
     #[test]
     fn no_more_is_taken_for_missing_than_the_budget_allows() {
         let missing = Missing { rows: 0.3, incidents: 0.01 };
-        let daily = missing.within(&AlarmBudget::PerEntityAndDay(1.44), Some(60.0));
+        let daily = missing.within(EntityBudget::PerDay(1.44), Some(60.0));
         assert!((daily.incidents - 0.001).abs() < 1e-9 && (daily.rows - 0.03).abs() < 1e-9, "{daily:?}");
-        assert_eq!(missing.within(&AlarmBudget::Quantile(0.5), None), missing);
+        assert_eq!(missing.within(EntityBudget::Quantile(0.5), None), missing);
     }
 
     #[test]
@@ -456,8 +479,8 @@ mod tests {
     #[test]
     fn constant_scores_give_a_limit_just_above_them() {
         let calibration = Calibration::fit(&[vec![2.0; 100]], 0, None).unwrap();
-        let limit = calibration.limit(&AlarmBudget::Quantile(0.001)).unwrap();
+        let limit = calibration.limit(EntityBudget::Quantile(0.001)).unwrap();
         assert!((2.0..2.1).contains(&limit), "{limit}");
-        assert_eq!(calibration.limit(&AlarmBudget::PerEntityAndDay(1.0)), Err(CalibrationError::NoInterval));
+        assert_eq!(calibration.limit(EntityBudget::PerDay(1.0)), Err(CalibrationError::NoInterval));
     }
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{explain::Blame, gates::Suppression, severity::Severity};
+use super::{counterfactual::Counterfactual, explain::Blame, gates::Suppression, severity::Severity};
 use crate::record::{Position, timestamp};
 
 /// Version of the event's shape; a field may be added without a new one.
@@ -46,6 +46,8 @@ pub struct AnomalyEvent<'a> {
     pub top_feature_value: Option<f64>,
     /// What the model expected.
     pub top_feature_expected: Option<f64>,
+    /// How far that is from what is usual: its standardised error, standard deviations; above 0 where more came than that.
+    pub top_feature_error: Option<f64>,
     /// Its share of the error, 0..=1.
     pub top_feature_share: Option<f64>,
     /// Names of the features with the largest shares.
@@ -54,8 +56,19 @@ pub struct AnomalyEvent<'a> {
     pub feature_values: Vec<f64>,
     /// What the model expected of them.
     pub feature_expected: Vec<f64>,
+    /// Their standardised errors, standard deviations; above 0 where more came than is usual.
+    pub feature_errors: Vec<f64>,
     /// Their shares of the error, 0..=1.
     pub feature_shares: Vec<f64>,
+    /// How many rows of the entity before this one they began to stray, which they have done ever since: 0 is this row,
+    /// 254 are so many or more. To stray is a standardised error beyond 3. Null for one that doesn't stray by itself in
+    /// this row, and where rows have no order.
+    pub feature_onsets: Vec<Option<u8>>,
+    /// The score that the record would have had with these features as the model expected them. Only of a record that
+    /// opened an incident, else null.
+    pub counterfactual_score: Option<f64>,
+    /// Whether it would not have been anomalous then, so that these features explain the incident; null with the score.
+    pub counterfactual_under_limit: Option<bool>,
     /// What held the anomaly back, so that it is no alarm; null for one that is. Only where `judging.publish_suppressed` is
     /// on are others than alarms published.
     pub suppressed_by: Option<Suppression>,
@@ -115,12 +128,27 @@ impl<'a> AnomalyEvent<'a> {
             top_feature: top.map(|blame| blame.name.clone()),
             top_feature_value: top.map(|blame| blame.value),
             top_feature_expected: top.map(|blame| blame.expected),
+            top_feature_error: top.map(|blame| blame.error),
             top_feature_share: top.map(|blame| blame.share),
             feature_values: blames.iter().map(|blame| blame.value).collect(),
             feature_expected: blames.iter().map(|blame| blame.expected).collect(),
+            feature_errors: blames.iter().map(|blame| blame.error).collect(),
             feature_shares: blames.iter().map(|blame| blame.share).collect(),
+            feature_onsets: blames.iter().map(|blame| blame.onset).collect(),
+            counterfactual_score: None,
+            counterfactual_under_limit: None,
             feature_names: blames.into_iter().map(|blame| blame.name).collect(),
             suppressed_by: verdict.suppressed_by,
+        }
+    }
+
+    /// The same, of a record that opened an incident.
+    #[must_use]
+    pub fn with(self, counterfactual: Option<Counterfactual>) -> Self {
+        Self {
+            counterfactual_score: counterfactual.map(|told| told.score),
+            counterfactual_under_limit: counterfactual.map(|told| told.under_limit),
+            ..self
         }
     }
 

@@ -1,6 +1,9 @@
-//! Which features are to blame: value, expected value and share of the error.
+//! Which features are to blame: value, expected value, standardised error, share of the error, and since when.
 
-use super::judge::{EntityJudgement, Judge};
+use super::{
+    judge::{EntityJudgement, Judge, Past},
+    leading::leading,
+};
 use crate::{
     model::metadata::{Column, Metadata},
     record::features::{FeatureKind, Transform},
@@ -15,8 +18,23 @@ pub struct Blame {
     pub value: f64,
     /// What the model expected, in the field's own unit.
     pub expected: f64,
-    /// Share of the row's standardised error, 0..=1.
+    /// Standardised error: how far its residual was from what is usual for it, standard deviations. Positive above.
+    pub error: f64,
+    /// Share of the row's error, 0..=1: the square of `error` over the sum of such squares of all columns.
     pub share: f64,
+    /// Rows before this one in which it began to stray; see [`EntityJudgement::onset`].
+    pub onset: Option<u8>,
+}
+
+/// What came in a column, and how far that was from what was expected.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Compared {
+    /// What came, in the field's own unit.
+    pub value: f64,
+    /// What the model expected, in the field's own unit.
+    pub expected: f64,
+    /// Standardised error, standard deviations.
+    pub error: f64,
 }
 
 /// What [`Explainer::top`] looks at: one judged row.
@@ -30,6 +48,13 @@ pub struct JudgedRow<'a> {
     pub differences: Option<&'a [f32]>,
     /// Which values were imputed.
     pub imputed: &'a [bool],
+}
+
+impl<'a> JudgedRow<'a> {
+    /// As the judge looks at it, given what is remembered of its entity since.
+    pub fn past(&self, entity: &'a EntityJudgement) -> Past<'a> {
+        Past { residuals: self.residuals, imputed: self.imputed, entity }
+    }
 }
 
 /// Explains rows of one model.
@@ -47,22 +72,24 @@ impl Explainer {
 
     /// The `count` columns with the largest share of the error, largest first; columns without error are left out.
     pub fn top(&self, judged: &JudgedRow<'_>, judge: &Judge, entity: &EntityJudgement, count: usize) -> Vec<Blame> {
-        let shares = judge.shares(judged.residuals, judged.imputed, entity);
-        let mut order: Vec<usize> = (0..shares.len()).filter(|&c| shares[c] > 0.0).collect();
-        let larger_first = |a: &usize, b: &usize| shares[*b].total_cmp(&shares[*a]).then(a.cmp(b));
-        if count < order.len() {
-            // There may be as many as a grid has cells.
-            order.select_nth_unstable_by(count, larger_first);
-            order.truncate(count);
-        }
-        order.sort_by(larger_first);
-        order
-            .into_iter()
-            .map(|c| {
-                let (value, expected) = self.value_and_expected(c, judged);
-                Blame { name: self.columns[c].name.clone(), value, expected, share: f64::from(shares[c]) }
-            })
-            .collect()
+        let blame = |(c, share): (usize, f32)| {
+            let Compared { value, expected, error } = self.compared(c, judged, judge, entity);
+            let name = self.columns[c].name.clone();
+            Blame { name, value, expected, error, share: f64::from(share), onset: entity.onset(c) }
+        };
+        self.top_columns(judged, judge, entity, count).into_iter().map(blame).collect()
+    }
+
+    /// The same columns by their numbers, with their shares.
+    pub fn top_columns(
+        &self,
+        judged: &JudgedRow<'_>,
+        judge: &Judge,
+        entity: &EntityJudgement,
+        count: usize,
+    ) -> Vec<(usize, f32)> {
+        let shares = judge.shares(&judged.past(entity));
+        leading(shares.len(), count, |c| shares[c].into()).into_iter().map(|c| (c, shares[c])).collect()
     }
 
     /// What came in a column and what the model expected there, in the field's own unit.
@@ -71,26 +98,32 @@ impl Explainer {
         (inverse(f64::from(judged.row[column])), inverse(self.expected(column, judged)))
     }
 
-    /// Value and expected value of each column, fields' own units.
-    pub fn compare(&self, judged: &JudgedRow<'_>) -> Vec<(f64, f64)> {
-        (0..self.columns.len()).map(|column| self.value_and_expected(column, judged)).collect()
+    /// Each column as it came and as it was expected.
+    pub fn compare(&self, judged: &JudgedRow<'_>, judge: &Judge, entity: &EntityJudgement) -> Vec<Compared> {
+        (0..self.columns.len()).map(|column| self.compared(column, judged, judge, entity)).collect()
+    }
+
+    fn compared(&self, column: usize, judged: &JudgedRow<'_>, judge: &Judge, entity: &EntityJudgement) -> Compared {
+        let (value, expected) = self.value_and_expected(column, judged);
+        Compared { value, expected, error: judge.standardised(column, &judged.past(entity)) }
     }
 
     /// The column with the largest share of the error; `None` where there is no error.
     pub fn top_column(&self, judged: &JudgedRow<'_>, judge: &Judge, entity: &EntityJudgement) -> Option<usize> {
-        let shares = judge.shares(judged.residuals, judged.imputed, entity);
+        let shares = judge.shares(&judged.past(entity));
         // Of equal shares the first column's counts, as in `top`.
         (0..shares.len()).rev().filter(|&c| shares[c] > 0.0).max_by(|&a, &b| shares[a].total_cmp(&shares[b]))
     }
 
-    fn expected(&self, c: usize, judged: &JudgedRow<'_>) -> f64 {
+    /// What the model expected in a column, in the column's unit, which is what windows hold.
+    pub fn expected(&self, c: usize, judged: &JudgedRow<'_>) -> f64 {
         let column = &self.columns[c];
         if column.residual_cap.is_finite() {
             // Constant in training: nothing else was ever expected, and the capped residual can't say how far off it is.
             return f64::from(column.center);
         }
         let differences = judged.differences.unwrap_or(judged.residuals);
-        f64::from(judged.row[c]) - f64::from(differences[c]) * f64::from(column.scale)
+        column.below(judged.row[c], differences[c])
     }
 }
 
@@ -112,7 +145,7 @@ fn signed_expm1(value: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::metadata::fixture::metadata;
+    use crate::model::{knots::Knots, metadata::fixture::metadata};
 
     fn top(metadata: &Metadata, judged: &JudgedRow<'_>, count: usize) -> Vec<Blame> {
         Explainer::new(metadata).top(judged, &Judge::new(metadata, 1.0), &EntityJudgement::default(), count)
@@ -151,6 +184,24 @@ mod tests {
         let blames = top(&metadata, &judged, 2);
         assert_eq!((blames[0].expected, blames[1].expected), (12.0, 3.0));
         assert!((blames[0].share - 9.0 / 9.25).abs() < 1e-6);
+    }
+
+    #[test]
+    fn where_the_scale_bends_the_expected_value_is_the_one_that_lies_the_difference_below() {
+        let mut metadata = metadata(1);
+        (metadata.columns[0].scale, metadata.columns[0].center) = (2.0, 10.0);
+        metadata.columns[0].knots = Some(Knots::new(vec![(0.0, 0.0), (1.0, 4.0), (2.0, 5.0)]).unwrap());
+        let expected = |row: f32, residual: f32| {
+            let judged = JudgedRow { row: &[row], residuals: &[residual], differences: None, imputed: &[false] };
+            let blame = top(&metadata, &judged, 1).remove(0);
+            assert_eq!(blame.value, f64::from(row));
+            blame.expected
+        };
+        // 14 is 2 when divided, bent 5; 3 less is 2, half a divided unit. 20 and 0 lie beyond the knots.
+        assert_eq!((expected(14.0, 3.0), expected(14.0, 0.5)), (11.0, 13.0));
+        assert_eq!((expected(20.0, 8.0), expected(0.0, -24.0)), (10.0, 12.0));
+        // However far off it is, there is a number to tell.
+        assert!(expected(f32::MAX, f32::MAX).is_finite());
     }
 
     #[test]

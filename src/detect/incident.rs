@@ -3,7 +3,12 @@
 //! [`IncidentState`] is the little that every entity keeps: whether it is in an incident. [`Incident`] is what is known
 //! of one that is open, and kept for as long as it is. Both are pure: time is that of the records.
 
-use super::severity::{Severity, SeverityBounds};
+use super::{
+    counterfactual::Counterfactual,
+    explain::Compared,
+    leading::leading,
+    severity::{Severity, SeverityBounds},
+};
 use crate::{
     feedback::{Subject, SubjectKind, Verdict},
     record::Position,
@@ -102,8 +107,31 @@ pub struct Peak {
     pub p_value: f64,
     /// The limit that it was above.
     pub limit: f64,
-    /// Value and expected value of each column, fields' own units; empty where columns mean something else by now.
-    pub columns: Vec<(f64, f64)>,
+    /// Each column as it came and as it was expected; empty where columns mean something else by now.
+    pub columns: Vec<Compared>,
+}
+
+/// What is known of the first anomalous row alone.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Opening {
+    /// Per column how many rows before it began to stray, as
+    /// [`EntityJudgement::onset`](super::judge::EntityJudgement::onset) tells it; empty where columns mean something else by
+    /// now.
+    pub onsets: Vec<Option<u8>>,
+    /// What it would have scored with its top features as expected.
+    pub counterfactual: Option<Counterfactual>,
+}
+
+impl Peak {
+    /// Whether a row is worse.
+    fn is_below(&self, score: f64, p_value: f64) -> bool {
+        is_worse((score, p_value), (self.score, self.p_value))
+    }
+}
+
+/// Whether a row's score and p-value are worse than another's: rarer, or of as rare ones the higher.
+pub(super) fn is_worse((score, p_value): (f64, f64), (than_score, than_p_value): (f64, f64)) -> bool {
+    p_value < than_p_value || (p_value <= than_p_value && score > than_score)
 }
 
 /// When an open incident is told of again.
@@ -126,6 +154,9 @@ pub enum Update {
     NewNormal,
 }
 
+/// Rows further apart than this are of different ages: 35 days, microseconds; rows may come but once a month.
+const LEAP_US: u64 = 35 * 86_400 * 1_000_000;
+
 /// Rows in a run of which nearly all were anomalous.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Stretch {
@@ -143,6 +174,8 @@ pub struct Incident {
     pub last: Mark,
     /// Anomalous rows so far.
     pub anomalies: u64,
+    /// What is known of its first anomalous row alone.
+    pub opening: Opening,
     /// Its worst row so far.
     pub peak: Peak,
     /// How bad the worst row is.
@@ -153,30 +186,37 @@ pub struct Incident {
     pub level_shift: bool,
     /// What a person said of it.
     pub verdict: Option<Verdict>,
+    /// Id of what that was said of: the incident, or an anomaly of it.
+    said_of: Option<String>,
     /// Scores times shares, summed up per column; with the sum of the scores, the mean of the shares.
     shares: Vec<f64>,
     weight: f64,
     stretch: Option<Stretch>,
     /// Event time and severity when it was last told of.
     told: (i64, Severity),
+    /// Time of the row before, if it was from another age.
+    leap: Option<i64>,
 }
 
 impl Incident {
-    /// Opens with its first anomalous row. `columns` are value and expected value of each column, fields' own units.
-    pub fn open(row: &Evidence<'_>, severity: Severity, columns: Vec<(f64, f64)>) -> Self {
+    /// Opens with its first anomalous row. `columns` are as they came and as they were expected.
+    pub fn open(row: &Evidence<'_>, severity: Severity, columns: Vec<Compared>) -> Self {
         let mut incident = Self {
             first: row.mark,
             last: row.mark,
             anomalies: 0,
+            opening: Opening::default(),
             peak: Peak { score: row.score, p_value: row.p_value, limit: row.limit, columns },
             severity,
             top_column: None,
             level_shift: false,
             verdict: None,
+            said_of: None,
             shares: Vec::new(),
             weight: 0.0,
             stretch: None,
             told: (row.mark.time_us, severity),
+            leap: None,
         };
         incident.count(row);
         incident.top_column = incident.top(1).first().map(|(column, _)| *column);
@@ -189,19 +229,33 @@ impl Incident {
         row: &Evidence<'_>,
         bounds: &SeverityBounds,
         retelling: &Retelling,
-        columns: impl FnOnce() -> Vec<(f64, f64)>,
+        columns: impl FnOnce() -> Vec<Compared>,
     ) -> Update {
         self.count(row);
-        if row.p_value < self.peak.p_value || (row.p_value <= self.peak.p_value && row.score > self.peak.score) {
+        if self.peak.is_below(row.score, row.p_value) {
             self.peak = Peak { score: row.score, p_value: row.p_value, limit: row.limit, columns: columns() };
             // What was told as critical stays so, whatever the bounds of a later configuration.
             self.severity = self.severity.max(bounds.of(row.p_value));
         }
-        let update = self.update(retelling);
-        if update != Update::None {
-            self.told = (self.last.time_us, self.severity);
-        }
-        update
+        self.tell(retelling)
+    }
+
+    /// Several that are one from now on, which was told of just now; `None` of none. It has the column to blame of the one
+    /// that began first.
+    pub fn of_all<'a>(incidents: impl Iterator<Item = &'a Self>) -> Option<Self> {
+        let mut incidents: Vec<&Self> = incidents.collect();
+        incidents.sort_by_key(|incident| incident.first.time_us);
+        let (first, others) = incidents.split_first()?;
+        let mut whole = Self { level_shift: false, verdict: None, stretch: None, ..(*first).clone() };
+        others.iter().for_each(|other| whole.merge(other));
+        whole.told = (whole.last.time_us, whole.severity);
+        Some(whole)
+    }
+
+    /// Takes in all rows of another one and says what there is to tell.
+    pub fn absorb(&mut self, other: &Self, retelling: &Retelling) -> Update {
+        self.merge(other);
+        self.tell(retelling)
     }
 
     /// Takes in a row that is not anomalous.
@@ -221,7 +275,15 @@ impl Incident {
             SubjectKind::Anomaly => {
                 at.partition == first.partition && (first.offset..=self.last.position.offset).contains(&at.offset)
             }
-            SubjectKind::Silence => false,
+            SubjectKind::Silence | SubjectKind::Group => false,
+        }
+    }
+
+    /// A person said this of what it is or holds; `None` takes back what was said of the same id, and of no other.
+    pub fn heed(&mut self, subject: &Subject, verdict: Option<Verdict>) {
+        if verdict.is_some() || self.said_of.as_deref() == Some(subject.id()) {
+            self.said_of = verdict.map(|_| subject.id().to_owned());
+            self.verdict = verdict;
         }
     }
 
@@ -230,26 +292,40 @@ impl Incident {
         (self.top_column, self.weight) = (None, 0.0);
         self.shares.clear();
         self.peak.columns.clear();
+        self.opening.onsets.clear();
     }
 
     /// The `count` columns with the largest share of the incident's error, largest first, each with its share: the mean of
     /// its shares in the anomalous rows, weighted by their scores. Columns without error are left out.
     pub fn top(&self, count: usize) -> Vec<(usize, f64)> {
-        let mut order: Vec<usize> = (0..self.shares.len()).filter(|column| self.shares[*column] > 0.0).collect();
-        let larger_first = |a: &usize, b: &usize| self.shares[*b].total_cmp(&self.shares[*a]).then(a.cmp(b));
-        if count < order.len() {
-            // There may be as many as a grid has cells.
-            order.select_nth_unstable_by(count, larger_first);
-            order.truncate(count);
-        }
-        order.sort_by(larger_first);
+        let order = leading(self.shares.len(), count, |column| self.shares[column]);
         order.into_iter().map(|column| (column, self.shares[column] / self.weight)).collect()
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.anomalies += other.anomalies;
+        if other.first.time_us < self.first.time_us {
+            (self.first, self.opening) = (other.first, other.opening.clone());
+        }
+        if other.last.time_us >= self.last.time_us {
+            self.last = other.last;
+        }
+        if self.peak.is_below(other.peak.score, other.peak.p_value) {
+            self.peak = other.peak.clone();
+        }
+        self.severity = self.severity.max(other.severity);
+        if self.shares.len() == other.shares.len() {
+            self.shares.iter_mut().zip(&other.shares).for_each(|(sum, share)| *sum += share);
+            self.weight += other.weight;
+        } else if self.shares.is_empty() {
+            // What was known of its columns was forgotten, and the other one has seen rows since.
+            (self.shares, self.weight) = (other.shares.clone(), other.weight);
+        }
     }
 
     fn count(&mut self, row: &Evidence<'_>) {
         self.anomalies += 1;
-        // Times may go back; an incident never lasts less than before.
-        let time_us = self.last.time_us.max(row.mark.time_us);
+        let time_us = self.clock(row.mark.time_us);
         self.last = Mark { position: row.mark.position, time_us };
         if self.shares.len() != row.shares.len() {
             self.shares.clear();
@@ -260,6 +336,34 @@ impl Incident {
         self.weight += row.score;
         let stretch = self.stretch.get_or_insert(Stretch { start_us: time_us, rows: 0, anomalies: 0 });
         (stretch.rows, stretch.anomalies) = (stretch.rows + 1, stretch.anomalies + 1);
+    }
+
+    /// The time of its latest row, given that of the next one. Times may go back, and an incident never lasts less than before;
+    /// but a row from another age is of a broken clock, unless the next one agrees with it.
+    fn clock(&mut self, time_us: i64) -> i64 {
+        let leap = self.leap.take();
+        if time_us.abs_diff(self.last.time_us) <= LEAP_US {
+            return self.last.time_us.max(time_us);
+        }
+        if leap.is_none_or(|leap| time_us.abs_diff(leap) > LEAP_US) {
+            self.leap = Some(time_us);
+            return self.last.time_us;
+        }
+        if time_us < self.last.time_us {
+            // What was reckoned by the broken clock begins anew.
+            self.first.time_us = self.first.time_us.min(time_us);
+            self.told.0 = self.told.0.min(time_us);
+            self.stretch = None;
+        }
+        time_us
+    }
+
+    fn tell(&mut self, retelling: &Retelling) -> Update {
+        let update = self.update(retelling);
+        if update != Update::None {
+            self.told = (self.last.time_us, self.severity);
+        }
+        update
     }
 
     fn update(&mut self, retelling: &Retelling) -> Update {
@@ -294,12 +398,17 @@ mod tests {
         Evidence { mark, score, limit: 4.0, p_value, shares }
     }
 
+    fn compared(value: f64, expected: f64) -> Compared {
+        Compared { value, expected, error: value - expected }
+    }
+
     fn opened() -> Incident {
-        Incident::open(&row(0, (5.0, 1e-3), &[0.25, 0.75]), Severity::Info, vec![(1.0, 0.5), (9.0, 3.0)])
+        let columns = vec![compared(1.0, 0.5), compared(9.0, 3.0)];
+        Incident::open(&row(0, (5.0, 1e-3), &[0.25, 0.75]), Severity::Info, columns)
     }
 
     fn add(incident: &mut Incident, row: &Evidence<'_>) -> Update {
-        incident.add(row, &bounds(), &RETELLING, || vec![(row.score, 0.0); row.shares.len()])
+        incident.add(row, &bounds(), &RETELLING, || vec![compared(row.score, 0.0); row.shares.len()])
     }
 
     #[test]
@@ -342,6 +451,37 @@ mod tests {
     }
 
     #[test]
+    fn what_is_taken_back_is_what_was_said_of_the_same_id() {
+        let mut incident = opened();
+        let (itself, anomaly) = (Subject::incident("s-0-0").unwrap(), Subject::anomaly("s-0-0-5c0ffee5a11d").unwrap());
+        incident.heed(&itself, Some(Verdict::ExpectedChange));
+        incident.heed(&anomaly, None);
+        assert_eq!(incident.verdict, Some(Verdict::ExpectedChange));
+        incident.heed(&itself, None);
+        assert_eq!(incident.verdict, None);
+    }
+
+    #[test]
+    fn a_row_of_a_broken_clock_neither_ends_the_telling_nor_makes_a_level_shift() {
+        const CENTURY: i64 = 100 * 365 * 1440;
+        let mut incident = opened();
+        assert_eq!(add(&mut incident, &row(CENTURY, (5.0, 1e-3), &[1.0, 0.0])), Update::None);
+        assert_eq!(add(&mut incident, &row(12, (5.0, 1e-3), &[1.0, 0.0])), Update::Due);
+        assert_eq!((incident.last.time_us, incident.level_shift), (12 * MINUTE, false));
+        // An incident that began with such a row comes back to the time of the others, and one after an outage goes on.
+        let mut ahead = Incident::open(&row(CENTURY, (5.0, 1e-3), &[1.0, 0.0]), Severity::Info, Vec::new());
+        for minute in 1..3 {
+            add(&mut ahead, &row(minute, (5.0, 1e-3), &[1.0, 0.0]));
+        }
+        assert_eq!((ahead.first.time_us, ahead.last.time_us), (2 * MINUTE, 2 * MINUTE));
+        assert_eq!(add(&mut ahead, &row(12, (5.0, 1e-3), &[1.0, 0.0])), Update::Due);
+        for minute in 0..2 {
+            add(&mut ahead, &row(60 * 1440 + minute, (5.0, 1e-3), &[1.0, 0.0]));
+        }
+        assert_eq!(ahead.last.time_us, (60 * 1440 + 1) * MINUTE);
+    }
+
+    #[test]
     fn shares_are_weighted_by_the_scores_of_their_rows() {
         let mut incident = opened();
         assert_eq!(incident.top_column, Some(1));
@@ -357,9 +497,10 @@ mod tests {
     fn the_peak_is_the_rarest_row_whatever_model_scored_it() {
         let mut incident = opened();
         add(&mut incident, &row(1, (900.0, 1e-2), &[0.5, 0.5]));
-        assert_eq!((incident.peak.score, incident.peak.columns[0]), (5.0, (1.0, 0.5)), "higher, but not rarer");
+        assert_eq!((incident.peak.score, incident.peak.columns[0]), (5.0, compared(1.0, 0.5)), "higher, but not rarer");
         add(&mut incident, &row(2, (3.0, 1e-5), &[0.5, 0.5]));
-        assert_eq!((incident.peak.score, incident.peak.columns[0].0, incident.severity), (3.0, 3.0, Severity::Warning));
+        let value = incident.peak.columns[0].value;
+        assert_eq!((incident.peak.score, value, incident.severity), (3.0, 3.0, Severity::Warning));
         add(&mut incident, &row(3, (4.0, 1e-5), &[0.5, 0.5]));
         assert_eq!(incident.peak.score, 4.0, "of equals the highest");
     }
@@ -406,11 +547,29 @@ mod tests {
     #[test]
     fn what_is_known_of_columns_ends_with_their_meaning_and_the_incident_goes_on() {
         let mut incident = opened();
+        let counterfactual = Some(Counterfactual { score: 1.5, under_limit: true });
+        incident.opening = Opening { onsets: vec![Some(2), None], counterfactual };
         incident.forget_columns();
         assert_eq!((incident.top_column, incident.top(5).len(), incident.anomalies), (None, 0, 1));
+        assert_eq!(incident.opening, Opening { onsets: Vec::new(), counterfactual }, "a score is of no column");
         add(&mut incident, &row(1, (9.0, 1e-5), &[0.0, 0.25, 0.75]));
         assert_eq!(incident.top(1), [(2, 0.75)]);
         assert_eq!((incident.first.time_us, incident.anomalies), (0, 2));
+    }
+
+    #[test]
+    fn what_is_known_of_the_first_row_of_several_is_that_of_the_one_that_came_first() {
+        let explained = Opening {
+            onsets: vec![Some(1), None],
+            counterfactual: Some(Counterfactual { score: 1.5, under_limit: true }),
+        };
+        let mut early = Incident::open(&row(-5, (5.0, 1e-3), &[0.5, 0.5]), Severity::Info, Vec::new());
+        early.opening = explained.clone();
+        let mut late = opened();
+        late.absorb(&early, &RETELLING);
+        assert_eq!((late.first, &late.opening), (early.first, &explained));
+        early.absorb(&opened(), &RETELLING);
+        assert_eq!(early.opening, explained);
     }
 
     #[test]

@@ -6,6 +6,12 @@
 //! the number of columns alone, so a score never depends on how rows were batched, and in double precision, so the square
 //! of the largest residual that a graph can give is still a number.
 
+mod past;
+
+use std::collections::BTreeMap;
+
+pub use past::Past;
+
 use super::limit::{Lift, Limit};
 use crate::model::{
     MOST_TOP,
@@ -15,6 +21,9 @@ use crate::model::{
 /// A residual further than this many standard deviations from its mean moves the running statistics no more than one
 /// at that distance, so that an anomaly doesn't teach the judge that it is normal.
 const UPDATE_CLIP: f32 = 3.0;
+/// A column strays in a row whose residual is further than this many standard deviations from its mean: just those that
+/// teach no more than one at that distance.
+pub const STRAYS: f32 = UPDATE_CLIP;
 /// Running variance never falls below this share of the held-back one: a calm hour must not make the next normal row an alarm.
 const VARIANCE_FLOOR: f32 = 0.25;
 /// Columns that are judged side by side. The sums of the lanes are added at the end, in an order of their own that
@@ -22,21 +31,48 @@ const VARIANCE_FLOOR: f32 = 0.25;
 const LANES: usize = 4;
 
 /// What the judge remembers of one entity.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct EntityJudgement {
-    /// Running mean per column, scaled units; empty until the first row, and always without drift.
+    /// Mean per column, scaled units; empty until the first row, and always where the entity's are those of all.
     mean: Vec<f32>,
-    /// Running variance per column.
+    /// Variance per column.
     variance: Vec<f32>,
     smoothed: Option<f64>,
     /// How much higher than calibrated its limit is.
     lift: Lift,
+    /// How far its squared residuals stray beside those of all.
+    scale: f32,
+    /// Per column the rows in a row, up to the last one, in which it strayed: 255 are so many or more. Empty until the
+    /// first row, and always where rows have no order.
+    streaks: Box<[u8]>,
+}
+
+impl Default for EntityJudgement {
+    /// An entity of which nothing is known: it strays as all do.
+    fn default() -> Self {
+        Self {
+            mean: Vec::new(),
+            variance: Vec::new(),
+            smoothed: None,
+            lift: Lift::default(),
+            scale: 1.0,
+            streaks: Box::default(),
+        }
+    }
 }
 
 impl EntityJudgement {
     /// Moves the entity's limit by so many steps: one up when an incident has begun, and by what people say of its alarms.
-    pub fn step_limit(&mut self, limit: &Limit, steps: i32) {
-        limit.step(steps, &mut self.lift);
+    /// Gives those that it moved indeed.
+    pub fn step_limit(&mut self, limit: &Limit, steps: f64) -> f64 {
+        limit.step(steps, &mut self.lift)
+    }
+
+    /// How many rows before the one judged last a column began to stray, which it has done ever since: 0 is that row, 254
+    /// are so many or more. `None` where it doesn't stray in it, or where rows have no order. Rows in which it was missing
+    /// don't count.
+    pub fn onset(&self, column: usize) -> Option<u8> {
+        self.streaks.get(column).and_then(|rows| rows.checked_sub(1))
     }
 }
 
@@ -52,6 +88,8 @@ pub struct Judged {
     pub limit: f64,
     /// Whether the score is above the limit, and the row's own score before smoothing is too.
     pub anomalous: bool,
+    /// The smoothed score of the rows before.
+    last: f64,
 }
 
 /// The judge of one model.
@@ -69,6 +107,12 @@ pub struct Judge {
     top: Option<usize>,
     /// Weight of the newest residual in the running statistics; `None` keeps the held-back ones.
     drift: Option<f32>,
+    /// Columns that were constant in training; the scale of an entity plays no part in them.
+    constant: Vec<bool>,
+    /// How far the squared residuals of entities stray beside those of all, where that is known.
+    entity_scales: BTreeMap<String, f32>,
+    /// Whether rows follow each other in time.
+    in_order: bool,
     limit: Limit,
 }
 
@@ -76,6 +120,7 @@ impl Judge {
     /// A judge for the model with `metadata` and the limit that its calibration gave for the budget.
     pub fn new(metadata: &Metadata, limit: impl Into<Limit>) -> Self {
         let of = |f: fn(&Column) -> f32| metadata.columns.iter().map(f).collect::<Vec<_>>();
+        let constant = metadata.columns.iter().map(|column| column.residual_cap.is_finite());
         let scoring = &metadata.scoring;
         Self {
             base_mean: of(|column| column.residual_mean),
@@ -85,13 +130,17 @@ impl Judge {
             knee: scoring.score_knee,
             top: scoring.top.map(|top| top as usize),
             drift: scoring.half_life.map(|rows| (1.0 - 0.5_f64.powf(1.0 / rows)) as f32),
+            constant: constant.collect(),
+            entity_scales: metadata.calibration.entity_scales.clone(),
+            in_order: metadata.calibration.interval_seconds.is_some(),
             limit: limit.into(),
         }
     }
 
-    /// The calibrated limit; an entity's own may be higher.
-    pub fn limit(&self) -> f64 {
-        self.limit.calibrated()
+    /// What is known of an entity before its first row.
+    pub fn enter(&self, entity: &str) -> EntityJudgement {
+        let scale = self.entity_scales.get(entity).copied().unwrap_or(1.0);
+        EntityJudgement { scale, ..EntityJudgement::default() }
     }
 
     /// Judges one row: `residuals` and `imputed` have one entry per column. Updates the entity's memory.
@@ -105,12 +154,12 @@ impl Judge {
     /// The same by a limit of the entity's own.
     pub fn judge_by(&self, limit: &Limit, residuals: &[f32], imputed: &[bool], entity: &mut EntityJudgement) -> Judged {
         let raw_score = self.raw_score(residuals);
-        if !raw_score.is_finite() {
-            return Judged { raw_score, score: f64::NAN, limit: limit.of(entity.lift), anomalous: false };
-        }
         let last = entity.smoothed.unwrap_or(self.start);
+        if !raw_score.is_finite() {
+            return Judged { raw_score, score: f64::NAN, limit: limit.of(entity.lift), anomalous: false, last };
+        }
         let Some(own) = self.own_score(residuals, imputed, entity) else {
-            return Judged { raw_score, score: last, limit: limit.of(entity.lift), anomalous: false };
+            return Judged { raw_score, score: last, limit: limit.of(entity.lift), anomalous: false, last };
         };
         let own = self.compress(own);
         let smoothed = last + self.smoothing * (own - last);
@@ -121,32 +170,7 @@ impl Judge {
         let limit = limit.of(entity.lift);
         // The row's own score must be above the limit too: after a violent incident the smoothed one takes a while to
         // come down, and the rows of that time are normal.
-        Judged { raw_score, score: smoothed, limit, anomalous: smoothed.min(own) > limit }
-    }
-
-    /// Share of each column in the standardised error of a row, in 0..=1; imputed columns have none.
-    pub fn shares(&self, residuals: &[f32], imputed: &[bool], entity: &EntityJudgement) -> Vec<f32> {
-        let errors = self.errors(residuals, imputed, entity);
-        let total: f64 = errors.iter().sum();
-        let share = |error: f64| if total > 0.0 { (error / total) as f32 } else { 0.0 };
-        errors.into_iter().map(share).collect()
-    }
-
-    /// Standardised error of each column of a row; imputed columns have none.
-    pub fn errors(&self, residuals: &[f32], imputed: &[bool], entity: &EntityJudgement) -> Vec<f64> {
-        let (mean, variance) = if entity.mean.is_empty() {
-            (&self.base_mean, &self.base_variance)
-        } else {
-            (&entity.mean, &entity.variance)
-        };
-        let centred = self.drift.is_some();
-        (0..residuals.len())
-            .map(|c| match (imputed[c], centred) {
-                (true, _) => 0.0,
-                (false, true) => error(residuals[c], mean[c], variance[c]),
-                (false, false) => error(residuals[c], 0.0, variance[c]),
-            })
-            .collect()
+        Judged { raw_score, score: smoothed, limit, anomalous: smoothed.min(own) > limit, last }
     }
 
     /// The score by itself, before smoothing, that a row with these errors of its columns has.
@@ -171,21 +195,47 @@ impl Judge {
         if present == 0 {
             return None;
         }
-        if self.drift.is_some() && entity.mean.is_empty() {
+        if entity.mean.is_empty() && (self.drift.is_some() || entity.scale != 1.0) {
+            let of_entity = |(base, constant): (&f32, &bool)| if *constant { *base } else { base * entity.scale };
+            entity.variance = self.base_variance.iter().zip(&self.constant).map(of_entity).collect();
             entity.mean.clone_from(&self.base_mean);
-            entity.variance.clone_from(&self.base_variance);
+        }
+        if self.in_order {
+            self.count_streaks(residuals, imputed, entity);
         }
         if let Some(top) = self.top {
             return Some(self.mean_of_largest(residuals, imputed, top.min(present), entity));
         }
         let sum = match self.drift {
             Some(weight) => self.running_sum(residuals, imputed, weight, entity),
-            None => (0..residuals.len())
-                .filter(|&c| !imputed[c])
-                .map(|c| error(residuals[c], 0.0, self.base_variance[c]))
-                .sum(),
+            None => {
+                let variance = self.variance_of(entity);
+                (0..residuals.len()).filter(|&c| !imputed[c]).map(|c| error(residuals[c], 0.0, variance[c])).sum()
+            }
         };
         Some(sum / present as f64)
+    }
+
+    /// Variance per column by which an entity's residuals are judged.
+    fn variance_of<'a>(&'a self, entity: &'a EntityJudgement) -> &'a [f32] {
+        if entity.variance.is_empty() { &self.base_variance } else { &entity.variance }
+    }
+
+    /// Counts the rows in which columns stray; before running statistics take the row in.
+    fn count_streaks(&self, residuals: &[f32], imputed: &[bool], entity: &mut EntityJudgement) {
+        let mut streaks = std::mem::take(&mut entity.streaks);
+        if streaks.is_empty() {
+            streaks = vec![0; residuals.len()].into();
+        }
+        let variance = self.variance_of(entity);
+        match self.drift {
+            Some(_) => {
+                let mean = &entity.mean[..residuals.len()];
+                count_on(&mut streaks, (imputed, variance), |c| residuals[c] - mean[c]);
+            }
+            None => count_on(&mut streaks, (imputed, variance), |c| residuals[c]),
+        }
+        entity.streaks = streaks;
     }
 
     /// Mean of the `top` largest errors; running statistics take the row in.
@@ -194,11 +244,12 @@ impl Judge {
         for c in 0..residuals.len() {
             largest.offer(match self.drift {
                 Some(weight) => {
+                    let floor = VARIANCE_FLOOR * entity.scale * self.base_variance[c];
                     let memory = (&mut entity.mean[c], &mut entity.variance[c]);
-                    take_in((residuals[c], imputed[c]), memory, self.base_variance[c], weight)
+                    take_in((residuals[c], imputed[c]), memory, floor, weight)
                 }
                 None if imputed[c] => 0.0,
-                None => error(residuals[c], 0.0, self.base_variance[c]),
+                None => error(residuals[c], 0.0, self.variance_of(entity)[c]),
             });
         }
         largest.mean()
@@ -206,7 +257,8 @@ impl Judge {
 
     /// Sum of the errors by the entity's running statistics, which then take the row in.
     fn running_sum(&self, residuals: &[f32], imputed: &[bool], weight: f32, entity: &mut EntityJudgement) -> f64 {
-        let EntityJudgement { mean, variance, .. } = entity;
+        let EntityJudgement { mean, variance, scale, .. } = entity;
+        let floor = VARIANCE_FLOOR * *scale;
         let (residuals, residuals_rest) = residuals.as_chunks::<LANES>();
         let (imputed, imputed_rest) = imputed.as_chunks::<LANES>();
         let (mean, mean_rest) = mean.as_chunks_mut::<LANES>();
@@ -217,12 +269,12 @@ impl Judge {
         for (((residuals, imputed), (mean, variance)), base) in chunks {
             for lane in 0..LANES {
                 let memory = (&mut mean[lane], &mut variance[lane]);
-                sums[lane] += take_in((residuals[lane], imputed[lane]), memory, base[lane], weight);
+                sums[lane] += take_in((residuals[lane], imputed[lane]), memory, floor * base[lane], weight);
             }
         }
         let rest = residuals_rest.iter().zip(imputed_rest).zip(mean_rest.iter_mut().zip(variance_rest)).zip(base_rest);
         for (((residual, imputed), memory), base) in rest {
-            sums[0] += take_in((*residual, *imputed), memory, *base, weight);
+            sums[0] += take_in((*residual, *imputed), memory, floor * base, weight);
         }
         sums.iter().sum()
     }
@@ -276,29 +328,48 @@ pub fn raw_score(residuals: &[f32], variances: &[f32]) -> f64 {
 /// The error of one column by its running statistics, which then take the residual in; 0, and nothing changes, where it
 /// was imputed. Without a branch, so that lanes can go side by side.
 #[inline(always)]
-fn take_in((residual, imputed): (f32, bool), (mean, variance): (&mut f32, &mut f32), base: f32, weight: f32) -> f64 {
+fn take_in((residual, imputed): (f32, bool), (mean, variance): (&mut f32, &mut f32), floor: f32, weight: f32) -> f64 {
     let bound = UPDATE_CLIP * variance.sqrt();
     let step = (residual - *mean).max(-bound).min(bound);
     let (next_mean, next_variance) = (*mean + weight * step, *variance + weight * (step * step - *variance));
     let error = error(residual, *mean, *variance);
     *mean = if imputed { *mean } else { next_mean };
-    *variance = if imputed { *variance } else { next_variance.max(VARIANCE_FLOOR * base) };
+    *variance = if imputed { *variance } else { next_variance.max(floor) };
     if imputed { 0.0 } else { error }
+}
+
+/// Counts on where columns are further from their means than they may be, and begins anew where they are not; where they were
+/// imputed, nothing changes. Without a branch, so that columns can go side by side.
+#[inline(always)]
+fn count_on(streaks: &mut [u8], (imputed, variance): (&[bool], &[f32]), distance: impl Fn(usize) -> f32) {
+    let columns = streaks.len();
+    let (imputed, variance) = (&imputed[..columns], &variance[..columns]);
+    let mask = |is: bool| u8::from(is).wrapping_neg();
+    for (c, streak) in streaks.iter_mut().enumerate() {
+        let distance = distance(c);
+        let (strays, kept) = (mask(distance * distance > STRAYS * STRAYS * variance[c]), mask(imputed[c]));
+        *streak = (*streak & kept) | (streak.saturating_add(1) & strays & !kept);
+    }
 }
 
 /// Squared distance over variance. The square may exceed what 32 bits hold; the quotient is taken in 32 bits, where four
 /// divisions cost as much as one.
 #[inline(always)]
 fn error(residual: f32, mean: f32, variance: f32) -> f64 {
-    let distance = f64::from(residual) - f64::from(mean);
+    let distance = distance(residual, mean);
     distance * distance * f64::from(1.0 / variance)
+}
+
+#[inline(always)]
+fn distance(residual: f32, mean: f32) -> f64 {
+    f64::from(residual) - f64::from(mean)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        config::settings::{AlarmBudget, Recalibration},
+        config::{budget::EntityBudget, settings::Recalibration},
         model::metadata::fixture::metadata,
     };
 
@@ -419,13 +490,47 @@ mod tests {
     fn incidents_raise_the_limit_of_their_entity_alone() {
         let metadata = metadata(2);
         let steps = Recalibration { step: 0.5, most: 10.0 };
-        let judge = Judge::new(&metadata, Limit::new(10.0, steps, &AlarmBudget::PerEntityAndDay(1.0), Some(60.0)));
+        let judge = Judge::new(&metadata, Limit::new(10.0, steps, EntityBudget::PerDay(1.0), Some(60.0)));
         let (mut strays, mut other) = (EntityJudgement::default(), EntityJudgement::default());
-        strays.step_limit(&judge.limit, 1);
+        strays.step_limit(&judge.limit, 1.0);
         let row = [0.0, 5.0];
         let (raised, calm) = (judge.judge(&row, &THERE, &mut strays), judge.judge(&row, &THERE, &mut other));
         assert!(raised.limit > 14.9 && !raised.anomalous, "{raised:?}");
         assert!(calm.limit == 10.0 && calm.anomalous, "{calm:?}");
+    }
+
+    #[test]
+    fn an_entity_known_to_be_noisier_is_judged_by_its_own_variance_but_for_columns_that_were_constant() {
+        for (half_life, top) in [(None, None), (Some(5000.0), None), (None, Some(2)), (Some(5000.0), Some(2))] {
+            let judge = judge(|metadata| {
+                (metadata.scoring.half_life, metadata.scoring.top) = (half_life, top);
+                metadata.columns[1].residual_cap = 9.0;
+                metadata.calibration.entity_scales.insert("noisy".to_owned(), 4.0);
+            });
+            let (mut noisy, mut other) = (judge.enter("noisy"), judge.enter("other"));
+            assert_eq!(other, EntityJudgement::default());
+            let told = [&mut noisy, &mut other].map(|memory| judge.judge(&[4.0, 6.0], &THERE, memory));
+            // 16 over a variance of 4, times 4 for the noisy one; and 36 over 1.
+            assert_eq!(told.map(|judged| judged.score), [18.5, 20.0], "{half_life:?} {top:?}");
+            assert_eq!(told.map(|judged| judged.raw_score), [20.0, 20.0], "what the graph says is the same");
+            if half_life.is_none() {
+                let past = Past { residuals: &[4.0, 6.0], imputed: &THERE, entity: &noisy };
+                assert_eq!(judge.errors(&past), [1.0, 36.0]);
+            }
+        }
+    }
+
+    #[test]
+    fn calm_hours_keep_a_quarter_of_the_variance_of_the_entity() {
+        let judge = judge(|metadata| {
+            metadata.scoring.half_life = Some(50.0);
+            metadata.calibration.entity_scales.insert("noisy".to_owned(), 3.0);
+        });
+        let mut noisy = judge.enter("noisy");
+        for _ in 0..2000 {
+            judge.judge(&[0.0, 0.0], &THERE, &mut noisy);
+        }
+        assert_eq!(noisy.variance, [3.0, 0.75]);
     }
 
     #[test]
@@ -475,18 +580,42 @@ mod tests {
         let mut memory = EntityJudgement::default();
         for (row, imputed) in [([4.0, 6.0], THERE), ([2.0, 3.0], THERE), ([2.0, 3.0], [false, true])] {
             let judged = judge.judge(&row, &imputed, &mut memory);
-            let errors = judge.errors(&row, &imputed, &memory);
+            let errors = judge.errors(&Past { residuals: &row, imputed: &imputed, entity: &memory });
             assert_eq!(judge.own_score_of(&errors, &imputed), judged.score, "{row:?} {imputed:?}");
         }
     }
 
     #[test]
-    fn shares_add_up_to_one_leave_imputed_columns_out_and_stand_the_largest_residual() {
-        let judge = judge(|_| {});
-        let memory = EntityJudgement::default();
-        assert_eq!(judge.shares(&[2.0, 3.0], &THERE, &memory), [0.1, 0.9]);
-        assert_eq!(judge.shares(&[2.0, 3.0], &[false, true], &memory), [1.0, 0.0]);
-        assert_eq!(judge.shares(&[0.0, 0.0], &THERE, &memory), [0.0, 0.0]);
-        assert_eq!(judge.shares(&[f32::MAX, f32::MAX], &THERE, &memory), [0.2, 0.8]);
+    fn a_column_strays_since_the_first_of_the_rows_in_a_row_in_which_it_was_beyond_three_deviations() {
+        let running = |metadata: &mut Metadata| metadata.scoring.half_life = Some(1e6);
+        for judge in [judge(running), judge(|_| {})] {
+            let mut memory = EntityJudgement::default();
+            let onsets = |memory: &EntityJudgement| [memory.onset(0), memory.onset(1)];
+            assert_eq!(onsets(&memory), [None, None]);
+            // Deviations are 2 and 1.
+            let rows = [
+                ([6.1, 2.9], THERE, [Some(0), None]),
+                ([-6.1, -3.1], THERE, [Some(1), Some(0)]),
+                ([0.0, 3.1], [true, false], [Some(1), Some(1)]),
+                ([6.1, 2.9], THERE, [Some(2), None]),
+                ([5.9, 3.1], THERE, [None, Some(0)]),
+            ];
+            for (row, imputed, expected) in rows {
+                judge.judge(&row, &imputed, &mut memory);
+                assert_eq!(onsets(&memory), expected, "{row:?} {imputed:?}");
+            }
+            for _ in 0..300 {
+                judge.judge(&[7.0, 7.0], &THERE, &mut memory);
+            }
+            assert_eq!(onsets(&memory), [Some(254), Some(254)]);
+        }
+    }
+
+    #[test]
+    fn where_rows_have_no_order_there_is_no_since() {
+        let judge = judge(|metadata| metadata.calibration.interval_seconds = None);
+        let mut memory = EntityJudgement::default();
+        judge.judge(&[60.0, 60.0], &THERE, &mut memory);
+        assert_eq!(memory.onset(0), None);
     }
 }

@@ -8,8 +8,8 @@
 //! Bounded below by the calibrated limit, above by a set multiple of it.
 
 use crate::{
-    config::settings::{AlarmBudget, Recalibration},
-    detect::calibrate::SECONDS_PER_DAY,
+    config::settings::{EntityBudget, Recalibration},
+    detect::calibrate::{Calibration, CalibrationError, SECONDS_PER_DAY},
 };
 
 /// Incidents per allowed incident that hold a raised limit where it is. Above 1, because chance alone gives an entity
@@ -40,9 +40,26 @@ impl From<f64> for Limit {
 }
 
 impl Limit {
+    /// The limit that keeps normal data to the budget, in steps as set.
+    ///
+    /// # Errors
+    /// The calibration gives none for the budget.
+    pub fn for_budget(
+        budget: EntityBudget,
+        calibration: &Calibration,
+        steps: Recalibration,
+    ) -> Result<Self, CalibrationError> {
+        Ok(Self::new(calibration.limit(budget)?, steps, budget, calibration.interval_seconds))
+    }
+
     /// The limit that calibration gave, in steps as set. A budget of rows has no incidents a day that it could follow.
-    pub fn new(calibrated: f64, steps: Recalibration, budget: &AlarmBudget, interval_seconds: Option<f64>) -> Self {
-        let (AlarmBudget::PerEntityAndDay(alarms), Some(interval)) = (*budget, interval_seconds) else {
+    pub(super) fn new(
+        calibrated: f64,
+        steps: Recalibration,
+        budget: EntityBudget,
+        interval_seconds: Option<f64>,
+    ) -> Self {
+        let (EntityBudget::PerDay(alarms), Some(interval)) = (budget, interval_seconds) else {
             return calibrated.into();
         };
         let rise = steps.step.ln_1p();
@@ -59,9 +76,12 @@ impl Limit {
         if lift > 0.0 { self.calibrated * lift.exp() } else { self.calibrated }
     }
 
-    /// Moves by so many steps: up by one for an incident that has begun, down where they are below 0.
-    pub fn step(&self, steps: i32, lift: &mut Lift) {
-        lift.0 = (lift.0 + self.rise * f64::from(steps)).min(self.most).max(0.0);
+    /// Moves by so many steps: up by one for an incident that has begun, down where they are below 0. Gives the steps that it
+    /// moved indeed, as it never leaves its bounds.
+    pub fn step(&self, steps: f64, lift: &mut Lift) -> f64 {
+        let before = lift.0;
+        lift.0 = (before + self.rise * steps).min(self.most).max(0.0);
+        if self.rise > 0.0 { (lift.0 - before) / self.rise } else { 0.0 }
     }
 
     /// A row of the entity has come.
@@ -78,7 +98,7 @@ mod tests {
     const ROWS_A_DAY: usize = 1440;
 
     fn limit(step: f64, most: f64) -> Limit {
-        Limit::new(10.0, Recalibration { step, most }, &AlarmBudget::PerEntityAndDay(2.0), MINUTE)
+        Limit::new(10.0, Recalibration { step, most }, EntityBudget::PerDay(2.0), MINUTE)
     }
 
     /// The limit after so many days of so many incidents each, evenly spread.
@@ -87,7 +107,7 @@ mod tests {
         for row in 0..days * ROWS_A_DAY {
             limit.fall(&mut lift);
             if incidents_a_day > 0 && row % (ROWS_A_DAY / incidents_a_day) == 0 {
-                limit.step(1, &mut lift);
+                limit.step(1.0, &mut lift);
             }
         }
         limit.of(lift)
@@ -97,7 +117,7 @@ mod tests {
     fn an_incident_raises_the_limit_by_a_step_and_quiet_rows_bring_it_back() {
         let limit = limit(0.2, 50.0);
         let mut lift = Lift::default();
-        limit.step(1, &mut lift);
+        limit.step(1.0, &mut lift);
         assert!((limit.of(lift) - 12.0).abs() < 1e-9);
         // A step is used up by the rows in which one and a half times the budget allows one incident.
         (0..ROWS_A_DAY / 3 - 1).for_each(|_| limit.fall(&mut lift));
@@ -110,13 +130,14 @@ mod tests {
     fn steps_down_give_back_what_steps_up_took_and_end_at_the_calibrated_limit() {
         let limit = limit(0.2, 50.0);
         let mut lift = Lift::default();
-        limit.step(2, &mut lift);
+        limit.step(2.0, &mut lift);
         assert!((limit.of(lift) - 14.4).abs() < 1e-9);
-        limit.step(-1, &mut lift);
+        limit.step(-1.0, &mut lift);
         assert!((limit.of(lift) - 12.0).abs() < 1e-9);
-        limit.step(-5, &mut lift);
+        let moved = limit.step(-5.0, &mut lift);
+        assert!((moved + 1.0).abs() < 1e-9, "{moved}: there was one to give back");
         assert_eq!(limit.of(lift), 10.0);
-        limit.step(1000, &mut lift);
+        limit.step(1000.0, &mut lift);
         assert!((limit.of(lift) - 500.0).abs() < 1e-6);
     }
 
@@ -138,8 +159,8 @@ mod tests {
         let steps = Recalibration { step: 0.5, most: 50.0 };
         let still = [
             limit(0.0, 50.0),
-            Limit::new(10.0, steps, &AlarmBudget::PerEntityAndDay(1.0), None),
-            Limit::new(10.0, steps, &AlarmBudget::Quantile(0.01), MINUTE),
+            Limit::new(10.0, steps, EntityBudget::PerDay(1.0), None),
+            Limit::new(10.0, steps, EntityBudget::Quantile(0.01), MINUTE),
         ];
         assert!(still.iter().all(|limit| after(limit, 10, 48) == 10.0));
     }

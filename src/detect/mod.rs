@@ -1,15 +1,18 @@
 //! From windows to verdicts: the [`Scorer`] seam and its ONNX Runtime form, the judge, calibration, explanation, events.
 
 pub mod calibrate;
+pub mod counterfactual;
 mod cuda;
 pub mod device;
 pub mod event;
 pub mod explain;
 pub mod gates;
 pub mod generate;
+pub mod group;
 pub mod incident;
 pub mod incident_event;
 pub mod judge;
+pub(crate) mod leading;
 pub mod limit;
 pub mod onnx;
 pub mod runtime;

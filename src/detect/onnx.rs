@@ -264,7 +264,7 @@ impl Scorer for OnnxScorer {
                 // not move the reconstruction of the others.
                 scaled.extend(windows.iter().enumerate().map(|(i, value)| {
                     let column = &self.columns[i % row];
-                    if column.residual_cap.is_finite() { 0.0 } else { scaled_value(column, *value) }
+                    if column.residual_cap.is_finite() { 0.0 } else { column.scaled(*value) }
                 }));
                 scaled.as_slice()
             }
@@ -311,16 +311,12 @@ impl Scorer for OnnxScorer {
     }
 }
 
-fn scaled_value(column: &Column, value: f32) -> f32 {
-    (value - column.center) / column.scale
-}
-
 /// Scaled distance of a value from what a foreign graph rebuilt; of a constant column from its centre, as nothing else was
 /// ever expected. What overflows counts as the largest number, as it does in our own graphs.
 fn foreign_residual(column: &Column, value: f32, rebuilt: f32) -> f32 {
     let expected = if column.residual_cap.is_finite() { 0.0 } else { rebuilt };
     let cap = column.residual_cap.min(f32::MAX);
-    (scaled_value(column, value) - expected).clamp(-cap, cap)
+    (column.scaled(value) - expected).clamp(-cap, cap)
 }
 
 #[cfg(test)]

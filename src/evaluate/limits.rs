@@ -42,7 +42,7 @@ impl Verdicts {
             let anomalous = score > limit.of(lift);
             verdicts.anomalies[row] = anomalous;
             if incident.advance(anomalous, quiet_rows) == IncidentChange::Opened {
-                limit.step(1, &mut lift);
+                limit.step(1.0, &mut lift);
                 verdicts.opened.push(row);
             }
         }

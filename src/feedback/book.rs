@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::{Feedback, Subject, SubjectKind, Told, Verdict};
-use crate::config::settings::FeedbackSettings;
+use crate::{config::settings::FeedbackSettings, detect::gates::pattern::Pattern};
 
 /// Features of two anomalies that are compared, those with the largest shares of the error.
 pub const LEADING: usize = 3;
@@ -11,25 +11,31 @@ pub const LEADING: usize = 3;
 const COMMON: usize = 2;
 
 /// What a message changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Change {
     /// What it is about.
     pub subject: Subject,
-    /// Whose it is, if that was said.
+    /// Whose it is, if that was said; of a group, a pattern of its entities.
     pub entity: Option<String>,
     /// Offset of the last anomalous record that the verdict knows of, if it says.
     pub last_offset: Option<i64>,
     /// The verdict before.
     pub before: Option<Verdict>,
+    /// Steps by which that one moved the entity's limit.
+    pub moved: f64,
     /// The verdict now.
     pub now: Option<Verdict>,
 }
 
 impl Change {
-    /// Steps by which the entity's limit goes up; down where they are below 0. The same verdict said again makes none.
-    pub fn steps(&self) -> i32 {
-        let of = |verdict: Option<Verdict>| verdict.map_or(0, Verdict::steps);
-        of(self.now) - of(self.before)
+    /// Whether it is not the same verdict said again.
+    pub fn is_news(&self) -> bool {
+        self.now != self.before
+    }
+
+    /// Steps by which the entity's limit goes up for the verdict now; down where they are below 0.
+    pub fn steps(&self) -> f64 {
+        self.now.map_or(0.0, |verdict| f64::from(verdict.steps()))
     }
 }
 
@@ -41,6 +47,8 @@ struct Kept {
     entity: Option<String>,
     /// When it was written, milliseconds since the epoch.
     at_ms: i64,
+    /// Steps by which it moved the entity's limit.
+    moved: f64,
 }
 
 /// What a verdict holds back of its entity.
@@ -87,6 +95,8 @@ pub struct Book {
     keep_ms: i64,
     by_id: BTreeMap<String, Kept>,
     by_entity: HashMap<String, Vec<Hold>>,
+    /// What verdicts on groups hold back of all entities that match.
+    by_group: Vec<(Pattern, Hold)>,
     /// When the newest message was written.
     newest_ms: i64,
     /// No verdict was written before.
@@ -104,6 +114,7 @@ impl Book {
             keep_ms,
             by_id: BTreeMap::new(),
             by_entity: HashMap::new(),
+            by_group: Vec::new(),
             newest_ms: i64::MIN,
             oldest_ms: i64::MAX,
             counts: [0; Verdict::ALL.len()],
@@ -115,22 +126,28 @@ impl Book {
     pub fn heed(&mut self, told: Told, at_ms: i64) -> Option<Change> {
         let before = self.remove(told.id());
         let change = match told {
-            Told::TakenBack(_) => before.map(|Kept { subject, verdict, entity, .. }| Change {
+            Told::TakenBack(_) => before.map(|Kept { subject, verdict, entity, moved, .. }| Change {
                 subject,
                 entity,
                 last_offset: None,
                 before: Some(verdict),
+                moved,
                 now: None,
             }),
-            Told::Verdict(feedback) => {
+            Told::Verdict(mut feedback) => {
+                let (verdict, moved) = before.as_ref().map_or((None, 0.0), |kept| (Some(kept.verdict), kept.moved));
+                // Whoever corrects a verdict need not say again whose it is.
+                feedback.entity = feedback.entity.or(before.and_then(|kept| kept.entity));
                 let change = Change {
                     subject: feedback.subject.clone(),
                     entity: feedback.entity.clone(),
                     last_offset: feedback.last_offset,
-                    before: before.map(|kept| kept.verdict),
+                    before: verdict,
+                    moved,
                     now: Some(feedback.verdict),
                 };
                 self.enter(*feedback, at_ms);
+                self.moved(change.subject.id(), moved);
                 Some(change)
             }
         };
@@ -139,11 +156,19 @@ impl Book {
         change
     }
 
+    /// The verdict that holds of this id moved the entity's limit by so many steps.
+    pub fn moved(&mut self, id: &str, steps: f64) {
+        if let Some(kept) = self.by_id.get_mut(id) {
+            kept.moved = steps;
+        }
+    }
+
     /// The verdict for which an anomaly of the entity at an event time (microseconds since the epoch) is held back. Asks
     /// for the names of its [`LEADING`] features, those with the largest shares first, only where there may be one.
     pub fn hold_back(&self, entity: &str, time_us: i64, leading: impl FnOnce() -> Vec<String>) -> Option<Verdict> {
-        let holds = self.by_entity.get(entity)?;
-        let mut open = holds.iter().filter(|hold| (hold.from_us..hold.until_us).contains(&time_us)).peekable();
+        let of_groups = self.by_group.iter().filter(|(entities, _)| entities.matches(entity)).map(|(_, hold)| hold);
+        let holds = self.by_entity.get(entity).into_iter().flatten().chain(of_groups);
+        let mut open = holds.filter(|hold| (hold.from_us..hold.until_us).contains(&time_us)).peekable();
         open.peek()?;
         let leading = leading();
         let alike = open.filter(|hold| hold.is_alike(&leading)).map(|hold| hold.verdict);
@@ -161,16 +186,20 @@ impl Book {
         let holds_back = verdict != Verdict::True && subject.kind() != SubjectKind::Silence;
         if let Some(entity) = entity.clone().filter(|_| holds_back) {
             let hold = Hold::of(feedback, at_ms, self.suppress_for_us);
-            self.by_entity.entry(entity).or_default().push(hold);
+            match Pattern::new(&entity) {
+                Ok(entities) if subject.kind() == SubjectKind::Group => self.by_group.push((entities, hold)),
+                _ => self.by_entity.entry(entity).or_default().push(hold),
+            }
         }
         self.counts[verdict as usize] += 1;
         self.oldest_ms = self.oldest_ms.min(at_ms);
-        self.by_id.insert(subject.id().to_owned(), Kept { subject, verdict, entity, at_ms });
+        self.by_id.insert(subject.id().to_owned(), Kept { subject, verdict, entity, at_ms, moved: 0.0 });
     }
 
     fn remove(&mut self, id: &str) -> Option<Kept> {
         let kept = self.by_id.remove(id)?;
         self.counts[kept.verdict as usize] -= 1;
+        self.by_group.retain(|(_, hold)| hold.id != id);
         if let Some(entity) = &kept.entity
             && let Some(holds) = self.by_entity.get_mut(entity)
         {
@@ -288,14 +317,18 @@ mod tests {
     fn the_last_verdict_of_an_id_counts_and_can_be_taken_back() {
         let mut book = book();
         let first = heed(&mut book, said(5, Verdict::False, &["x"]));
-        assert_eq!((first.before, first.now, first.steps()), (None, Some(Verdict::False), 1));
-        assert_eq!(heed(&mut book, said(5, Verdict::False, &["x"])).steps(), 0, "the same again");
-        let other = heed(&mut book, said(5, Verdict::True, &["x"]));
-        assert_eq!((other.before, other.steps(), book.counts()), (Some(Verdict::False), -2, [1, 0, 0]));
+        assert_eq!((first.before, first.now, first.steps(), first.moved), (None, Some(Verdict::False), 1.0, 0.0));
+        book.moved("sensors-0-5", 0.5);
+        let again = heed(&mut book, said(5, Verdict::False, &["x"]));
+        assert!(!again.is_news() && again.moved == 0.5, "the same again: {again:?}");
+        let by_hand = Feedback { entity: None, ..said(5, Verdict::True, &["x"]) };
+        let other = heed(&mut book, by_hand);
+        assert_eq!((other.before, other.steps(), other.moved), (Some(Verdict::False), -1.0, 0.5));
+        assert_eq!((other.entity.as_deref(), book.counts()), (Some("a"), [1, 0, 0]), "it was said before whose it is");
         assert_eq!(held(&book, "a", 12, &["x"]), None);
         heed(&mut book, said(5, Verdict::False, &["x"]));
         let back = book.heed(Told::TakenBack("sensors-0-5".into()), 0).unwrap();
-        assert_eq!((back.entity.as_deref(), back.now, back.steps()), (Some("a"), None, -1));
+        assert_eq!((back.entity.as_deref(), back.now, back.steps()), (Some("a"), None, 0.0));
         assert_eq!((held(&book, "a", 12, &["x"]), book.counts()), (None, [0, 0, 0]));
         assert_eq!(book.heed(Told::TakenBack("sensors-0-5".into()), 0), None);
     }
@@ -308,6 +341,23 @@ mod tests {
         assert_eq!(book.counts(), [1, 1, 0]);
         book.heed(Told::Verdict(Box::new(said(7, Verdict::True, &["x"]))), 30 * DAY_MS + 1);
         assert_eq!((book.counts(), held(&book, "a", 12, &["x"])), ([2, 0, 0], None));
+    }
+
+    #[test]
+    fn a_verdict_on_a_group_holds_back_what_is_alike_of_all_its_entities() {
+        let mut book = book();
+        let group = |verdict| Feedback {
+            subject: Subject::incident("sensors-0-5-group").unwrap(),
+            entity: Some("rack-7-*".into()),
+            ..said(5, verdict, &["x"])
+        };
+        heed(&mut book, group(Verdict::False));
+        let held = |book: &Book| ["rack-7-a", "rack-7-b", "rack-8-a"].map(|name| held(book, name, 12, &["x"]));
+        assert_eq!(held(&book), [Some(Verdict::False), Some(Verdict::False), None]);
+        heed(&mut book, Feedback { entity: Some("rack-7-a".into()), ..said(6, Verdict::ExpectedChange, &["x"]) });
+        assert_eq!(held(&book), [Some(Verdict::ExpectedChange), Some(Verdict::False), None]);
+        heed(&mut book, group(Verdict::True));
+        assert_eq!(held(&book), [Some(Verdict::ExpectedChange), None, None], "the last one of an id counts");
     }
 
     #[test]

@@ -206,7 +206,14 @@ impl Feedback {
             Verdict::True if self.until_us.is_some() => Err(FeedbackError::UntilOfTrue),
             Verdict::True => Ok(()),
             _ if self.subject.kind() == SubjectKind::Silence => Ok(()),
-            _ if self.entity.is_none() => Err(FeedbackError::Lacks { field: "entity", verdict }),
+            // That of a group is a pattern, which can't be empty.
+            _ if self
+                .entity
+                .as_ref()
+                .is_none_or(|name| self.subject.kind() == SubjectKind::Group && name.is_empty()) =>
+            {
+                Err(FeedbackError::Lacks { field: "entity", verdict })
+            }
             _ if self.features.is_empty() => Err(FeedbackError::Lacks { field: "features", verdict }),
             _ => Ok(()),
         }

@@ -6,6 +6,8 @@ use crate::record::Position;
 const VERSION_DIGITS: usize = 12;
 /// The end of a silence's id.
 const SILENCE: &str = "-silence";
+/// The end of the id of a group's incident.
+const GROUP: &str = "-group";
 
 /// What an id stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +16,8 @@ pub enum SubjectKind {
     Incident,
     /// An entity that stopped reporting.
     Silence,
+    /// Entities of a group that strayed together.
+    Group,
     /// A single anomalous row.
     Anomaly,
 }
@@ -38,16 +42,16 @@ pub struct IdError {
 }
 
 impl Subject {
-    /// The incident with this id: `TOPIC-PARTITION-OFFSET` of its first record, with `-silence` behind where it is one.
+    /// The incident with this id: `TOPIC-PARTITION-OFFSET` of its first record, with `-silence` or `-group` behind where it is
+    /// one.
     ///
     /// # Errors
     /// It is no such id.
     pub fn incident(id: &str) -> Result<Self, IdError> {
-        let (place, kind) = match id.strip_suffix(SILENCE) {
-            Some(place) => (place, SubjectKind::Silence),
-            None => (id, SubjectKind::Incident),
-        };
-        let expected = "TOPIC-PARTITION-OFFSET or TOPIC-PARTITION-OFFSET-silence";
+        let ends = [(SILENCE, SubjectKind::Silence), (GROUP, SubjectKind::Group)];
+        let special = ends.into_iter().find_map(|(end, kind)| Some((id.strip_suffix(end)?, kind)));
+        let (place, kind) = special.unwrap_or((id, SubjectKind::Incident));
+        let expected = "TOPIC-PARTITION-OFFSET, with -silence or -group behind where there is one";
         let (topic, position) =
             placed(place).ok_or_else(|| IdError { id: id.to_owned(), what: "incident", expected })?;
         Ok(Self { id: id.to_owned(), kind, topic, position })
@@ -71,10 +75,10 @@ impl Subject {
     /// It is no id of that topic.
     pub fn of_topic(id: &str, topic: &str) -> Result<Self, IdError> {
         let rest = id.strip_prefix(topic).and_then(|rest| rest.strip_prefix('-')).unwrap_or_default();
-        let is_anomaly = rest.matches('-').count() == 2 && !id.ends_with(SILENCE);
+        let is_anomaly = rest.matches('-').count() == 2 && ![SILENCE, GROUP].iter().any(|end| id.ends_with(end));
         let found = if is_anomaly { Self::anomaly(id) } else { Self::incident(id) };
         let expected =
-            "TOPIC-PARTITION-OFFSET with kafka.input_topic, and -silence or -MODEL behind where there is one";
+            "TOPIC-PARTITION-OFFSET with kafka.input_topic, and -silence, -group or -MODEL behind where there is one";
         let error = || IdError { id: id.to_owned(), what: "incident or anomaly", expected };
         found.ok().filter(|subject| subject.topic() == topic).ok_or_else(error)
     }
@@ -94,7 +98,7 @@ impl Subject {
         &self.id[..self.topic]
     }
 
-    /// The first anomalous record, the anomalous one, or the last one before the silence.
+    /// The first anomalous record, the anomalous one, the last one before the silence, or the one that made it one of a group.
     pub fn position(&self) -> Position {
         self.position
     }
@@ -135,6 +139,7 @@ mod tests {
         assert_eq!(kind("sensors-3-81723-123456789012", "sensors-3"), Ok(SubjectKind::Incident));
         assert_eq!(kind("sensors-3-81723", "sensors"), Ok(SubjectKind::Incident));
         assert_eq!(kind("sensors-3-81723-silence", "sensors"), Ok(SubjectKind::Silence));
+        assert_eq!(kind("sensors-3-81723-group", "sensors"), Ok(SubjectKind::Group));
         let other = kind("sensors-3-81723", "sensor").unwrap_err().to_string();
         assert!(other.starts_with("`sensors-3-81723` is no id") && other.contains("kafka.input_topic"), "{other}");
     }

@@ -115,7 +115,9 @@ pub(super) async fn retrain(State(shared): State<Shared>, headers: HeaderMap) ->
     if let Some((word, error)) = busy(shared.board.phase()) {
         return (StatusCode::CONFLICT, Json(json!({"answer": word, "error": error}))).into_response();
     }
-    let Some(answer) = admin.ask() else { return not_a_trainer() };
+    let Some(answer) = admin.ask() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the data path is gone; see the log\n").into_response();
+    };
     match time::timeout(PATIENCE, answer).await {
         Ok(Ok(answer @ Answer::Started { .. })) => (StatusCode::ACCEPTED, Json(json!(answer))).into_response(),
         Ok(Ok(answer @ Answer::Failed { .. })) => {

@@ -36,6 +36,8 @@ const COMMIT_WAIT: Duration = Duration::from_millis(20);
 struct Mail {
     events: Vec<SourceEvent>,
     lag: Option<i64>,
+    /// Partitions of the topic; 0 before they were counted.
+    partitions: usize,
     /// Partitions that are ours.
     assigned: BTreeSet<i32>,
     /// Next offset per partition that is finished and not yet on its way to the broker.
@@ -97,7 +99,10 @@ impl ClientContext for Context {
         self.link.statistics(&statistics);
         let partitions = statistics.topics.get(&self.topic).map(|topic| &topic.partitions);
         let lags = partitions.map(|partitions| partitions.values().filter_map(lag_of));
-        self.mail().lag = lags.map(Iterator::sum);
+        let mut mail = self.mail();
+        mail.lag = lags.map(Iterator::sum);
+        // librdkafka keeps one more, of the number -1, for what belongs to none yet.
+        mail.partitions = partitions.map_or(0, |partitions| partitions.keys().filter(|number| **number >= 0).count());
     }
 }
 
@@ -354,6 +359,11 @@ impl Source for KafkaSource {
 
     fn lag(&self) -> Option<i64> {
         self.mail().lag
+    }
+
+    fn share(&self) -> f64 {
+        let mail = self.mail();
+        if mail.partitions == 0 { 1.0 } else { (mail.assigned.len() as f64 / mail.partitions as f64).min(1.0) }
     }
 }
 

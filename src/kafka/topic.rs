@@ -105,23 +105,26 @@ impl TopicReader {
     /// The value of the last message so far whose value is the one looked for.
     ///
     /// # Errors
-    /// The topic can't be read to its end within `patience`.
+    /// Nothing came for `patience` before the topic's end was reached.
     pub fn find_last(
         &mut self,
         patience: Duration,
         is_it: impl Fn(&[u8]) -> bool,
     ) -> Result<Option<Vec<u8>>, KafkaError> {
-        let start = Instant::now();
+        let mut last = Instant::now();
         let mut found = None;
         loop {
             match self.next(SEARCH_WAIT)? {
                 Look::CaughtUp => return Ok(found),
-                Look::Message(Message { payload: Some(payload), .. }) if is_it(&payload) => found = Some(payload),
-                Look::Message(_) | Look::Nothing => {}
+                Look::Message(message) => {
+                    last = Instant::now();
+                    found = message.payload.filter(|payload| is_it(payload)).or(found);
+                }
+                Look::Nothing => {}
             }
-            if start.elapsed() > patience {
+            if last.elapsed() > patience {
                 let seconds = patience.as_secs();
-                let why = format!("the topic `{}` could not be read to its end within {seconds} s", self.topic);
+                let why = format!("nothing of the topic `{}` came for {seconds} s, before its end", self.topic);
                 return Err(KafkaError::Broker(why));
             }
         }

@@ -1,8 +1,10 @@
 //! What must hold before anything is computed with a model file's metadata: the file may be torn or made by hand.
 
-use super::metadata::{Column, FORMAT, Metadata};
+use serde::Deserialize;
+
+use super::metadata::{Column, FORMAT, FORMAT_WITH_KNOTS, Metadata, format_of};
 use crate::{
-    detect::calibrate::{SHAPE_BOUNDS, Tail},
+    detect::calibrate::{ENTITY_SCALES, SHAPE_BOUNDS, Tail},
     record::features::{check_grids, columns_of},
 };
 
@@ -16,10 +18,35 @@ pub const MOST_TOP: usize = 64;
 /// Scores beyond this are nonsense, and nothing that is computed from smaller ones overflows.
 const MAX_SCORE: f64 = 1e100;
 
-/// Says what is wrong with the document, and what would be right.
-pub(super) fn metadata(metadata: &Metadata) -> Result<(), String> {
-    if metadata.format != FORMAT {
-        return Err(format!("format {} is unknown to this program, expected {FORMAT}", metadata.format));
+/// The document, where nothing is wrong with it.
+///
+/// # Errors
+/// What is wrong, and what would be right.
+pub(super) fn read(document: &str) -> Result<Metadata, String> {
+    #[derive(Deserialize)]
+    struct Shape {
+        format: u32,
+    }
+    // Of a newer shape the first unknown field would be all that is told.
+    let Shape { format } = serde_json::from_str(document).map_err(|error| error.to_string())?;
+    check_format(format)?;
+    let document = serde_json::from_str(document).map_err(|error| error.to_string())?;
+    metadata(&document)?;
+    Ok(document)
+}
+
+fn check_format(format: u32) -> Result<(), String> {
+    match format {
+        FORMAT | FORMAT_WITH_KNOTS => Ok(()),
+        _ => Err(format!("format {format} is unknown to this program, expected {FORMAT} or {FORMAT_WITH_KNOTS}")),
+    }
+}
+
+fn metadata(metadata: &Metadata) -> Result<(), String> {
+    check_format(metadata.format)?;
+    let (format, expected) = (metadata.format, format_of(&metadata.columns));
+    if format != expected {
+        return Err(format!("it says format {format} and holds columns of format {expected}"));
     }
     // Before anything is made of its features: a grid without bounds has columns without end.
     check_grids(&metadata.features).map_err(|error| error.to_string())?;
@@ -123,6 +150,10 @@ fn calibration(metadata: &Metadata) -> Result<(), String> {
     if let Some(seconds) = calibration.interval_seconds.filter(|seconds| !(*seconds > 0.0 && seconds.is_finite())) {
         return Err(format!("interval_seconds is {seconds}, expected a finite number above 0, or null"));
     }
+    let (low, high) = ENTITY_SCALES;
+    if let Some((entity, scale)) = calibration.entity_scales.iter().find(|(_, scale)| !(low..=high).contains(*scale)) {
+        return Err(format!("the scale of entity `{entity}` is {scale}, expected a number from {low} to {high}"));
+    }
     tail("row_tail", &calibration.row_tail)?;
     tail("peak_tail", &calibration.peak_tail)
 }
@@ -153,7 +184,10 @@ fn tail(name: &str, tail: &Tail) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::metadata::{GoldenRow, fixture};
+    use super::super::{
+        knots::Knots,
+        metadata::{GoldenRow, fixture},
+    };
     use super::*;
 
     fn refusal(change: impl FnOnce(&mut Metadata)) -> String {
@@ -168,12 +202,33 @@ mod tests {
     }
 
     #[test]
+    fn documents_of_both_formats_are_read_and_of_a_newer_one_its_number_is_told_before_its_fields() {
+        let straight = fixture::metadata(3);
+        let text = serde_json::to_string(&straight).unwrap();
+        assert!(text.starts_with("{\"format\":1,") && !text.contains("knots"), "{text}");
+        assert_eq!(read(&text), Ok(straight.clone()));
+        let mut bent = straight;
+        bent.columns[2].knots = Knots::new(vec![(0.0, 0.0), (1.0, 2.0)]).ok();
+        bent.format = format_of(&bent.columns);
+        let text = serde_json::to_string(&bent).unwrap();
+        assert!(text.starts_with("{\"format\":2,") && text.contains("\"knots\":[[0.0,0.0],[1.0,2.0]]"), "{text}");
+        assert_eq!(read(&text), Ok(bent));
+        let newer = text.replace("\"format\":2", "\"format\":3").replace("\"knots\"", "\"curve\"");
+        assert_eq!(read(&newer).unwrap_err(), "format 3 is unknown to this program, expected 1 or 2");
+        let fallen = text.replace("[1.0,2.0]", "[1.0,0.0]");
+        assert!(read(&fallen).unwrap_err().contains("after knot (0.0, 0.0) comes (1.0, 0.0)"));
+    }
+
+    #[test]
     fn widths_that_can_not_be_are_refused_by_number() {
         assert!(refusal(|m| m.columns.clear()).contains("no columns"));
         assert!(refusal(|m| m.window = 0).contains("0 rows"));
         let overflow = refusal(|m| m.window = usize::MAX / 2);
         assert!(overflow.contains("expected 1 to 1024"), "{overflow}");
-        assert!(refusal(|m| m.format = 7).contains("format 7"));
+        assert!(refusal(|m| m.format = 7).contains("format 7 is unknown to this program, expected 1 or 2"));
+        assert!(refusal(|m| m.format = 2).contains("says format 2 and holds columns of format 1"));
+        let knots = || Knots::new(vec![(0.0, 0.0), (1.0, 2.0)]).ok();
+        assert!(refusal(|m| m.columns[1].knots = knots()).contains("says format 1 and holds columns of format 2"));
         assert!(refusal(|m| m.columns[2].feature = 3).contains("feature 3"));
         assert!(refusal(|m| drop(m.columns.pop())).contains("features"));
         assert!(refusal(|m| m.columns.swap(0, 1)).contains("features"));
@@ -215,6 +270,10 @@ mod tests {
             (refusal(|m| m.calibration.body = vec![1.0, f64::INFINITY]), "ascend"),
             (refusal(|m| m.calibration.rows = 0), "0 rows"),
             (refusal(|m| m.calibration.interval_seconds = Some(0.0)), "interval_seconds is 0"),
+            (
+                refusal(|m| m.calibration.entity_scales = [("pump".to_owned(), f32::NAN)].into()),
+                "scale of entity `pump` is NaN",
+            ),
             (refusal(|m| m.calibration.row_tail.scale = 0.0), "scale of row_tail is 0"),
             (refusal(|m| m.calibration.peak_tail.threshold = f64::NAN), "threshold of peak_tail is NaN"),
             (refusal(|m| m.calibration.peak_tail.rate = 1.5), "rate of peak_tail is 1.5"),

@@ -5,6 +5,8 @@
 //! residual = cap(newest scaled row - reconstruction) [whitened]      error = residual^2 / variance      score = mean(error)
 //! ```
 //!
+//! A scale may [bend](crate::model::knots::Knots) after the division; the reconstruction then bends back into own units.
+//!
 //! Only the newest row of the window is reconstructed. The clip holds for the network's input alone: a value far off must
 //! not drive the network where it was never fitted, but its residual shall be as large as it is.
 //!
@@ -24,6 +26,7 @@
 //! A column that was constant in training is rebuilt as its centre, whatever a network makes of it. Weights of dense layers
 //! are cut before; where convolutions share weights, the graph masks such columns.
 
+mod bend;
 mod builder;
 mod layers;
 mod member;
@@ -347,7 +350,7 @@ mod tests {
     use super::*;
     use crate::{
         config::settings::{Activation, NetworkKind, Variational, VariationalScore},
-        model::proto::data_type,
+        model::{knots::Knots, proto::data_type},
         train::{AutoencoderParams, Layer},
     };
 
@@ -367,6 +370,8 @@ mod tests {
             impute: 0.0,
             center: rng.gen_range(-50.0..50.0),
             scale: rng.gen_range(0.1..20.0),
+            knots: (index % 4 == 2)
+                .then(|| Knots::new(vec![(-1.0, -1.5), (0.2, -0.1), (0.5, 1.0), (2.0, 1.5)]).unwrap()),
             residual_cap: if index % 3 == 1 { 0.5 } else { f32::INFINITY },
             residual_mean: 0.0,
             residual_variance: rng.gen_range(0.01..2.0),
@@ -460,6 +465,30 @@ mod tests {
     }
 
     #[test]
+    fn a_scale_that_bends_is_bent_back_in_the_reconstruction() {
+        let layer =
+            |factor: f32| Layer::dense(Array2::eye(1) * factor, Array1::zeros(1), Activation::Identity).unwrap();
+        let networks = [Network::new(vec![layer(1.0), layer(0.5)], 0).unwrap()];
+        let knots = Knots::new(vec![(0.0, 0.0), (1.0, 3.0), (2.0, 4.0)]).unwrap();
+        let columns = [Column { center: 10.0, scale: 2.0, knots: Some(knots), ..Column::unscaled("bent", 0) }];
+        // Divided 1, 3 and -1 are bent to 3, 5 and -3, clipped to 2, 2 and -2, and rebuilt as half of these.
+        let windows = Array2::from_shape_vec((3, 1), vec![12.0, 16.0, 8.0]).unwrap();
+        let outputs = reference(&spec(&networks, &columns, 1), windows.view()).unwrap();
+        assert_eq!(outputs.latent.column(0).to_vec(), [2.0, 2.0, -2.0]);
+        assert_eq!(outputs.residual.column(0).to_vec(), [2.0, 4.0, -2.0]);
+        let own: Vec<f32> = outputs.reconstruction.column(0).to_vec();
+        let expected = [10.0 + 2.0 / 3.0, 10.0 + 2.0 / 3.0, 10.0 - 2.0 / 3.0];
+        assert!(own.iter().zip(expected).all(|(own, expected)| (own - expected).abs() < 1e-6), "{own:?}");
+        // Of straight scales the graph knows nothing of it.
+        let looks_up = |columns: &[Column]| {
+            let bytes = write(&spec(&networks, columns, 1)).unwrap();
+            let graph = ModelProto::decode(bytes.as_slice()).unwrap().graph.unwrap();
+            graph.node.iter().filter(|node| node.op_type == "GatherElements").count()
+        };
+        assert_eq!((looks_up(&columns), looks_up(&[Column::unscaled("straight", 0)])), (6, 0));
+    }
+
+    #[test]
     fn nodes_take_only_what_stands_before_them_and_every_output_is_made() {
         for seed in 0..40 {
             let (networks, columns, window, _) = random_parts(seed);
@@ -477,7 +506,7 @@ mod tests {
             assert!(outputs.iter().all(|name| known.contains(name)));
             for tensor in &graph.initializer {
                 let values = tensor.dims.iter().product::<i64>() as usize;
-                let size = if tensor.data_type == data_type::FLOAT { 4 } else { 8 };
+                let size = if tensor.data_type == data_type::INT64 { 8 } else { 4 };
                 assert_eq!(tensor.raw_data.as_ref().unwrap().len(), values * size, "{}", tensor.name);
             }
         }

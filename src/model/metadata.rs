@@ -2,13 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::knots::{Knots, along};
 use crate::{detect::calibrate::Calibration, record::features::FeatureSetting};
 
 /// The whole metadata of a model file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Metadata {
-    /// Version of this document's shape; see [`FORMAT`].
+    /// Version of this document's shape: [`format_of`] its columns.
     pub format: u32,
     /// The program that wrote it.
     pub program: String,
@@ -30,8 +31,15 @@ pub struct Metadata {
     pub golden: Vec<GoldenRow>,
 }
 
-/// The only shape known so far.
+/// The shape of documents whose columns are all scaled by centre and divisor alone.
 pub const FORMAT: u32 = 1;
+/// The shape of documents with [`Column::knots`], which programs that know [`FORMAT`] alone can't read.
+pub const FORMAT_WITH_KNOTS: u32 = 2;
+
+/// The format of a document with these columns.
+pub fn format_of(columns: &[Column]) -> u32 {
+    if columns.iter().any(|column| column.knots.is_some()) { FORMAT_WITH_KNOTS } else { FORMAT }
+}
 
 /// One column of a row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,6 +55,10 @@ pub struct Column {
     pub center: f32,
     /// Divisor, column's unit, > 0 (constant columns too).
     pub scale: f32,
+    /// What bends the divided value into scaled units, as pairs `[divided, scaled]`; none where the divided value is the
+    /// scaled one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub knots: Option<Knots>,
     /// Largest absolute residual in scaled units that counts; infinite (written as null) for all but constant columns.
     #[serde(with = "infinite_as_null")]
     pub residual_cap: f32,
@@ -65,10 +77,40 @@ impl Column {
             impute: 0.0,
             center: 0.0,
             scale: 1.0,
+            knots: None,
             residual_cap: f32::INFINITY,
             residual_mean: 0.0,
             residual_variance: 1.0,
         }
+    }
+
+    /// A value in scaled units.
+    pub fn scaled(&self, value: f32) -> f32 {
+        self.bent((value - self.center) / self.scale)
+    }
+
+    /// A divided value in scaled units.
+    pub(crate) fn bent(&self, divided: f32) -> f32 {
+        self.knots.as_ref().map_or(divided, |knots| along(knots.forward(), divided))
+    }
+
+    /// The divided value that becomes this one.
+    pub(crate) fn straightened(&self, scaled: f32) -> f32 {
+        self.knots.as_ref().map_or(scaled, |knots| along(knots.back(), scaled))
+    }
+
+    /// What lies so many scaled units below a value, column's unit.
+    pub(crate) fn below(&self, value: f32, difference: f32) -> f64 {
+        let (value, difference, scale) = (f64::from(value), f64::from(difference), f64::from(self.scale));
+        let Some(knots) = &self.knots else { return value - difference * scale };
+        let center = f64::from(self.center);
+        let scaled = along(knots.forward(), (value - center) / scale);
+        along(knots.back(), scaled - difference) * scale + center
+    }
+
+    /// How far apart two values of a column are, scaled units.
+    pub(crate) fn reach(&self, low: f32, high: f32) -> f32 {
+        if self.knots.is_some() { self.scaled(high) - self.scaled(low) } else { (high - low) / self.scale }
     }
 }
 

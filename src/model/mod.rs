@@ -2,6 +2,7 @@
 
 mod check;
 pub mod graph;
+pub mod knots;
 pub mod metadata;
 pub mod proto;
 pub mod registry;
@@ -98,9 +99,7 @@ impl Model {
         let document = graph::read_metadata(&bytes, KEY)
             .map_err(|error| ModelError::NotOnnx(error.to_string()))?
             .ok_or(ModelError::NoMetadata)?;
-        let metadata: Metadata =
-            serde_json::from_str(&document).map_err(|error| ModelError::BadMetadata(error.to_string()))?;
-        check::metadata(&metadata).map_err(ModelError::BadMetadata)?;
+        let metadata = check::read(&document).map_err(ModelError::BadMetadata)?;
         let version = version_of(&bytes);
         Ok(Self { bytes: bytes.into(), metadata, version })
     }

@@ -9,7 +9,7 @@ pub struct BatchReport {
     pub score_seconds: f64,
     /// Seconds in the judge.
     pub judge_seconds: f64,
-    /// Incidents that began.
+    /// Alarms: incidents that began, of groups or of entities that stand alone.
     pub incidents_opened: u64,
     /// Values that were imputed.
     pub imputed_values: u64,

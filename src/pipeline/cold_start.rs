@@ -73,8 +73,14 @@ enum Trained {
 }
 
 impl ColdStart<'_> {
-    /// Collects and trains until there is a model at work. `None` when the program was told to stop before.
-    pub(super) fn run(mut self, parts: &mut Parts<'_>, flow: &mut Flow) -> Result<Option<Scoring>, RunError> {
+    /// Collects and trains until there is a model at work, which `ready` sees before it judges anything. `None` when the program
+    /// was told to stop before.
+    pub(super) fn run(
+        mut self,
+        parts: &mut Parts<'_>,
+        flow: &mut Flow,
+        ready: &mut dyn FnMut(&Parts<'_>, &mut Scoring),
+    ) -> Result<Option<Scoring>, RunError> {
         let mut collection = Collection::new(self.settings.training.rows, &self.settings.record);
         let mut failed = None;
         // Where another tool's graph is to be adopted, a model may be in use that was not fitted for it.
@@ -85,6 +91,7 @@ impl ColdStart<'_> {
                 Collected::Enough => {}
                 Collected::Stopped => return Ok(None),
                 Collected::Scoring(mut scoring) => {
+                    ready(parts, &mut scoring);
                     score(parts, flow, &mut scoring, collection.lend().iter())?;
                     return Ok(Some(*scoring));
                 }
@@ -101,6 +108,7 @@ impl ColdStart<'_> {
             };
             match trained {
                 Ok((mut scoring, is_ours)) => {
+                    ready(parts, &mut scoring);
                     let still_ours = still_ours(&sample, &meanwhile.revoked);
                     if is_ours {
                         prime(parts, flow, &mut scoring, still_ours)?;

@@ -30,14 +30,14 @@ pub struct EntityState {
 }
 
 impl EntityState {
-    /// An entity never seen before, of which `policy` holds: windows of `rows` rows of `width` columns.
-    pub fn new((rows, width): (usize, usize), generation: u32, policy: u32) -> Self {
+    /// An entity never seen before, of which `policy` holds and `judgement` is known: windows of `rows` rows of `width` columns.
+    pub fn new((rows, width): (usize, usize), generation: u32, (policy, judgement): (u32, EntityJudgement)) -> Self {
         Self {
             partition: 0,
             generation,
             counters: CounterState::default(),
             window: Window::new(rows, width),
-            judgement: EntityJudgement::default(),
+            judgement,
             incident: IncidentState::default(),
             reporting: Reporting::default(),
             policy,
@@ -46,10 +46,15 @@ impl EntityState {
     }
 
     /// Makes it one of another model with windows of `(rows, columns)`. Its rows are kept if they mean the same there, and
-    /// so is its incident: an alarm that was raised is not raised again because a model was swapped.
-    pub fn renew(&mut self, (rows, width): (usize, usize), generation: u32, rows_mean_the_same: bool) {
-        self.generation = generation;
-        self.judgement = EntityJudgement::default();
+    /// so is its incident: an alarm that was raised is not raised again because a model was swapped. `judgement` is what that
+    /// model knows of it.
+    pub fn renew(
+        &mut self,
+        (rows, width): (usize, usize),
+        (generation, judgement): (u32, EntityJudgement),
+        rows_mean_the_same: bool,
+    ) {
+        (self.generation, self.judgement) = (generation, judgement);
         if !rows_mean_the_same {
             self.counters = CounterState::default();
             self.window = Window::new(rows, width);

@@ -104,25 +104,26 @@ impl Listener {
         Ok(Self { news, gone: false, stop })
     }
 
-    /// Takes up what was said before the start, waiting a moment for it. A topic that can't be read is not waited for.
+    /// Takes up what was said before the start, waiting a moment for it: also where the topic can't be read at first, as its
+    /// broker may be slow.
     pub(super) fn catch_up(&mut self, parts: &Parts<'_>, scoring: &mut Scoring) {
         let until = Instant::now() + HEAD_START;
         while !parts.stop.load(Ordering::Relaxed) {
             parts.board.beat();
             match self.news.recv_timeout(LOOK) {
                 Ok(news) => {
-                    let is_over = matches!(news, News::CaughtUp | News::Failed(_));
+                    let is_over = matches!(news, News::CaughtUp);
                     take_up(news, parts, scoring);
                     if is_over {
                         break;
                     }
                 }
-                Err(RecvTimeoutError::Timeout) if Instant::now() < until => {}
-                Err(RecvTimeoutError::Timeout) => {
-                    tracing::warn!("the topic of feedback is not read to its end yet: scoring begins without the rest");
-                    break;
-                }
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if Instant::now() >= until {
+                tracing::warn!("the topic of feedback is not read to its end yet: scoring begins without the rest");
+                break;
             }
         }
         tell(parts, scoring);
@@ -199,7 +200,8 @@ impl Ear {
         };
         let now = now_ms();
         let Message { position, timestamp_ms, key, payload, is_new } = message;
-        let at_ms = timestamp_ms.unwrap_or(now);
+        // A clock that is ahead must not make all that others said look old.
+        let at_ms = timestamp_ms.map_or(now, |at_ms| at_ms.min(now));
         if at_ms < now.saturating_sub(self.keep_ms) {
             return None;
         }

@@ -87,6 +87,7 @@ impl Flow {
                 "the partition's offsets went back: its topic was made anew or truncated, or offsets were reset; going on from here"
             );
             self.ledger.revoke(partition);
+            self.outstanding.revoked(&[partition]);
             self.ledger.open(raw.position);
         }
         self.summary.records += 1;
@@ -120,12 +121,18 @@ impl Flow {
     }
 
     /// Tells, about once a second, how many entities are held and which incidents are open.
-    pub(super) fn population(&mut self, parts: &Parts<'_>, scoring: &Scoring) {
+    ///
+    /// # Errors
+    /// The model has no limit for the share of a budget.
+    pub(super) fn population(&mut self, parts: &Parts<'_>, scoring: &mut Scoring) -> Result<(), RunError> {
         // What a trainer sees stray, scorers see too, and they raise the alarm.
         if self.mute {
-            return;
+            return Ok(());
         }
         if self.population_told.is_none_or(|told| told.elapsed() >= POPULATION_INTERVAL) {
+            scoring.set_share(parts.source.share())?;
+            parts.metrics.limit(scoring.limit(), scoring.promised());
+            parts.board.set_limit(scoring.limit());
             parts.metrics.entities(scoring.entities());
             let population = scoring.population();
             parts.metrics.entity_states(|state| population.of(state));
@@ -133,6 +140,7 @@ impl Flow {
             incidents::tell_open(scoring, parts.metrics, parts.board);
             self.population_told = Some(Instant::now());
         }
+        Ok(())
     }
 
     /// Whether what is found is published and told.

@@ -22,6 +22,7 @@ pub mod prepared;
 mod ruling;
 pub mod run;
 pub mod schedule;
+mod scored;
 pub mod scoring;
 pub mod training;
 
@@ -79,6 +80,10 @@ pub trait Source {
     /// Records of the assigned partitions that were not lent yet; `None` when it can't tell.
     fn lag(&self) -> Option<i64> {
         None
+    }
+    /// Which share of all partitions is assigned here, 0..=1; 1 where nobody else reads any, or it can't tell.
+    fn share(&self) -> f64 {
+        1.0
     }
 }
 

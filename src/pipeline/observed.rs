@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
+use super::incidents::Alarm;
 use crate::{
+    config::settings::{AlarmBudget, EntityBudget, Recalibration},
     detect::{
+        calibrate::{Calibration, CalibrationError},
+        counterfactual::Counterfactual,
         event::{AnomalyEvent, Origin, Verdict},
-        explain::{Blame, Explainer, JudgedRow},
+        explain::{Blame, Compared, Explainer, JudgedRow},
         gates::{Suppression, columns::ColumnGates},
-        incident::{Evidence, IncidentChange, Mark},
+        incident::{Evidence, IncidentChange, Mark, Opening},
         judge::{EntityJudgement, Judge, Judged},
         limit::Limit,
         severity::{Severity, SeverityBounds},
@@ -16,6 +20,9 @@ use crate::{
     model::Model,
     record::Position,
 };
+
+/// A budget of all entities is shared out anew when their number has changed by more than this share.
+const SAME_SHARE: f64 = 0.05;
 
 /// A judged record, lent to an [`Observer`](super::Observer).
 pub struct Observed<'a> {
@@ -31,6 +38,10 @@ pub struct Observed<'a> {
     pub suppressed: Option<Suppression>,
     /// What the row did to its entity's incident.
     pub incident: IncidentChange,
+    /// The alarm that it raised.
+    pub alarm: Option<Alarm>,
+    /// What it would have scored with its top features as expected, if it opened an incident and that is a number.
+    pub counterfactual: Option<Counterfactual>,
     pub(super) context: &'a Context,
     pub(super) row: JudgedRow<'a>,
     pub(super) memory: &'a EntityJudgement,
@@ -64,7 +75,18 @@ impl Observed<'_> {
 
     /// Share of each column in the row's standardised error, 0..=1; 0 where it was missing.
     pub fn shares(&self) -> Vec<f32> {
-        self.context.judge.shares(self.row.residuals, self.row.imputed, self.memory)
+        self.context.judge.shares(&self.row.past(self.memory))
+    }
+
+    /// Standardised error of a column, standard deviations; 0 where it was missing.
+    pub fn standardised(&self, column: usize) -> f64 {
+        self.context.judge.standardised(column, &self.row.past(self.memory))
+    }
+
+    /// What is to be known of the row as the first one of an incident.
+    pub fn opening(&self) -> Opening {
+        let onsets = (0..self.row.row.len()).map(|column| self.memory.onset(column)).collect();
+        Opening { onsets, counterfactual: self.counterfactual }
     }
 
     /// What came in a column and what the model expected there, in the field's own unit.
@@ -83,9 +105,9 @@ impl Observed<'_> {
         }
     }
 
-    /// Value and expected value of each column, fields' own units.
-    pub(super) fn compare(&self) -> Vec<(f64, f64)> {
-        self.context.explainer.compare(&self.row)
+    /// Each column as it came and as it was expected.
+    pub(super) fn compare(&self) -> Vec<Compared> {
+        self.context.explainer.compare(&self.row, &self.context.judge, self.memory)
     }
 
     /// Whether the row is an anomaly, and nothing held it back.
@@ -104,6 +126,8 @@ pub(super) struct Context {
     pub(super) model: Arc<Model>,
     pub(super) judge: Judge,
     pub(super) explainer: Explainer,
+    /// How limits move.
+    pub(super) recalibration: Recalibration,
     /// What holds in general, then what each override makes of it.
     pub(super) rules: Vec<ModelRule>,
     pub(super) publish_suppressed: bool,
@@ -114,10 +138,40 @@ pub(super) struct Context {
 
 /// What the model makes of a rule.
 pub(super) struct ModelRule {
+    /// What it promises.
+    pub(super) budget: AlarmBudget,
     /// The score above which a row is anomalous.
     pub(super) limit: Limit,
+    /// Among how many entities the budget was shared out for it.
+    pub(super) entities: f64,
     /// Gates of single columns; `None` where none is set.
     pub(super) columns: Option<ColumnGates>,
+}
+
+impl ModelRule {
+    /// What each entity may raise.
+    pub(super) fn of_one(&self) -> EntityBudget {
+        self.budget.of_one_among(self.entities)
+    }
+
+    /// Shares a budget of all entities out among so many, unless they are about as many as before.
+    ///
+    /// # Errors
+    /// The calibration gives no limit for the budget.
+    pub(super) fn share_out(
+        &mut self,
+        entities: f64,
+        calibration: &Calibration,
+        steps: Recalibration,
+    ) -> Result<(), CalibrationError> {
+        let before = self.entities.max(1.0);
+        if !matches!(self.budget, AlarmBudget::PerDay(_)) || (entities / before).ln().abs() < SAME_SHARE {
+            return Ok(());
+        }
+        self.entities = entities;
+        self.limit = Limit::for_budget(self.of_one(), calibration, steps)?;
+        Ok(())
+    }
 }
 
 impl Context {
@@ -129,7 +183,7 @@ impl Context {
         memory: &EntityJudgement,
     ) -> Option<Suppression> {
         let gates = rule.columns.as_ref()?;
-        let errors = self.judge.errors(row.residuals, row.imputed, memory);
+        let errors = self.judge.errors(&row.past(memory));
         let is_above = |errors: &[f64]| self.judge.own_score_of(errors, row.imputed) > limit;
         gates.hold_back(errors, |column| self.explainer.value_and_expected(column, row), is_above)
     }
@@ -157,6 +211,6 @@ impl Context {
             severity: observed.severity(),
             suppressed_by: observed.suppressed,
         };
-        AnomalyEvent::new(&origin, &verdict, observed.blames(self.top_features))
+        AnomalyEvent::new(&origin, &verdict, observed.blames(self.top_features)).with(observed.counterfactual)
     }
 }

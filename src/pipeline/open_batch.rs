@@ -47,6 +47,12 @@ impl OpenBatch {
         self.pending.is_empty()
     }
 
+    /// The window of a row: its values in the columns' own units, the row itself last.
+    pub(super) fn window(&self, index: usize) -> &[f32] {
+        let values = self.windows.len() / self.len();
+        &self.windows[index * values..(index + 1) * values]
+    }
+
     /// Enters the record whose window and marks were appended last.
     pub(super) fn push(&mut self, raw: &RawRecord<'_>, entity: u32, time_us: i64) {
         let key = raw.key.map(|key| self.keep(key));

@@ -12,6 +12,8 @@ struct Waiting {
     bytes: usize,
     /// Whether it ended itself; an incident may be told before that.
     ended: bool,
+    /// Whether its partition was revoked since: what comes back of it ends nothing, also where the record is read again.
+    orphaned: bool,
 }
 
 /// The books of what was sent.
@@ -28,8 +30,8 @@ impl Outstanding {
         let record = self.records.entry(position).or_default();
         record.outputs += 1;
         record.bytes += bytes;
-        // It may be there from before its partition was revoked and came back.
-        record.ended = false;
+        // It may be there from before its partition was revoked and came back: then it waits for both.
+        (record.ended, record.orphaned) = (false, false);
         self.outputs += 1;
         self.bytes += bytes;
     }
@@ -39,7 +41,7 @@ impl Outstanding {
         if self.records.is_empty() {
             return true;
         }
-        let waiting = self.records.get_mut(&position);
+        let waiting = self.records.get_mut(&position).filter(|record| !record.orphaned);
         let is_done = waiting.is_none();
         waiting.into_iter().for_each(|record| record.ended = true);
         is_done
@@ -55,15 +57,15 @@ impl Outstanding {
         }
         // How much each output held is not kept: all of a record's go at once.
         self.bytes -= std::mem::take(&mut record.bytes);
-        let ended = record.ended;
+        let is_done = record.ended && !record.orphaned;
         self.records.remove(&position);
-        Some(ended)
+        Some(is_done)
     }
 
     /// Records of these partitions will not end here any more.
     pub(super) fn revoked(&mut self, partitions: &[i32]) {
         let of_them = self.records.iter_mut().filter(|(position, _)| partitions.contains(&position.partition));
-        of_them.for_each(|(_, record)| record.ended = true);
+        of_them.for_each(|(_, record)| record.orphaned = true);
     }
 
     /// Whether an output of the record is on its way.
@@ -116,12 +118,30 @@ mod tests {
     }
 
     #[test]
-    fn what_was_revoked_waits_for_its_outputs_only() {
+    fn what_was_revoked_is_done_for_nobody_though_its_outputs_are_waited_for() {
         let mut outstanding = Outstanding::default();
         outstanding.sent(at(2), 10);
         outstanding.revoked(&[0]);
-        assert_eq!(outstanding.delivered(at(2)), Some(true));
+        assert_eq!(outstanding.outputs(), 1);
+        assert_eq!(outstanding.delivered(at(2)), Some(false));
         assert!(!outstanding.contains(at(2)));
+    }
+
+    #[test]
+    fn a_record_that_is_read_again_after_a_revocation_is_done_by_its_own_end_and_outputs() {
+        let mut outstanding = Outstanding::default();
+        let revoked = |outstanding: &mut Outstanding| {
+            outstanding.sent(at(2), 10);
+            outstanding.revoked(&[0]);
+        };
+        revoked(&mut outstanding);
+        assert!(outstanding.ended(at(2)), "it has no outputs of its own this time");
+        assert_eq!(outstanding.delivered(at(2)), Some(false), "and is done but once");
+        revoked(&mut outstanding);
+        outstanding.sent(at(2), 10);
+        assert_eq!(outstanding.delivered(at(2)), Some(false), "whichever of the two it was");
+        assert!(!outstanding.ended(at(2)));
+        assert_eq!(outstanding.delivered(at(2)), Some(true));
     }
 
     proptest! {

@@ -52,11 +52,22 @@ impl Prepared {
             topic: settings.kafka.input_topic.clone(),
             top_features: settings.judging.top_features,
             severity: settings.judging.severity,
+            recalibration: settings.judging.recalibration,
             rules,
             publish_suppressed: settings.judging.publish_suppressed,
             model,
         };
         Ok(Self { context, scorer, decoder, encoder })
+    }
+
+    /// Shares budgets of all entities out among those that there are, `entities` by the number of their rule.
+    ///
+    /// # Errors
+    /// The calibration gives no limit for a budget.
+    pub(super) fn share_out(&mut self, entities: &dyn Fn(usize) -> f64) -> Result<(), CalibrationError> {
+        let Context { model, rules, recalibration, .. } = &mut self.context;
+        let mut numbered = rules.iter_mut().enumerate();
+        numbered.try_for_each(|(at, rule)| rule.share_out(entities(at), &model.metadata.calibration, *recalibration))
     }
 
     /// The model.
@@ -84,16 +95,14 @@ impl Prepared {
 
 /// What holds in general and of each override, by this model.
 fn rules(metadata: &Metadata, judging: &JudgingSettings) -> Result<Vec<ModelRule>, CalibrationError> {
-    let rule = |budget: &AlarmBudget, own: &[FeatureRule]| {
+    let rule = |budget: AlarmBudget, own: &[FeatureRule]| {
         let columns = ColumnGates::resolve(judging.features.iter().chain(own), metadata);
-        let calibration = &metadata.calibration;
-        let calibrated = calibration.limit(budget)?;
-        let limit = Limit::new(calibrated, judging.recalibration, budget, calibration.interval_seconds);
-        Ok(ModelRule { limit, columns })
+        let (calibration, entities) = (&metadata.calibration, 1.0);
+        let limit = Limit::for_budget(budget.of_one_among(entities), calibration, judging.recalibration)?;
+        Ok(ModelRule { budget, limit, entities, columns })
     };
-    let overrides =
-        judging.overrides.iter().map(|own| (own.budget.as_ref().unwrap_or(&judging.budget), &own.features[..]));
-    std::iter::once((&judging.budget, &[][..])).chain(overrides).map(|(budget, own)| rule(budget, own)).collect()
+    let overrides = judging.overrides.iter().map(|own| (own.budget.unwrap_or(judging.budget), &own.features[..]));
+    std::iter::once((judging.budget, &[][..])).chain(overrides).map(|(budget, own)| rule(budget, own)).collect()
 }
 
 /// Where features are found by training, the configuration can't be checked against them before a model is there.

@@ -20,7 +20,7 @@ use super::{
     scoring::{Scoring, ScoringError},
 };
 use crate::{
-    config::settings::{AlarmBudget, Settings},
+    config::settings::Settings,
     detect::{Scorers, device::Device},
     model::{Model, ModelError, registry::Registry},
     record::timestamp,
@@ -157,19 +157,27 @@ pub fn run(
         };
         let keep = settings.judging.feedback.keep;
         let mut listener = feedback.map(|source| Listener::start(scope, source, keep)).transpose()?;
+        // What people said before is heeded by the first row that is judged.
+        let mut ready = |parts: &Parts<'_>, scoring: &mut Scoring| {
+            listener.iter_mut().for_each(|listener| listener.catch_up(parts, scoring));
+        };
         let scoring = match start {
-            Start::Model(model) => Some(Scoring::new(Prepared::new(model, settings, scorers)?, settings)),
+            Start::Model(model) => {
+                let mut scoring = Scoring::new(Prepared::new(model, settings, scorers)?, settings);
+                ready(&parts, &mut scoring);
+                Some(scoring)
+            }
             Start::ColdStart { recipe, registry } => {
                 // Another tool's graph is waited for by nobody: no model but one that is fitted for it will do.
                 let others = if recipe.foreign.is_none() { following(None)? } else { None };
-                ColdStart { recipe: *recipe, registry, settings, scorers, others }.run(&mut parts, &mut flow)?
+                ColdStart { recipe: *recipe, registry, settings, scorers, others }
+                    .run(&mut parts, &mut flow, &mut ready)?
             }
         };
         if let Some(mut scoring) = scoring {
-            announce(&parts, &scoring, settings, (scorers.device(), None));
+            announce(&parts, &scoring, (scorers.device(), None));
             let follower = following(Some(scoring.model().version.clone()))?;
             let learner = learning.map(|learning| Learner::new(learning, settings, &parts, &mut scoring));
-            listener.iter_mut().for_each(|listener| listener.catch_up(&parts, &mut scoring));
             let work = Work { settings, device: scorers.device(), follower, learner, listener };
             work.score(&mut parts, &mut flow, &mut scoring)?;
         }
@@ -181,7 +189,7 @@ pub fn run(
 
 /// Tells which model is in use from now on and on which device; with it, how long scoring stood still where another one
 /// made room.
-fn announce(parts: &Parts<'_>, scoring: &Scoring, settings: &Settings, (device, pause): (Device, Option<Duration>)) {
+fn announce(parts: &Parts<'_>, scoring: &Scoring, (device, pause): (Device, Option<Duration>)) {
     let Model { metadata, version, .. } = scoring.model();
     let status = ModelStatus {
         version: version.clone(),
@@ -198,11 +206,7 @@ fn announce(parts: &Parts<'_>, scoring: &Scoring, settings: &Settings, (device, 
         None => parts.metrics.model_loaded(&status),
     }
     parts.metrics.incident_features(metadata.columns.iter().map(|column| column.name.as_str()));
-    let promised = match settings.judging.budget {
-        AlarmBudget::PerEntityAndDay(alarms) => Some(alarms),
-        AlarmBudget::Quantile(_) => metadata.calibration.alarms_per_entity_and_day(scoring.limit()),
-    };
-    parts.metrics.alarm_rate_promised(promised.unwrap_or(f64::NAN));
+    parts.metrics.limit(scoring.limit(), scoring.promised());
     parts.board.set_model(Some(status));
     parts.board.set_phase(Phase::Scoring);
 }
@@ -241,7 +245,7 @@ impl Work<'_> {
                 scoring.forget(&revoked);
                 opened = None;
             }
-            flow.population(parts, scoring);
+            flow.population(parts, scoring)?;
             if polled == Polled::End {
                 break;
             }
@@ -264,7 +268,7 @@ impl Work<'_> {
                 flush(parts, flow, scoring)?;
                 let old = scoring.swap(*prepared);
                 let pause = started.elapsed();
-                announce(parts, scoring, self.settings, (self.device, Some(pause)));
+                announce(parts, scoring, (self.device, Some(pause)));
                 // Given back here and not at the end of some later scope: the session's memory is free from now on.
                 drop(old);
                 flow.swapped();
@@ -307,8 +311,8 @@ pub(super) fn flush(parts: &mut Parts<'_>, flow: &mut Flow, scoring: &mut Scorin
         failed = failed.take().or(flow.announce(announcements, &mut outside).err());
         failed = failed.take().or(flow.end(raw, end, &mut outside).err());
     })?;
+    scoring.tell_incidents((!flow.is_mute()).then_some(*metrics));
     if report.rows > 0 {
-        scoring.tell_incidents((!flow.is_mute()).then_some(*metrics));
         flow.batch(&report, scoring);
     }
     failed.map_or(Ok(()), Err)

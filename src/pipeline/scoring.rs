@@ -1,38 +1,34 @@
 //! Scoring: a record becomes a row, its entity's window joins the batch, and the batch is scored and judged as one.
 
+mod asked;
 mod heed;
+mod judging;
 mod revoked;
+mod what_if;
 
 pub use heed::Heard;
+use what_if::WhatIf;
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use super::{
     End, Observer, Unscored,
     batch_report::BatchReport,
     entities::EntityState,
-    incidents::{Announcement, Incidents, OpenNow, SilentNow},
-    observed::Observed,
+    incidents::{Announcement, Incidents},
     open_batch::OpenBatch,
     population::Population,
     prepared::Prepared,
-    ruling::Bench,
+    scored::Scored,
 };
 use crate::{
     config::settings::Settings,
-    detect::{
-        LoadError, ScoreError,
-        calibrate::CalibrationError,
-        explain::JudgedRow,
-        gates::{cold_start::WatchState, policies::Policies},
-        incident::IncidentChange,
-    },
+    detect::{LoadError, ScoreError, calibrate::CalibrationError, gates::policies::Policies},
     feedback::Book,
     model::Model,
     record::{DecodedRecord, Position, RawRecord, RecordError, features::EncoderError},
     stream::{silence, window::Entities},
-    telemetry::Metrics,
-    train::recent::{Bounds, Offered, RecentSample, Standing},
+    train::recent::{Bounds, RecentSample},
 };
 
 /// Why a model can't be put to work.
@@ -68,7 +64,8 @@ pub struct Scoring {
     decoded: DecodedRecord,
     row: Vec<f32>,
     batch: OpenBatch,
-    residuals: Vec<f32>,
+    scored: Scored,
+    what_if: WhatIf,
     /// Scores of the last batch, each divided by its entity's limit.
     scores_to_limits: Vec<f64>,
     capacity: usize,
@@ -95,7 +92,8 @@ impl Scoring {
             decoded: DecodedRecord::default(),
             row: vec![0.0; width],
             batch: OpenBatch::new(rows, width, width * model.window()),
-            residuals: Vec::new(),
+            scored: Scored::default(),
+            what_if: WhatIf::default(),
             scores_to_limits: Vec::with_capacity(rows),
             capacity: rows,
             max_entities: settings.pipeline.max_entities,
@@ -135,11 +133,6 @@ impl Scoring {
         self.model.model()
     }
 
-    /// The limit in use where an entity has none of its own.
-    pub fn limit(&self) -> f64 {
-        self.model.context.judge.limit()
-    }
-
     /// Rows in the open batch.
     pub fn pending(&self) -> usize {
         self.batch.len()
@@ -150,47 +143,6 @@ impl Scoring {
     pub fn room(&self) -> usize {
         let taken = if self.batch.is_empty() { 0 } else { self.taken };
         (self.capacity - self.batch.len()).min(self.max_entities - taken)
-    }
-
-    /// Entities known.
-    pub fn entities(&self) -> usize {
-        self.entities.len()
-    }
-
-    /// How many of them are known how well.
-    pub fn population(&self) -> Population {
-        self.population
-    }
-
-    /// Scores of the rows of the last batch, each divided by its entity's limit, where that is above 0.
-    pub fn scores_to_limits(&self) -> &[f64] {
-        &self.scores_to_limits
-    }
-
-    /// Incidents that are open.
-    pub fn open_incidents(&self) -> impl Iterator<Item = OpenNow<'_>> {
-        self.incidents.open(&self.entities)
-    }
-
-    /// Entities that stopped reporting.
-    pub fn silent_entities(&self) -> impl Iterator<Item = SilentNow<'_>> {
-        self.incidents.silent(&self.entities)
-    }
-
-    /// Events of incidents that records caused which have been taken since the last call. Whoever publishes them takes them
-    /// before those records end.
-    pub fn announcements(&mut self) -> &mut Vec<Announcement> {
-        self.incidents.announcements()
-    }
-
-    /// The books of incidents.
-    pub(super) fn incidents(&self) -> &Incidents {
-        &self.incidents
-    }
-
-    /// Tells what happened to incidents since the last call; `None` tells nobody.
-    pub fn tell_incidents(&mut self, metrics: Option<&Metrics>) {
-        self.incidents.tell(metrics);
     }
 
     /// Takes one record: `None` when it joined the batch, else how it ended. There must be [`Scoring::room`] for it.
@@ -241,12 +193,14 @@ impl Scoring {
         if rows == 0 {
             return Ok(report);
         }
+        self.share_out()?;
         self.scores_to_limits.clear();
         let started = Instant::now();
-        self.model.scorer.score(&self.batch.windows, rows, &mut self.residuals)?;
+        self.scored.score(&mut *self.model.scorer, &self.batch.windows, rows)?;
+        self.what_if.forget();
         report.score_seconds = started.elapsed().as_secs_f64();
         for index in 0..rows {
-            let end = self.judge(index, observer, &mut report);
+            let end = self.judge(index, observer, &mut report)?;
             ends(&self.batch.lend(index), end, self.incidents.announcements());
             // Whoever left them has no use for them.
             self.incidents.announcements().clear();
@@ -272,7 +226,8 @@ impl Scoring {
         let before = state.gates.cold_start.state();
         state.partition = partition;
         if state.generation != self.generation {
-            state.renew((rows, width), self.generation, state.generation >= self.rows_since);
+            let judgement = self.model.context.judge.enter(&self.decoded.entity);
+            state.renew((rows, width), (self.generation, judgement), state.generation >= self.rows_since);
             self.population.moved(before, state.gates.cold_start.state());
         }
         let encoded = self.model.encoder.encode(
@@ -307,75 +262,23 @@ impl Scoring {
     /// The place of the decoded record's entity, which may have to be made.
     fn enter(&mut self) -> u32 {
         let (shape, generation) = ((self.model.window(), self.row.len()), self.generation);
-        let Self { entities, policies, population, decoded, .. } = self;
-        let touched =
-            entities.touch(&decoded.entity, || EntityState::new(shape, generation, policies.enter(&decoded.entity)));
-        if touched.is_new {
-            population.came(WatchState::default());
-        }
+        let Self { model, entities, policies, population, decoded, .. } = self;
+        let touched = entities.touch(&decoded.entity, || {
+            let known = (policies.enter(&decoded.entity), model.context.judge.enter(&decoded.entity));
+            EntityState::new(shape, generation, known)
+        });
         if let Some((_, gone)) = touched.evicted {
             self.evicted += 1;
-            population.left(gone.gates.cold_start.state());
+            population.left(gone.gates.cold_start.state(), policies.get(gone.policy).rule);
             // Whoever made room stood in this place.
             self.incidents.gone(touched.index);
         }
+        if touched.is_new
+            && let Some(state) = entities.get_mut(touched.index)
+        {
+            population.came(policies.get(state.policy).rule);
+        }
         touched.index
-    }
-
-    fn judge(&mut self, index: usize, observer: &mut dyn Observer, report: &mut BatchReport) -> End {
-        let width = self.row.len();
-        let context = &self.model.context;
-        let pending = &self.batch.pending[index];
-        let newest = (index + 1) * width * self.model.window();
-        let row = JudgedRow {
-            row: &self.batch.windows[newest - width..newest],
-            residuals: &self.residuals[index * width..(index + 1) * width],
-            differences: self.model.scorer.differences().map(|all| &all[index * width..(index + 1) * width]),
-            imputed: &self.batch.imputed[index * width..(index + 1) * width],
-        };
-        let entity = self.entities.name(pending.entity).map(Arc::clone).unwrap_or_default();
-        let state =
-            self.entities.get_mut(pending.entity).expect("`room` keeps entities of the open batch from giving way");
-        let keeps_sample = self.sample.is_some();
-        let (policies, population, feedback) = (&mut self.policies, &mut self.population, &self.feedback);
-        let mut bench = Bench { context, policies, population, feedback, keeps_sample };
-        let ruling = bench.judge(&row, (&entity, pending.time_us), state);
-        let Some(ruling) = ruling else {
-            let why = RecordError::NonFiniteScore;
-            let (position, time_us) = (pending.position, Some(pending.time_us));
-            observer.unscored(&Unscored { position, entity: &entity, time_us, why: why.reason().as_str() });
-            return End::DeadLetter(why);
-        };
-        let score = ruling.judged.score;
-        report.last_score = Some(score);
-        self.scores_to_limits.extend(ruling.score_to_limit());
-        let quiet = context.model.metadata.scoring.incident_quiet_rows;
-        let incident = ruling.advance(state, quiet, self.incidents.is_expected(pending.entity));
-        if incident == IncidentChange::Opened {
-            let rule = &context.rules[self.policies.get(state.policy).rule];
-            state.judgement.step_limit(&rule.limit, 1);
-            report.incidents_opened += 1;
-        }
-        let observed = Observed {
-            position: pending.position,
-            entity: &entity,
-            time_us: pending.time_us,
-            judged: ruling.judged,
-            suppressed: ruling.suppressed,
-            incident,
-            context,
-            row,
-            memory: &state.judgement,
-        };
-        self.incidents.judged(pending.entity, &entity, &observed);
-        if let Some(sample) = &mut self.sample {
-            let accepted = self.incidents.is_accepted(pending.entity);
-            let standing = if accepted { Standing::Normal } else { ruling.standing(state) };
-            let (raw, time_us, imputed) = (self.batch.lend(index), pending.time_us, row.imputed);
-            sample.offer(&Offered { raw, slot: pending.entity, entity: &entity, time_us, standing, imputed });
-        }
-        observer.judged(&observed);
-        ruling.end(&observed)
     }
 
     fn unscored<'a>(&'a self, raw: &RawRecord<'_>, why: &'a str) -> Unscored<'a> {

@@ -18,17 +18,46 @@ pub(super) fn section(page: &Page, number: usize, incident: &Incident) -> String
     let rows = if incident.anomalies == 1 { "row" } else { "rows" };
     let mut out = format!(
         "<section class=\"incident\"><h3>Incident {number}{entity}</h3><p>{}{until}: {} anomalous {rows}, peak score {} ({} times \
-         the limit), p-value {}</p><div class=\"pair\">",
+         the limit), p-value {}{}</p><div class=\"pair\">",
         place(from, page.timed),
         grouped(incident.anomalies),
         figure(incident.peak),
         figure(incident.peak / incident.limit),
-        figure(incident.p_value)
+        figure(incident.p_value),
+        counterfactual(incident)
     );
     for feature in &incident.features {
         out += &picture(page, incident, feature);
     }
     out + "</div></section>"
+}
+
+/// What the first row would have been with its top features as expected.
+fn counterfactual(incident: &Incident) -> String {
+    match incident.counterfactual {
+        None => String::new(),
+        Some((score, true)) => {
+            format!(
+                "; with its top features as expected its first row would score {}, and be no anomaly",
+                figure(score)
+            )
+        }
+        Some((score, false)) => format!(
+            "; with its top features as expected its first row would still score {}, so they don't explain it alone",
+            figure(score)
+        ),
+    }
+}
+
+/// Since when a feature strays, by the first row of the incident.
+fn since(onset: Option<u8>) -> String {
+    match onset {
+        None => String::new(),
+        Some(0) => ", strays since the first row".to_owned(),
+        Some(1) => ", strays since 1 row before the first".to_owned(),
+        Some(254) => ", strays since at least 254 rows before the first".to_owned(),
+        Some(rows) => format!(", strays since {rows} rows before the first"),
+    }
 }
 
 fn picture(page: &Page, incident: &Incident, feature: &FeatureLine) -> String {
@@ -41,11 +70,12 @@ fn picture(page: &Page, incident: &Incident, feature: &FeatureLine) -> String {
     let y = Axis::new(Scale::Linear, (low - room, high + room), (SIZE.1 - BOTTOM, TOP));
     let percent = if feature.share < 0.01 { "less than 1".to_owned() } else { format!("{:.0}", feature.share * 100.0) };
     let share = format!("{percent} % of the error at the peak");
-    let title = format!("{}: {share}", shortened(&feature.name, 40));
+    let (error, since) = (feature.error, since(feature.onset));
+    let title = format!("{}: {share}, {error:+.1} standard deviations{since}", shortened(&feature.name, 40));
     let about = About {
         title: &title,
         alt: format!(
-            "{} around the incident from {}: actual against expected values, between {} and {}; {share}",
+            "{} around the incident from {}: actual against expected values, between {} and {}; {share}, {error:+.1} standard deviations{since}",
             feature.name,
             place(incident.span.0, page.timed),
             figure(low),

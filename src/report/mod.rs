@@ -107,6 +107,8 @@ pub struct Incident {
     pub limit: f64,
     /// Chance that a normal row scores as high.
     pub p_value: f64,
+    /// What its first row would have scored with its top features as expected, and whether it would have been no anomaly.
+    pub counterfactual: Option<(f64, bool)>,
     /// The features with the largest shares of the error at the peak, the largest first.
     pub features: Vec<FeatureLine>,
 }
@@ -118,6 +120,10 @@ pub struct FeatureLine {
     pub name: String,
     /// Share of the error at the peak, 0..=1.
     pub share: f64,
+    /// Standardised error at the peak, standard deviations.
+    pub error: f64,
+    /// Rows before the first one of the incident in which it began to stray; `None` where it didn't by then.
+    pub onset: Option<u8>,
     /// In order.
     pub points: Vec<FeaturePoint>,
 }

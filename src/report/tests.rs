@@ -51,6 +51,8 @@ fn incident(number: usize, rows: usize) -> Incident {
     let feature = |number: usize| FeatureLine {
         name: format!("{HOSTILE}{number}"),
         share: 0.25,
+        error: if number == 0 { 7.25 } else { -4.5 },
+        onset: number.checked_sub(1).map(|rows| rows as u8),
         points: (0..rows.min(240)).map(point).collect(),
     };
     Incident {
@@ -60,6 +62,7 @@ fn incident(number: usize, rows: usize) -> Incident {
         peak: 50.0,
         limit: 12.5,
         p_value: 1e-7,
+        counterfactual: [None, Some((3.5, true)), Some((20.0, false))][number % 3],
         features: (0..4).map(feature).collect(),
     }
 }
@@ -146,6 +149,26 @@ fn every_picture_has_words_for_those_who_can_not_see_it_and_axes_with_names() {
     let mut timed = page(300);
     timed.timed = true;
     assert!(timed.to_html().contains("event time (UTC), 1970-01-01 00:00:00 to 1970-01-01 00:04:59"));
+}
+
+#[test]
+fn an_incident_tells_how_far_its_features_strayed_since_when_and_whether_they_explain_it() {
+    let told = |number: usize| {
+        let html = Page { incidents: vec![incident(number, 300)], ..Page::default() }.to_html();
+        html.split("<section class=\"incident\">").nth(1).expect("it is there").to_owned()
+    };
+    let [unknown, explained, unexplained] = [0, 1, 2].map(told);
+    assert!(!unknown.contains("as expected its first row"), "{unknown:.600}");
+    assert!(explained.contains("its first row would score 3.5, and be no anomaly"), "{explained:.600}");
+    assert!(unexplained.contains("its first row would still score 20, so they don't explain it alone"));
+    for words in [
+        "25 % of the error at the peak, +7.2 standard deviations<",
+        "-4.5 standard deviations, strays since the first row<",
+        "-4.5 standard deviations, strays since 1 row before the first<",
+        "-4.5 standard deviations, strays since 2 rows before the first<",
+    ] {
+        assert!(unknown.contains(words), "{words} is missing in {unknown}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ const WEIGHT: f32 = 1.0 / 32.0;
 const CLIP: f32 = 3.0;
 /// A gap may be so many times the longest of late, whatever is usual: who reports irregularly does so again.
 const SPREAD: f32 = 3.0;
-/// Seconds in which the longest gap is forgotten: long enough to remember a weekend until the next.
+/// Seconds in which the longest gap fades to a third: long enough to remember a weekend until the next.
 const MEMORY: f32 = 14.0 * 86_400.0;
 
 /// When an entity counts as silent.

@@ -79,7 +79,7 @@ pub struct OpenIncident {
     pub kind: Kind,
     /// How bad it was so far.
     pub severity: Severity,
-    /// Whose.
+    /// Whose; of a group, a pattern of its entities.
     pub entity: String,
     /// Event time of its first anomaly, or of the last record before the silence. RFC 3339.
     pub since: String,
@@ -93,6 +93,12 @@ pub struct OpenIncident {
     pub top_feature: Option<String>,
     /// Whether it lasted so long at one level that what is normal may have changed.
     pub level_shift: bool,
+    /// Entities of the group that strayed in it so far; `None` but of a group.
+    pub members: Option<usize>,
+    /// Entities of the group whose own incident is open in it; `None` but of a group.
+    pub members_open: Option<usize>,
+    /// The entities of the group with the worst anomalies, the worst first; empty but of a group.
+    pub worst_members: Vec<String>,
 }
 
 /// What the learning loop is at.
@@ -216,6 +222,13 @@ impl Board {
         self.state().model = model;
     }
 
+    /// The limit of the model in use is now this one: a budget of all entities is shared out among more or fewer of them.
+    pub fn set_limit(&self, limit: f64) {
+        if let Some(model) = &mut self.state().model {
+            model.limit = limit;
+        }
+    }
+
     /// Notes what the daemon is doing.
     pub fn set_phase(&self, phase: Phase) {
         self.state().phase = phase;
@@ -246,7 +259,7 @@ impl Board {
         self.state().last_error = Some(error.into());
     }
 
-    /// Notes how many incidents are open, and the newest [`MOST_INCIDENTS`] of them, newest first.
+    /// Notes how many incidents are open that are part of none of a group, and the newest [`MOST_INCIDENTS`] of them, newest first.
     pub fn set_incidents(&self, open: usize, newest: Vec<OpenIncident>) {
         self.state().incidents = (open, newest);
     }
@@ -453,6 +466,9 @@ mod tests {
             limit: Some(4.5),
             top_feature: Some("pressure".into()),
             level_shift: false,
+            members: None,
+            members_open: None,
+            worst_members: Vec::new(),
         };
         board.set_incidents(41, vec![incident]);
         let told = &board.status()["incidents"];

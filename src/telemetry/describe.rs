@@ -115,6 +115,17 @@ pub enum TrainingResult {
     Refused,
 }
 
+/// What the first anomaly of an incident would have been with its top features as expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CounterfactualResult {
+    /// None.
+    Explained,
+    /// An anomaly all the same.
+    Unexplained,
+    /// The model gives it no score.
+    Unknown,
+}
+
 /// How putting another model to work ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SwapResult {
@@ -172,6 +183,11 @@ impl TrainingResult {
     pub const WORDS: [&'static str; 3] = ["succeeded", "failed", "refused"];
 }
 
+impl CounterfactualResult {
+    /// The label's values, in the order of the variants.
+    pub const WORDS: [&'static str; 3] = ["explained", "unexplained", "unknown"];
+}
+
 impl SwapResult {
     /// The label's values, in the order of the variants.
     pub const WORDS: [&'static str; 2] = ["swapped", "failed"];
@@ -194,6 +210,7 @@ const TRAINING_RESULT: Label = Label { name: "result", values: || TrainingResult
 const GATE_CHECK: Label = Label { name: "reason", values: || Check::ALL.map(Check::as_str).to_vec() };
 const KEPT_OUT_REASON: Label = Label { name: "reason", values: || KeptOut::ALL.map(KeptOut::as_str).to_vec() };
 const SWAP_RESULT: Label = Label { name: "result", values: || SwapResult::WORDS.to_vec() };
+const COUNTERFACTUAL_RESULT: Label = Label { name: "result", values: || CounterfactualResult::WORDS.to_vec() };
 const PART: Label = Label { name: "part", values: || Part::WORDS.to_vec() };
 const SEVERITY: Label = Label { name: "severity", values: || Severity::ALL.map(Severity::as_str).to_vec() };
 const VERDICT: Label = Label { name: "verdict", values: || Verdict::ALL.map(Verdict::as_str).to_vec() };
@@ -237,11 +254,19 @@ descriptions! {
     ERRORS = "strayd_errors_total", Counter, [PART],
         "Faults by what they struck: lost connections, refused outputs, models that can't be put to work, failed trainings, an unusable registry, feedback that can't be read.";
     INCIDENTS = "strayd_incidents_total", Counter, [TOP_FEATURE],
-        "Incidents opened, by the feature to blame for the first anomaly; `other` after the model's first 100 columns.";
+        "Incidents opened that are an alarm, of groups or of entities, by the feature to blame for the first anomaly; `other` after the model's first 100 columns.";
     INCIDENTS_OPEN = "strayd_incidents_open", Gauge, [TOP_FEATURE, SEVERITY],
-        "Incidents open now, by the feature to blame for the first anomaly and by how bad the worst one was so far.";
+        "Incidents open now, by the feature to blame for the first anomaly and by how bad the worst one was so far; that of a group counts as one, and its entities' not.";
     INCIDENTS_RESOLVED = "strayd_incidents_resolved_total", Counter, [TOP_FEATURE, SEVERITY],
-        "Incidents that are over, by the feature to blame for the first anomaly and by how bad the worst one was.";
+        "Incidents that are over, by the feature to blame for the first anomaly and by how bad the worst one was; that of a group counts as one, and its entities' not.";
+    INCIDENTS_JOINED = "strayd_incidents_joined_total", Counter, [],
+        "Incidents of entities that were part of one of their group from their beginning, and so no alarm.";
+    GROUP_INCIDENTS = "strayd_group_incidents_total", Counter, [], "Incidents of groups opened.";
+    GROUP_INCIDENTS_OPEN = "strayd_group_incidents_open", Gauge, [], "Incidents of groups open now.";
+    GROUP_MEMBERS_OPEN = "strayd_group_members_open", Gauge, [],
+        "Entities whose open incident is part of one of their group.";
+    COUNTERFACTUALS = "strayd_counterfactuals_total", Counter, [COUNTERFACTUAL_RESULT],
+        "Incidents opened, by whether their first anomaly would have been none with its top features as expected.";
     LEVEL_SHIFTS = "strayd_level_shifts_total", Counter, [],
         "Incidents that lasted so long at one level that it was offered as the new normal.";
     SILENCES = "strayd_silences_total", Counter, [], "Times that an entity stopped reporting.";

@@ -10,9 +10,9 @@ use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, Registry};
 use tracing::info;
 
 use super::{
-    describe,
+    describe::{self, CounterfactualResult},
     metrics::Metrics,
-    register::{counter, counter_vec, gauge, gauge_vec},
+    register::{counter, counter_vec, counters, gauge, gauge_vec},
 };
 use crate::detect::severity::Severity;
 
@@ -37,6 +37,21 @@ pub struct IncidentOpened<'a> {
     pub severity: Severity,
     /// The column to blame.
     pub top_feature: Option<usize>,
+    /// Whether that anomaly would have been none with its top features as expected; `None` where that can't be told.
+    pub is_explained: Option<bool>,
+}
+
+/// An incident of a group that began.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GroupOpened<'a> {
+    /// The group: a pattern of its entities.
+    pub name: &'a str,
+    /// Entities that stray.
+    pub members: usize,
+    /// How bad the worst of them is.
+    pub severity: Severity,
+    /// The column to blame for the first anomaly.
+    pub top_feature: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -44,6 +59,11 @@ pub(super) struct IncidentMetrics {
     opened: IntCounterVec,
     open: GaugeVec,
     resolved: IntCounterVec,
+    joined: IntCounter,
+    groups: IntCounter,
+    groups_open: Gauge,
+    members_open: Gauge,
+    counterfactuals: Vec<IntCounter>,
     level_shifts: IntCounter,
     silences: IntCounter,
     silences_open: Gauge,
@@ -76,6 +96,11 @@ impl IncidentMetrics {
             opened: counter_vec(add, &describe::INCIDENTS),
             open: gauge_vec(add, &describe::INCIDENTS_OPEN),
             resolved: counter_vec(add, &describe::INCIDENTS_RESOLVED),
+            joined: counter(add, &describe::INCIDENTS_JOINED),
+            groups: counter(add, &describe::GROUP_INCIDENTS),
+            groups_open: gauge(add, &describe::GROUP_INCIDENTS_OPEN, 0.0),
+            members_open: gauge(add, &describe::GROUP_MEMBERS_OPEN, 0.0),
+            counterfactuals: counters(add, &describe::COUNTERFACTUALS),
             level_shifts: counter(add, &describe::LEVEL_SHIFTS),
             silences: counter(add, &describe::SILENCES),
             silences_open: gauge(add, &describe::SILENCES_OPEN, 0.0),
@@ -124,7 +149,8 @@ impl Metrics {
 
     /// An incident began.
     pub fn incident_opened(&self, incident: &IncidentOpened<'_>) {
-        let IncidentOpened { entity, score, limit, severity, top_feature } = *incident;
+        let IncidentOpened { entity, score, limit, severity, top_feature, is_explained } = *incident;
+        self.counterfactual(is_explained);
         let mut books = self.incidents.books();
         let is_told = books.is_worth_a_line();
         let label = books.label(top_feature);
@@ -133,6 +159,40 @@ impl Metrics {
             let severity = severity.as_str();
             info!(entity, score, limit, severity, top_feature = label, "incident opened");
         }
+    }
+
+    /// An incident began that is part of one of its group; with what is known of its first anomaly without its top features.
+    pub fn incident_joined(&self, is_explained: Option<bool>) {
+        self.counterfactual(is_explained);
+        self.incidents.joined.inc();
+    }
+
+    fn counterfactual(&self, is_explained: Option<bool>) {
+        let result = match is_explained {
+            Some(true) => CounterfactualResult::Explained,
+            Some(false) => CounterfactualResult::Unexplained,
+            None => CounterfactualResult::Unknown,
+        };
+        self.incidents.counterfactuals[result as usize].inc();
+    }
+
+    /// Incidents of a group became one.
+    pub fn group_incident_opened(&self, incident: &GroupOpened<'_>) {
+        let GroupOpened { name, members, severity, top_feature } = *incident;
+        let mut books = self.incidents.books();
+        let is_told = books.is_worth_a_line();
+        let label = books.label(top_feature);
+        self.incidents.opened.with_label_values(&[label]).inc();
+        self.incidents.groups.inc();
+        if is_told {
+            info!(group = name, members, severity = severity.as_str(), top_feature = label, "group incident opened");
+        }
+    }
+
+    /// So many incidents of groups are open now, and so many entities' are part of them.
+    pub fn group_incidents_open(&self, groups: usize, members: usize) {
+        self.incidents.groups_open.set(groups as f64);
+        self.incidents.members_open.set(members as f64);
     }
 
     /// An incident is over; so bad its worst anomaly was.
@@ -160,7 +220,8 @@ impl Metrics {
         self.incidents.silences_open.set(entities as f64);
     }
 
-    /// The columns to blame and the severities of all incidents that are open now; to be told about once a second.
+    /// The columns to blame and the severities of all incidents that are open now, but for those that are part of one of a
+    /// group; to be told about once a second.
     pub fn incidents_open(&self, incidents: impl Iterator<Item = (Option<usize>, Severity)>) {
         let mut books = self.incidents.books();
         let untold = std::mem::take(&mut books.opened).saturating_sub(MOST_LINES);
@@ -186,7 +247,8 @@ mod tests {
     use crate::telemetry::metrics::tests::value;
 
     fn opened(top_feature: Option<usize>) -> IncidentOpened<'static> {
-        IncidentOpened { entity: "pump-7", score: 9.0, limit: 4.0, severity: Severity::Info, top_feature }
+        let is_explained = Some(true);
+        IncidentOpened { entity: "pump-7", score: 9.0, limit: 4.0, severity: Severity::Info, top_feature, is_explained }
     }
 
     #[test]
@@ -228,6 +290,26 @@ mod tests {
         metrics.incident_resolved(Some(0), Severity::Critical);
         let over = "strayd_incidents_resolved_total{severity=\"critical\",top_feature=\"flow\"}";
         assert_eq!(value(&metrics, over), 1.0);
+    }
+
+    #[test]
+    fn an_incident_of_a_group_is_one_alarm_of_its_feature_and_what_joins_it_is_none() {
+        let metrics = Metrics::new();
+        metrics.incident_features(["flow"].into_iter());
+        metrics.group_incident_opened(&GroupOpened {
+            name: "rack-7-*",
+            members: 3,
+            severity: Severity::Warning,
+            top_feature: Some(0),
+        });
+        metrics.incident_joined(None);
+        metrics.incident_joined(None);
+        metrics.group_incidents_open(1, 5);
+        assert_eq!(value(&metrics, "strayd_incidents_total{top_feature=\"flow\"}"), 1.0);
+        assert_eq!(value(&metrics, "strayd_group_incidents_total"), 1.0);
+        assert_eq!(value(&metrics, "strayd_incidents_joined_total"), 2.0);
+        let open = ["strayd_group_incidents_open", "strayd_group_members_open"].map(|name| value(&metrics, name));
+        assert_eq!(open, [1.0, 5.0]);
     }
 
     #[test]

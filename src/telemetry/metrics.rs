@@ -117,7 +117,7 @@ pub struct Metrics {
     cold_start_remaining: Gauge,
     pub(super) training: TrainingMetrics,
     pub(super) model: ModelMetrics,
-    alarm_rate_promised: Gauge,
+    pub(super) alarm_rate_promised: Gauge,
     alarm_rate_measured: Gauge,
     score_last: Gauge,
     offsets_committed: IntCounter,
@@ -297,11 +297,6 @@ impl Metrics {
     /// The cold start still waits for this many rows.
     pub fn cold_start_remaining(&self, rows: usize) {
         self.cold_start_remaining.set(rows as f64);
-    }
-
-    /// The budget allows this many alarms per entity and day.
-    pub fn alarm_rate_promised(&self, alarms: f64) {
-        self.alarm_rate_promised.set(alarms);
     }
 
     /// This many alarms per entity and day were counted.

@@ -15,6 +15,6 @@ pub use describe::{
     DESCRIPTIONS, DeliveryResult, Description, End, Label, MetricKind, Outcome, OutputKind, Part, Stage, SwapResult,
     TrainingResult, metrics_table,
 };
-pub use incidents::IncidentOpened;
+pub use incidents::{GroupOpened, IncidentOpened};
 pub use metrics::{BatchCounts, LocalDelay, LocalScores, Metrics};
 pub use training::TrainingOutcome;

@@ -60,6 +60,12 @@ impl Metrics {
         info!(%version, %kind, %device, limit, "model in use");
     }
 
+    /// The limit in use, and how many alarms per entity and day the budget allows.
+    pub fn limit(&self, limit: f64, promised: Option<f64>) {
+        self.model.limit.set(limit);
+        self.alarm_rate_promised.set(promised.unwrap_or(f64::NAN));
+    }
+
     /// Another model took the place of the one in use; scoring paused for so long.
     pub fn model_swapped(&self, model: &ModelStatus, pause: Duration) {
         self.model.swaps[SwapResult::Swapped as usize].inc();

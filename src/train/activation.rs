@@ -96,7 +96,7 @@ fn silu_curvature<F: Float>(a: F) -> F {
 }
 
 /// The standard normal distribution function. In double precision: single precision would cancel in the lower tail.
-fn normal_distribution<F: Float>(x: F) -> F {
+pub(super) fn normal_distribution<F: Float>(x: F) -> F {
     F::cast(0.5 * libm::erfc(-to_f64(x) * std::f64::consts::FRAC_1_SQRT_2))
 }
 

@@ -12,7 +12,7 @@ use crate::{
     model::{
         Model,
         graph::{self, GraphSpec},
-        metadata::{Column, FORMAT, Metadata, Provenance, Scoring},
+        metadata::{Column, Metadata, Provenance, Scoring, format_of},
     },
     record::timestamp,
 };
@@ -47,7 +47,7 @@ impl Recipe {
             Aggregation::Mean | Aggregation::Mahalanobis => None,
         };
         Metadata {
-            format: FORMAT,
+            format: format_of(&draft.columns),
             program: concat!("strayd ", env!("CARGO_PKG_VERSION")).to_owned(),
             features: rows.features.clone(),
             columns: draft.columns.clone(),
@@ -94,6 +94,7 @@ pub(super) fn columns(rows: &SampleRows, scales: &[ColumnScale]) -> Vec<Column> 
             impute: *impute,
             center: scale.center,
             scale: scale.scale,
+            knots: scale.knots.clone(),
             residual_cap: if scale.constant { 1.0 } else { f32::INFINITY },
             ..Column::unscaled(name, *feature)
         })

@@ -110,7 +110,8 @@ impl Recipe {
         let mut metadata = self.metadata(draft, rows, sample);
         metadata.provenance.fitted_rows = split.fitted.len();
         metadata.provenance.held_back_rows = split.held_back.len();
-        let missing = missing.within(&self.settings.judging.budget, rows.interval_seconds());
+        let budget = self.settings.judging.budget.of_one_among(rows.names.len() as f64);
+        let missing = missing.within(budget, rows.interval_seconds());
         let mut scorer = self.scorers.scorer(&self.assemble(draft, metadata.clone())?)?;
         HeldBack::score(scorer.as_mut(), rows, split)?.describe(&mut metadata, self.residuals(), missing)?;
         self.assemble(draft, metadata)

@@ -14,7 +14,7 @@ pub use trial::TrialError;
 
 use super::{Candidate, Yardstick, decide::suits_components, recipe::varying_columns, sample::SampleRecord};
 use crate::{
-    config::settings::{AlarmBudget, Settings},
+    config::settings::{EntityBudget, Settings},
     detect::{LoadError, Scorers, calibrate::SECONDS_PER_DAY, judge::raw_score},
     model::{Model, graph::GraphError},
 };
@@ -284,17 +284,17 @@ impl<'a> Contest<'a> {
     }
 
     fn alarm_rate(&self, trial: &Trial<'_>) -> Result<CheckResult, GateError> {
-        let budget = &self.settings.judging.budget;
+        let budget = self.settings.judging.budget.of_one_among(trial.entities() as f64);
         let alarms = trial.alarms(budget).map_err(TrialError::from)?;
         let calibration = &trial.model.metadata.calibration;
         let stretch = calibration.rows as f64 / trial.len() as f64;
-        let (seen, expected, most, unit) = match *budget {
-            AlarmBudget::PerEntityAndDay(a_day) => {
+        let (seen, expected, most, unit) = match budget {
+            EntityBudget::PerDay(a_day) => {
                 let days = trial.len() as f64 * calibration.interval_seconds.unwrap_or(0.0) / SECONDS_PER_DAY;
                 let expected = a_day * days;
                 (alarms.incidents, expected, allowance::most(expected, stretch), "incidents")
             }
-            AlarmBudget::Quantile(share) => {
+            EntityBudget::Quantile(share) => {
                 // Smoothing makes rows in alarm come in bunches, and a bunch is one event.
                 let bunch = f64::from(trial.model.metadata.scoring.smoothing_span);
                 let expected = share * trial.len() as f64;

@@ -1,6 +1,8 @@
 //! What the held-back rows tell: how far residuals usually stray, what scores normal rows have, and where the limit lies.
 
-use super::{recipe::TrainError, sample::SampleRows, split::Split};
+use std::collections::BTreeMap;
+
+use super::{entity_scales::entity_scales, recipe::TrainError, sample::SampleRows, split::Split};
 use crate::{
     config::settings::Residuals,
     detect::{
@@ -84,6 +86,10 @@ impl<'a> HeldBack<'a> {
             self.standardise(&mut metadata.columns);
         }
         let all = vec![true; self.split.held_back.len()];
+        metadata.calibration = Calibration::unknown();
+        if !matches!(residuals, Residuals::Raw) {
+            metadata.calibration.entity_scales = self.entity_scales(metadata, &all);
+        }
         let varying = self.scores(&unsmoothed(metadata), &all, true);
         self.weigh_constants(&mut metadata.columns, CONSTANT_LIFT * ordinary(&varying));
         let own = self.scores(&unsmoothed(metadata), &all, false);
@@ -94,7 +100,9 @@ impl<'a> HeldBack<'a> {
         let judged = self.scores(metadata, &calibrating, false);
         let quiet = metadata.scoring.incident_quiet_rows;
         let interval = self.rows.interval_seconds();
-        metadata.calibration = Calibration::fit_truncated(&self.sequences(&judged), quiet, interval, missing)?;
+        let fitted = Calibration::fit_truncated(&self.sequences(&judged), quiet, interval, missing)?;
+        let entity_scales = std::mem::take(&mut metadata.calibration.entity_scales);
+        metadata.calibration = Calibration { entities: self.rows.names.len(), entity_scales, ..fitted };
         metadata.golden = self.golden(&metadata.columns);
         Ok(())
     }
@@ -102,7 +110,8 @@ impl<'a> HeldBack<'a> {
     /// Mean and variance of the residuals of each column that varied in the fitted rows.
     fn standardise(&self, columns: &mut [Column]) {
         for (c, column) in columns.iter_mut().enumerate().filter(|(_, column)| column.residual_cap.is_infinite()) {
-            let reach = f64::from(self.fitted_range(c) / column.scale);
+            let (low, high) = self.fitted_ends(c);
+            let reach = f64::from(column.reach(low, high));
             if let Some((mean, variance)) = robust_moments(self.of_column(c).collect(), reach) {
                 column.residual_mean = mean as f32;
                 column.residual_variance = variance.max(VARIANCE_FLOOR) as f32;
@@ -128,13 +137,13 @@ impl<'a> HeldBack<'a> {
         }
     }
 
-    /// Range of a column's values in the fitted rows, column's unit, without the lowest and the highest one.
-    fn fitted_range(&self, column: usize) -> f32 {
+    /// Ends of a column's values in the fitted rows, column's unit, without the lowest and the highest one.
+    fn fitted_ends(&self, column: usize) -> (f32, f32) {
         let at = |index: &usize| self.split.newest(*index) * self.rows.width() + column;
         let present = self.split.fitted.iter().map(at).filter(|at| !self.rows.imputed[*at]);
         let mut values: Vec<f32> = present.map(|at| self.rows.values[at]).collect();
         values.sort_by(f32::total_cmp);
-        if values.len() < 3 { 0.0 } else { values[values.len() - 2] - values[1] }
+        if values.len() < 3 { (0.0, 0.0) } else { (values[1], values[values.len() - 2]) }
     }
 
     /// The residuals of a column that were not imputed and are numbers.
@@ -153,7 +162,7 @@ impl<'a> HeldBack<'a> {
         let judge = Judge::new(metadata, f64::INFINITY);
         let left_out: Vec<bool> =
             metadata.columns.iter().map(|column| without_constants && column.residual_cap.is_finite()).collect();
-        let mut memories = vec![EntityJudgement::default(); self.entities()];
+        let mut memories: Vec<EntityJudgement> = self.rows.names.iter().map(|name| judge.enter(name)).collect();
         let mut marks = vec![false; width];
         let judged = self.residuals.chunks_exact(width).enumerate().map(|(at, residuals)| {
             if !count[at] {
@@ -169,7 +178,7 @@ impl<'a> HeldBack<'a> {
 
     /// The scores that are numbers, one sequence per run: what is far apart is not one incident.
     fn sequences(&self, scores: &[f64]) -> Vec<Vec<f64>> {
-        let mut sequences = vec![(0, Vec::new()); self.entities()];
+        let mut sequences = vec![(0, Vec::new()); self.rows.names.len()];
         let mut ended = Vec::new();
         for (at, &score) in scores.iter().enumerate().filter(|(_, score)| score.is_finite()) {
             let newest = self.newest(at);
@@ -211,8 +220,18 @@ impl<'a> HeldBack<'a> {
         self.split.newest(self.split.held_back[at])
     }
 
-    fn entities(&self) -> usize {
-        self.rows.entities.iter().max().map_or(0, |max| *max as usize + 1)
+    /// How far the residuals of each entity stray beside those of all, where that is known: by columns that varied, and by
+    /// what is usual of held-back rows, not by running statistics, which would follow them.
+    fn entity_scales(&self, metadata: &Metadata, count: &[bool]) -> BTreeMap<String, f32> {
+        let mut still = unsmoothed(metadata);
+        still.scoring.half_life = None;
+        let mut of_entity = vec![Vec::new(); self.rows.names.len()];
+        let scores = self.scores(&still, count, true);
+        for (at, score) in scores.into_iter().enumerate().filter(|(_, score)| score.is_finite()) {
+            of_entity[self.rows.entities[self.newest(at)] as usize].push(score);
+        }
+        let scales = entity_scales(&of_entity).into_iter();
+        scales.map(|(entity, scale)| (self.rows.names[entity].clone(), scale)).collect()
     }
 
     fn golden(&self, columns: &[Column]) -> Vec<GoldenRow> {
@@ -374,7 +393,7 @@ mod tests {
                 let metadata = Sample::new(columns, true).described(residuals).unwrap();
                 let variances: Vec<f32> = metadata.columns.iter().map(|column| column.residual_variance).collect();
                 let changed = raw_score(&row(&[(0, 1.0)], columns), &variances);
-                let limit = metadata.calibration.limit(&crate::config::settings::AlarmBudget::PerEntityAndDay(0.1));
+                let limit = metadata.calibration.limit(crate::config::budget::EntityBudget::PerDay(0.1));
                 assert!(changed > 3.0 * limit.clone().unwrap(), "{columns} columns: {changed}, limit {limit:?}");
             }
         }
@@ -402,7 +421,7 @@ mod tests {
     fn one_far_row_hardly_moves_the_limit() {
         let limit = |sample: Sample| {
             let metadata = sample.described(Residuals::HeldBack).unwrap();
-            metadata.calibration.limit(&crate::config::settings::AlarmBudget::PerEntityAndDay(1.0)).unwrap()
+            metadata.calibration.limit(crate::config::budget::EntityBudget::PerDay(1.0)).unwrap()
         };
         let mut wild = Sample::new(3, false);
         wild.put(250, 1, 1e6);

@@ -15,7 +15,7 @@
 //! | what | where |
 //! |---|---|
 //! | rows for training, kept while records are scored | [`sample`], [`recent`], [`withheld`] |
-//! | from sample to model | [`recipe`], `split`, [`scaling`], `members`, `held_back`, `assemble`, `candidate` |
+//! | from sample to model | [`recipe`], `split`, [`scaling`], `quantiles`, `members`, `held_back`, `assemble`, `candidate` |
 //! | whether it may be used | [`gate`] |
 //! | which settings suit the rows | [`tune`] |
 //! | what is fitted | `params`, `check`, `architecture`, [`explain`] |
@@ -47,6 +47,7 @@ mod check;
 mod contraction;
 mod corruption;
 mod decide;
+mod entity_scales;
 mod error;
 pub mod explain;
 mod fit;
@@ -67,6 +68,7 @@ mod panel;
 mod params;
 mod pca;
 mod product;
+mod quantiles;
 pub mod recent;
 pub mod recipe;
 mod rows;

@@ -32,7 +32,7 @@ use crate::{
 
 /// The network's input is clipped to this many ranges below 0 and above 1; residuals are not.
 const INPUT_CLIP: f32 = 1.0;
-/// The same for standard scaling, in standard deviations: far beyond what a fitted row holds, and small enough that no sum
+/// The same for scalings in standard deviations: far beyond what a fitted row holds, and small enough that no sum
 /// inside the network overflows.
 const STANDARD_CLIP: f32 = 100.0;
 /// Half-life in rows of the running residual statistics, where `judging.residuals` is left out.
@@ -262,7 +262,7 @@ impl Recipe {
             return Err(TrainError::ForeignScaler { given: centers.len().min(divisors.len()), columns });
         }
         let given = centers.iter().zip(divisors);
-        Ok(given.map(|(center, scale)| ColumnScale { center: *center, scale: *scale, constant: false }).collect())
+        Ok(given.map(|(center, scale)| ColumnScale::straight(*center, *scale)).collect())
     }
 
     pub(super) fn input_clip(&self) -> Option<(f32, f32)> {
@@ -274,7 +274,7 @@ impl Recipe {
                 let clip = written.unwrap_or(INPUT_CLIP);
                 Some((-clip, 1.0 + clip))
             }
-            (_, Scaling::Standard | Scaling::Robust) => {
+            (_, Scaling::Standard | Scaling::Robust | Scaling::Quantile) => {
                 let clip = written.unwrap_or(STANDARD_CLIP);
                 Some((-clip, clip))
             }

@@ -67,6 +67,8 @@ pub struct SampleRows {
     pub imputed: Vec<bool>,
     /// What stands for a missing value, per column.
     pub impute: Vec<f32>,
+    /// Names of the entities, by their number.
+    pub names: Vec<String>,
     /// Entity of each row, numbered from 0 in order of appearance.
     pub entities: Vec<u32>,
     /// Run of each row, see [`SampleRecord::run`].
@@ -150,6 +152,7 @@ impl SampleRows {
         let mut rows = Self {
             values: Vec::with_capacity(records.len() * width),
             imputed: Vec::with_capacity(records.len() * width),
+            names: Vec::new(),
             entities: Vec::with_capacity(records.len()),
             runs: Vec::with_capacity(records.len()),
             times: Vec::with_capacity(records.len()),
@@ -184,6 +187,9 @@ impl SampleRows {
                 }
             }
         }
+        let mut names: Vec<_> = known.into_iter().map(|(name, known)| (known.entity, name)).collect();
+        names.sort_unstable();
+        rows.names = names.into_iter().map(|(_, name)| name).collect();
         if rows.entities.is_empty() {
             let first = rows.first_error.unwrap_or_else(|| "there are no records".to_owned());
             return Err(SampleError::NoRows { records: records.len(), first });
@@ -325,6 +331,7 @@ pub(super) mod fixture {
             values: values.concat(),
             imputed: vec![false; values.len() * width],
             impute: vec![0.0; width],
+            names: (0..entities).map(|entity| format!("e{entity}")).collect(),
             entities: (0..values.len()).map(|row| row as u32 % entities).collect(),
             runs: vec![0; values.len()],
             times: (0..values.len()).map(|row| row as i64 * 60_000_000).collect(),

@@ -1,7 +1,7 @@
 //! Scaling: where a column's unit ends and the network's begins.
 
-use super::sample::SampleRows;
-use crate::config::settings::Scaling;
+use super::{quantiles, sample::SampleRows};
+use crate::{config::settings::Scaling, model::knots::Knots};
 
 /// Quantiles that are taken as a column's ends, so that a few wild rows don't set the scale.
 pub(super) const ENDS: (f64, f64) = (0.005, 0.995);
@@ -14,15 +14,24 @@ const CONSTANT_STEP: f32 = 1e-4;
 /// Smallest divisor of a column that was constant zero.
 const CONSTANT_FLOOR: f32 = 1e-6;
 
-/// Centre and divisor of one column, and whether it never changed.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// Centre and divisor of one column, what bends it, and whether it never changed.
+#[derive(Debug, Clone, PartialEq)]
 pub struct ColumnScale {
     /// Subtracted first, column's unit.
     pub center: f32,
     /// Divisor, column's unit, > 0.
     pub scale: f32,
+    /// What bends the divided value into scaled units; `None` where it is the scaled value.
+    pub knots: Option<Knots>,
     /// Whether all rows held one value.
     pub constant: bool,
+}
+
+impl ColumnScale {
+    /// Centre and divisor of a column that varies, and no more.
+    pub(super) fn straight(center: f32, scale: f32) -> Self {
+        Self { center, scale, knots: None, constant: false }
+    }
 }
 
 /// Fits each column on `rows` (indices into the sample); imputed values don't count.
@@ -60,20 +69,21 @@ fn fit_column(sorted: &[f32], scaling: Scaling) -> ColumnScale {
     let (lowest, highest) = (sorted[0], sorted[sorted.len() - 1]);
     if lowest == highest {
         let scale = (lowest.abs() * CONSTANT_STEP).max(CONSTANT_FLOOR);
-        return ColumnScale { center: lowest, scale, constant: true };
+        return ColumnScale { constant: true, ..ColumnScale::straight(lowest, scale) };
     }
     let at = |q: f64| sorted[(q * (sorted.len() - 1) as f64).round() as usize];
     let (low, high) = (at(ENDS.0), at(ENDS.1));
     // A column that hardly ever moves has equal quantiles: its whole range is its scale then.
     let (low, high) = if high > low { (low, high) } else { (lowest, highest) };
     match scaling {
-        Scaling::RobustMinMax => ColumnScale { center: low, scale: positive(high - low, low), constant: false },
-        Scaling::MinMax => ColumnScale { center: lowest, scale: positive(highest - lowest, lowest), constant: false },
+        Scaling::RobustMinMax => ColumnScale::straight(low, positive(high - low, low)),
+        Scaling::MinMax => ColumnScale::straight(lowest, positive(highest - lowest, lowest)),
         Scaling::Robust if at(0.75) > at(0.25) => {
             let (median, quartiles) = (at(0.5), at(0.75) - at(0.25));
-            ColumnScale { center: median, scale: positive(quartiles / NORMAL_QUARTILES, median), constant: false }
+            ColumnScale::straight(median, positive(quartiles / NORMAL_QUARTILES, median))
         }
-        Scaling::None => ColumnScale { center: 0.0, scale: 1.0, constant: false },
+        Scaling::Quantile => quantiles::fit(sorted, (low, high)),
+        Scaling::None => ColumnScale::straight(0.0, 1.0),
         // Of a column that hardly ever moves, quartiles tell nothing.
         Scaling::Standard | Scaling::Robust => {
             let count = sorted.len() as f64;
@@ -81,13 +91,13 @@ fn fit_column(sorted: &[f32], scaling: Scaling) -> ColumnScale {
             let cut = |value: &f32| f64::from(*value).clamp(f64::from(low) - reach, f64::from(high) + reach);
             let mean = sorted.iter().map(cut).sum::<f64>() / count;
             let variance = sorted.iter().map(|value| (cut(value) - mean).powi(2)).sum::<f64>() / count;
-            ColumnScale { center: mean as f32, scale: positive(variance.sqrt() as f32, mean as f32), constant: false }
+            ColumnScale::straight(mean as f32, positive(variance.sqrt() as f32, mean as f32))
         }
     }
 }
 
 /// A difference of two floats may vanish beside their size; a divisor must not.
-fn positive(scale: f32, beside: f32) -> f32 {
+pub(super) fn positive(scale: f32, beside: f32) -> f32 {
     scale.max(beside.abs() * f32::EPSILON).max(f32::MIN_POSITIVE * 1e6)
 }
 

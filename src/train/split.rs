@@ -100,7 +100,7 @@ impl Split {
             for (row, values) in window.iter().zip(values.chunks_exact_mut(columns.len())) {
                 for ((value, column), scaled) in rows.row(*row).iter().zip(columns).zip(values) {
                     let varies = column.residual_cap.is_infinite();
-                    *scaled = if varies { ((*value - column.center) / column.scale).clamp(low, high) } else { 0.0 };
+                    *scaled = if varies { column.scaled(*value).clamp(low, high) } else { 0.0 };
                 }
             }
         }
@@ -132,7 +132,11 @@ pub(super) fn windows(rows: &SampleRows, window: usize) -> (Vec<usize>, Vec<usiz
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::Settings, model::metadata::fixture::metadata, train::sample::fixture::rows};
+    use crate::{
+        config::Settings,
+        model::{knots::Knots, metadata::fixture::metadata},
+        train::sample::fixture::rows,
+    };
 
     /// `count` rows of one column that holds the row's number.
     fn numbered(count: usize, entities: u32) -> SampleRows {
@@ -218,5 +222,10 @@ mod tests {
         let mut windows = [[9.0; 2]; 3];
         windows.iter_mut().enumerate().for_each(|(at, window)| scaled(at, window));
         assert_eq!(windows, [[-1.0, 0.0], [0.4, 0.0], [2.0, 0.0]]);
+        drop(scaled);
+        columns[0].knots = Knots::new(vec![(-2.0, -0.5), (0.0, 0.0), (1.0, 2.0)]).ok();
+        let scaled = split.scaled(&rows, (&columns, None), &[0, 12, 40]);
+        windows.iter_mut().enumerate().for_each(|(at, window)| scaled(at, window));
+        assert_eq!(windows, [[-0.5, 0.0], [0.8, 0.0], [12.0, 0.0]]);
     }
 }

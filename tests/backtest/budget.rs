@@ -23,9 +23,12 @@ fn keeps_its_promise((raised, promised): (f64, f64)) {
     assert!((0.5..=2.0).contains(&ratio), "{raised} alarms were raised where {promised:.1} were promised");
 }
 
+/// How much noisier than the others a machine of a fleet is.
+const NOISY: f64 = 2.0;
+
 /// Machines whose four values follow two hidden ones, which remember what they were (autoregression), with noise of heavy
-/// tails: what is normal has bursts, and never changes.
-fn plant() -> String {
+/// tails: what is normal has bursts, and never changes. `noise_of` says how noisy each machine is beside the others.
+fn plant(noise_of: impl Fn(usize) -> f64) -> String {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(11);
     let mut noise = move || {
         let spread = if random.gen_bool(0.02) { 3.0 } else { 1.0 };
@@ -38,7 +41,8 @@ fn plant() -> String {
         let state = &mut hidden[machine];
         state.iter_mut().for_each(|value| *value = 0.9 * *value + noise());
         let [first, second] = *state;
-        let values = [first, second, first + second, first - 2.0 * second].map(|value| value + 0.5 * noise());
+        let own = 0.5 * noise_of(machine);
+        let values = [first, second, first + second, first - 2.0 * second].map(|value| value + own * noise());
         let _ = writeln!(
             text,
             "{},m{machine},{},{},{},{}",
@@ -55,15 +59,40 @@ fn plant() -> String {
 #[test]
 fn a_plant_that_never_changes_raises_the_alarms_that_were_promised() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("plant.csv"), plant()).unwrap();
-    for budget in ["1", "0.3"] {
-        let set = format!("judging.budget.alarms_per_entity_and_day={budget}");
+    fs::write(folder.path().join("plant.csv"), plant(|_| 1.0)).unwrap();
+    // Of all entities together, or of each.
+    for budget in ["12 per day", "2 per entity per week"] {
+        let set = format!("judging.budget.alarms={budget}");
         let arguments = ["--data", "plant.csv", "--set", &set];
         keeps_its_promise(raised_and_promised(folder.path(), &[&arguments[..], &BY_MACHINE].concat()));
     }
     let share = ["--data", "plant.csv", "--set", "judging.budget.quantile=0.01"];
     let (report, _) = backtest(folder.path(), &[&share[..], &BY_MACHINE].concat());
     keeps_its_promise((number(&report["alarms"], "measured"), 0.01));
+}
+
+#[test]
+fn machines_that_are_noisier_or_calmer_than_others_keep_the_promise_each() {
+    let folder = tempfile::tempdir().unwrap();
+    // Two noisy ones, two calm ones.
+    let noise_of = |machine: usize| [NOISY, 1.0, 1.0 / NOISY, 1.0, 1.0, 1.0][machine % 6];
+    fs::write(folder.path().join("fleet.csv"), plant(noise_of)).unwrap();
+    let arguments = ["--data", "fleet.csv", "--set", "judging.budget.alarms=1 per entity per day"];
+    let (report, _) = backtest(folder.path(), &[&arguments[..], &BY_MACHINE].concat());
+    let entities = report["per_entity"].as_array().unwrap();
+    let raised_by = |noise: f64| {
+        let alike = (0..MACHINES).filter(|machine| noise_of(*machine) == noise);
+        let incidents = alike.map(|machine| {
+            let one = entities.iter().find(|one| one["entity"] == format!("m{machine}").as_str()).unwrap();
+            (number(one, "incidents"), number(one, "rows") * 300.0 / 86_400.0)
+        });
+        incidents.fold((0.0, 0.0), |(raised, days), (incidents, of_one)| (raised + incidents, days + of_one))
+    };
+    for noise in [NOISY, 1.0, 1.0 / NOISY] {
+        let (raised, days) = raised_by(noise);
+        assert!(raised <= 2.0 * days, "{raised} alarms of machines with noise {noise} in {days:.1} days");
+    }
+    assert!(raised_by(1.0 / NOISY).0 > 0.0, "a limit that holds for all hides what calm ones do");
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub mod incidents;
 pub mod kube;
 pub mod models;
 pub mod networks;
+pub mod process;
 pub mod program;
 pub mod prometheus;
 pub mod promql;

@@ -10,7 +10,7 @@ use strayd::{
     config::settings::{
         Activation, Convolution, Kinds, Loss, NetworkKind, Noise, Sparsity, Variational, VariationalScore,
     },
-    model::{graph::GraphSpec, metadata::Column},
+    model::{graph::GraphSpec, knots::Knots, metadata::Column},
     train::{AutoencoderParams, Network, Shape},
 };
 
@@ -53,6 +53,23 @@ impl Case {
     }
 }
 
+/// Scales of some of the columns that vary bend, by pieces of other numbers and slopes.
+pub fn bend(columns: &mut [Column], random: &mut Xoshiro256PlusPlus) {
+    for column in columns.iter_mut().filter(|column| column.residual_cap.is_infinite()) {
+        if random.gen_bool(0.3) {
+            continue;
+        }
+        let mut knot = (random.gen_range(-0.3..0.1), random.gen_range(-0.3..0.1));
+        let mut knots = vec![knot];
+        for _ in 0..random.gen_range(1..34) {
+            let run = 10_f32.powf(random.gen_range(-3.0..-0.5));
+            knot = (knot.0 + run, knot.1 + run * 2_f32.powf(random.gen_range(-1.0..2.0)));
+            knots.push(knot);
+        }
+        column.knots = Some(Knots::new(knots).expect("they rise"));
+    }
+}
+
 /// Columns with centres and scales of very different sizes; the last one is constant where that is asked for, so that its
 /// residual is capped.
 pub fn columns(count: usize, constant: bool, random: &mut Xoshiro256PlusPlus) -> Vec<Column> {
@@ -63,6 +80,7 @@ pub fn columns(count: usize, constant: bool, random: &mut Xoshiro256PlusPlus) ->
             impute: 0.0,
             center: random.gen_range(-5.0..5.0),
             scale: 10_f32.powi(random.gen_range(-2..3)) * random.gen_range(0.5..2.0),
+            knots: None,
             residual_cap: if constant && index + 1 == count { 1.0 } else { f32::INFINITY },
             residual_mean: random.gen_range(-0.1..0.1),
             residual_variance: random.gen_range(0.5..2.0),
@@ -98,6 +116,7 @@ pub struct Plan {
     pub predicted: usize,
     pub members: u64,
     pub constant: bool,
+    pub bent: bool,
 }
 
 impl Plan {
@@ -132,7 +151,8 @@ impl Plan {
         };
         let loss = losses[random.gen_range(0..fitting)];
         let (members, constant) = (random.gen_range(1..4), random.gen_bool(0.5));
-        Self { kinds, probability, skip, loss, grid, window, columns, predicted, members, constant }
+        let bent = random.gen_bool(0.5);
+        Self { kinds, probability, skip, loss, grid, window, columns, predicted, members, constant, bent }
     }
 
     fn has(&self, kind: NetworkKind) -> bool {
@@ -190,10 +210,14 @@ impl Plan {
         let near_one = |random: &mut Xoshiro256PlusPlus, columns| {
             Array2::eye(columns) + Array2::from_shape_simple_fn((columns, columns), || random.gen_range(-0.3..0.3))
         };
+        let mut columns = columns(self.columns, self.constant, random);
+        if self.bent {
+            bend(&mut columns, random);
+        }
         Case {
             name: format!("{:?}", self.kinds),
             networks,
-            columns: columns(self.columns, self.constant, random),
+            columns,
             window: self.window,
             input_clip: if cross_entropy { Some((0.0, 1.0)) } else { random.gen_bool(0.8).then_some((-1.0, 2.0)) },
             whitening: random.gen_bool(0.3).then(|| near_one(random, self.columns)),

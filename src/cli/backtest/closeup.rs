@@ -53,7 +53,7 @@ impl Closeup {
                 entity: entities[worst.entity].clone(),
                 judged,
                 size: (judged.1 - judged.0 + 1).div_ceil(POINTS),
-                columns: worst.columns.iter().map(|(column, _)| *column).collect(),
+                columns: worst.columns.iter().map(|named| named.column).collect(),
                 points: Vec::new(),
             }
         };

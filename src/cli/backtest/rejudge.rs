@@ -25,8 +25,8 @@ pub(super) struct Rejudge {
 struct Variant {
     setting: Setting,
     judge: Judge,
-    /// By entity.
-    memories: Vec<EntityJudgement>,
+    /// By entity; none for one that no row came of yet.
+    memories: Vec<Option<EntityJudgement>>,
     /// By row from the first scored one on; not a number where there is none.
     scores: Vec<f64>,
 }
@@ -79,9 +79,10 @@ impl Rejudge {
         }
         for Variant { judge, memories, scores, .. } in &mut self.variants {
             if memories.len() <= entity {
-                memories.resize_with(entity + 1, EntityJudgement::default);
+                memories.resize(entity + 1, None);
             }
-            let judged = judge.judge(record.residuals(), record.imputed(), &mut memories[entity]);
+            let memory = memories[entity].get_or_insert_with(|| judge.enter(record.entity));
+            let judged = judge.judge(record.residuals(), record.imputed(), memory);
             let Some(row) = row else { continue };
             if scores.len() <= row {
                 scores.resize(row + 1, f64::NAN);

@@ -93,7 +93,7 @@ pub struct Span {
 /// Alarms, and what was promised of them.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct AlarmReport {
-    /// The score above which a row is anomalous.
+    /// The calibrated score above which a row is anomalous, as long as its entity's limit has not moved.
     pub limit: f64,
     /// What the budget counts.
     pub unit: Unit,
@@ -109,6 +109,12 @@ pub struct AlarmReport {
     pub incidents: usize,
     /// Incidents of all entities per day of the span.
     pub per_day: Option<f64>,
+    /// Incidents of groups, whose entities' incidents are among the incidents too; null without `judging.incidents.groups`.
+    pub group_incidents: Option<usize>,
+    /// Incidents whose first row would not have been anomalous with its top features as the model expected them.
+    pub explained: usize,
+    /// Share of those among all incidents of which that can be told.
+    pub explained_share: Option<f64>,
 }
 
 /// Rows above the limit that raised no alarm, by the gate that held them back.
@@ -131,6 +137,13 @@ pub struct SuppressedRows {
 }
 
 impl SuppressedRows {
+    /// Those that another limit would have held back or let through too, for reasons of their own.
+    pub(super) fn by_gates(&self) -> usize {
+        let Self { cold_start: _, maintenance, deviation_too_small, direction, within_range, feedback, not_persistent } =
+            *self;
+        maintenance + deviation_too_small + direction + within_range + feedback + not_persistent
+    }
+
     pub(super) fn of(count: impl Fn(Suppression) -> usize) -> Self {
         Self {
             cold_start: count(Suppression::ColdStart),

@@ -64,7 +64,9 @@ pub struct Outcome {
 
 /// What suggestions are made from.
 pub(super) struct Basis<'a> {
-    pub(super) budget: &'a AlarmBudget,
+    pub(super) budget: AlarmBudget,
+    /// Whether overrides give some entities a budget of their own.
+    pub(super) has_own_budgets: bool,
     pub(super) steps: Recalibration,
     pub(super) metadata: &'a Metadata,
     pub(super) scored: &'a Scored,
@@ -80,8 +82,14 @@ pub(super) struct Basis<'a> {
 /// Rows that don't belong together.
 pub(super) fn suggest(basis: &Basis<'_>) -> Result<Vec<Suggestion>, EvaluateError> {
     let Some(rejudged) = &basis.scored.rejudged else { return Ok(Vec::new()) };
-    let Some(evaluation) = basis.evaluation else { return Ok(basis.alarm_rate(rejudged).into_iter().collect()) };
-    let mut all: Vec<Suggestion> = basis.budget(evaluation, rejudged)?.into_iter().collect();
+    // Another budget's limit alone says nothing of alarms that gates and overrides have a say in too.
+    let by_limit_alone = !basis.has_own_budgets && basis.alarms.suppressed.by_gates() == 0;
+    let Some(evaluation) = basis.evaluation else {
+        let suggestion = by_limit_alone.then(|| basis.alarm_rate(rejudged)).flatten();
+        return Ok(suggestion.into_iter().collect());
+    };
+    let suggestion = if by_limit_alone { basis.budget(evaluation, rejudged)? } else { None };
+    let mut all: Vec<Suggestion> = suggestion.into_iter().collect();
     if evaluation.events.labelled > LEAST_EVENTS {
         all.extend(basis.judging(rejudged)?);
     }
@@ -99,10 +107,10 @@ impl Basis<'_> {
         self.tracks.iter().map(of_track).collect()
     }
 
-    fn verdicts(&self, scores: &[Vec<Option<f64>>], budget: &AlarmBudget) -> Option<Vec<Verdicts>> {
+    fn verdicts(&self, scores: &[Vec<Option<f64>>], budget: AlarmBudget) -> Option<Vec<Verdicts>> {
         let calibration = &self.metadata.calibration;
-        let calibrated = calibration.limit(budget).ok()?;
-        let limit = Limit::new(calibrated, self.steps, budget, calibration.interval_seconds);
+        let budget = budget.of_one_among(self.tracks.len() as f64);
+        let limit = Limit::for_budget(budget, calibration, self.steps).ok()?;
         let quiet = self.metadata.scoring.incident_quiet_rows;
         Some(scores.iter().map(|scores| Verdicts::at(limit, scores, quiet)).collect())
     }
@@ -115,7 +123,7 @@ impl Basis<'_> {
         let labelled: Vec<Labelled<'_>> = self.tracks.iter().map(Track::labelled).collect();
         let mut best: Option<(AlarmBudget, Counts)> = None;
         for budget in budgets(self.budget) {
-            let Some(verdicts) = self.verdicts(&scores, &budget) else { continue };
+            let Some(verdicts) = self.verdicts(&scores, budget) else { continue };
             let others: Vec<_> =
                 labelled.iter().zip(&verdicts).map(|(one, verdicts)| limits::with(one, verdicts)).collect();
             let counts = events::counts(&others)?;
@@ -127,7 +135,7 @@ impl Basis<'_> {
         let Some((budget, after)) = best.filter(|(_, after)| is_clear_gain(&before, after)) else { return Ok(None) };
         let days = events::normal_days(&labelled).filter(|days| *days > 0.0);
         let why = format!("finds {}, instead of {}", words(&after, days), words(&before, days));
-        let setting = setting(&budget);
+        let setting = setting(budget);
         Ok(Some(Suggestion {
             setting: setting.key.to_owned(),
             value: Some(setting.value),
@@ -197,10 +205,10 @@ impl Basis<'_> {
             };
             verdicts.iter().map(count).sum()
         };
-        let kept = budgets(self.budget).into_iter().rev().filter(|budget| size(budget) < size(self.budget)).find_map(
+        let kept = budgets(self.budget).into_iter().rev().filter(|budget| size(*budget) < size(self.budget)).find_map(
             |budget| {
-                let raised = raised_by(&self.verdicts(&scores, &budget)?);
-                (raised as f64 <= expected).then(|| (setting(&budget), raised as f64 / rows))
+                let raised = raised_by(&self.verdicts(&scores, budget)?);
+                (raised as f64 <= expected).then(|| (setting(budget), raised as f64 / rows))
             },
         );
         let share = |rate: f64| {
@@ -235,6 +243,8 @@ impl Suggestion {
     /// As it is written on the command line; only the key where there is no value.
     pub(super) fn assignment(&self) -> String {
         match &self.value {
+            // A shell would take it apart at a blank.
+            Some(value) if value.contains(' ') => format!("'{}={value}'", self.setting),
             Some(value) => format!("{}={value}", self.setting),
             None => self.setting.clone(),
         }
@@ -242,8 +252,9 @@ impl Suggestion {
 }
 
 /// Round budgets of the same kind, the smallest first.
-fn budgets(budget: &AlarmBudget) -> Vec<AlarmBudget> {
+fn budgets(budget: AlarmBudget) -> Vec<AlarmBudget> {
     let (powers, of): (_, fn(f64) -> AlarmBudget) = match budget {
+        AlarmBudget::PerDay(_) => (ALARM_POWERS, AlarmBudget::PerDay),
         AlarmBudget::PerEntityAndDay(_) => (ALARM_POWERS, AlarmBudget::PerEntityAndDay),
         AlarmBudget::Quantile(_) => (SHARE_POWERS, AlarmBudget::Quantile),
     };
@@ -252,18 +263,17 @@ fn budgets(budget: &AlarmBudget) -> Vec<AlarmBudget> {
     powers.flat_map(|power| ["1", "2", "5"].map(|digit| number(digit, power))).flatten().map(of).collect()
 }
 
-fn size(budget: &AlarmBudget) -> f64 {
-    match *budget {
-        AlarmBudget::PerEntityAndDay(size) | AlarmBudget::Quantile(size) => size,
+fn size(budget: AlarmBudget) -> f64 {
+    match budget {
+        AlarmBudget::PerDay(size) | AlarmBudget::PerEntityAndDay(size) | AlarmBudget::Quantile(size) => size,
     }
 }
 
-fn setting(budget: &AlarmBudget) -> Setting {
-    let key = match budget {
-        AlarmBudget::PerEntityAndDay(_) => "judging.budget.alarms_per_entity_and_day",
-        AlarmBudget::Quantile(_) => "judging.budget.quantile",
-    };
-    Setting { key, value: size(budget).to_string() }
+fn setting(budget: AlarmBudget) -> Setting {
+    match budget {
+        AlarmBudget::Quantile(share) => Setting { key: "judging.budget.quantile", value: share.to_string() },
+        rate => Setting { key: "judging.budget.alarms", value: rate.to_string() },
+    }
 }
 
 fn words(counts: &Counts, days: Option<f64>) -> String {
@@ -294,11 +304,12 @@ mod tests {
     #[test]
     fn budgets_are_round_and_of_the_kind_in_use() {
         let alarms: Vec<String> =
-            budgets(&AlarmBudget::PerEntityAndDay(3.0)).iter().map(|budget| setting(budget).value).collect();
-        assert_eq!(alarms[..4], ["0.001", "0.002", "0.005", "0.01"]);
-        assert_eq!((alarms.len(), alarms.last().unwrap().as_str()), (18, "500"));
-        let shares = budgets(&AlarmBudget::Quantile(0.01));
-        assert_eq!(setting(&shares[0]), Setting { key: "judging.budget.quantile", value: "0.00001".to_owned() });
+            budgets(AlarmBudget::PerEntityAndDay(3.0)).iter().map(|budget| setting(*budget).value).collect();
+        assert_eq!(alarms[..4], ["0.001", "0.002", "0.005", "0.01"].map(|rate| format!("{rate} per entity per day")));
+        assert_eq!((alarms.len(), alarms.last().unwrap().as_str()), (18, "500 per entity per day"));
+        assert_eq!(setting(budgets(AlarmBudget::PerDay(3.0))[0]).value, "0.001 per day");
+        let shares = budgets(AlarmBudget::Quantile(0.01));
+        assert_eq!(setting(shares[0]), Setting { key: "judging.budget.quantile", value: "0.00001".to_owned() });
         assert_eq!(shares.last(), Some(&AlarmBudget::Quantile(0.05)));
     }
 

@@ -9,7 +9,7 @@ use super::{
     watch::{End, Ended},
 };
 use crate::{
-    config::{Loaded, settings::AlarmBudget},
+    config::{Loaded, settings::EntityBudget},
     detect::{
         calibrate::{CalibrationError, SECONDS_PER_DAY},
         gates::Suppression,
@@ -37,6 +37,8 @@ pub(super) enum ReportError {
 pub(super) struct Scored {
     pub(super) data: String,
     pub(super) rows: Vec<Ended>,
+    /// Incidents of groups.
+    pub(super) groups: usize,
     /// Names of the entities by their number.
     pub(super) entities: Vec<String>,
     pub(super) labels: Option<Vec<Option<bool>>>,
@@ -74,18 +76,20 @@ impl Report {
         let evaluation = scored.labels.as_ref().map(|_| evaluate(&labelled)).transpose()?;
         let rows = rows(scored, &tracks);
         let span = span(&scored.rows, &alarms);
-        let budget = &loaded.settings.judging.budget;
-        let (unit, promised) = match *budget {
-            AlarmBudget::PerEntityAndDay(alarms) => (Unit::PerEntityAndDay, alarms),
-            AlarmBudget::Quantile(share) => (Unit::ShareOfRows, share),
+        let budget = loaded.settings.judging.budget;
+        let of_one = budget.of_one_among(tracks.len() as f64);
+        let (unit, promised) = match of_one {
+            EntityBudget::PerDay(alarms) => (Unit::PerEntityAndDay, alarms),
+            EntityBudget::Quantile(share) => (Unit::ShareOfRows, share),
         };
         let measured = match (unit, &evaluation) {
             (Unit::PerEntityAndDay, None) => alarms.per_entity_and_day,
             (Unit::PerEntityAndDay, Some(found)) => found.events.false_alarms_per_day,
             (Unit::ShareOfRows, _) => share_of_normal(&tracks),
         };
-        let limit = trained.model.metadata.calibration.limit(budget)?;
+        let limit = trained.model.metadata.calibration.limit(of_one)?;
         let Alarms { anomalies, incidents, per_day, .. } = alarms;
+        let (explained, explained_share) = explained(&scored.rows);
         let alarms = AlarmReport {
             limit,
             unit,
@@ -95,10 +99,15 @@ impl Report {
             suppressed: suppressed(&scored.rows),
             incidents,
             per_day,
+            group_incidents: (!loaded.settings.judging.incidents.groups.is_empty()).then_some(scored.groups),
+            explained,
+            explained_share,
         };
         let (metadata, evaluation) = (&trained.model.metadata, evaluation.as_ref());
         let steps = loaded.settings.judging.recalibration;
-        let basis = Basis { budget, steps, metadata, scored, tracks: &tracks, alarms: &alarms, evaluation };
+        let has_own_budgets = loaded.settings.judging.overrides.iter().any(|own| own.budget.is_some());
+        let basis =
+            Basis { budget, has_own_budgets, steps, metadata, scored, tracks: &tracks, alarms: &alarms, evaluation };
         let suggestions = suggest(&basis)?;
         Ok(Self {
             data: scored.data.clone(),
@@ -187,6 +196,16 @@ fn suppressed(rows: &[Ended]) -> SuppressedRows {
     SuppressedRows::of(|reason| counts[reason as usize])
 }
 
+/// Incidents that their top features explain, and their share of all of which that is known.
+fn explained(rows: &[Ended]) -> (usize, Option<f64>) {
+    let told = rows.iter().filter_map(|row| match row.end {
+        End::Judged { is_explained, .. } => is_explained,
+        End::WarmingUp | End::Unusable => None,
+    });
+    let (explained, known) = told.fold((0, 0), |(explained, known), is| (explained + usize::from(is), known + 1));
+    (explained, (known > 0).then(|| explained as f64 / known as f64))
+}
+
 /// The figures of each entity by itself.
 fn per_entity(scored: &Scored, tracks: &[Track]) -> Result<Vec<EntityReport>, EvaluateError> {
     let usable = scored.entities.iter().zip(tracks).filter(|(_, track)| track.is_usable);
@@ -272,7 +291,14 @@ mod tests {
             row: 0,
             entity,
             time_us: Some(minute * MINUTE),
-            end: End::Judged { score, limit: 5.0, anomalous, opened: anomalous, suppressed: None },
+            end: End::Judged {
+                score,
+                limit: 5.0,
+                anomalous,
+                opened: anomalous,
+                is_explained: anomalous.then_some(score > 2.5),
+                suppressed: None,
+            },
         }
     }
 
@@ -280,6 +306,7 @@ mod tests {
         Scored {
             data: "a.csv".to_owned(),
             rows,
+            groups: 0,
             entities: vec!["a".to_owned(), "b".to_owned()],
             labels,
             rejudged: None,
@@ -314,7 +341,14 @@ mod tests {
             row: 0,
             entity: 0,
             time_us: None,
-            end: End::Judged { score: 9.0, limit: 5.0, anomalous: false, opened: false, suppressed: Some(reason) },
+            end: End::Judged {
+                score: 9.0,
+                limit: 5.0,
+                anomalous: false,
+                opened: false,
+                is_explained: None,
+                suppressed: Some(reason),
+            },
         };
         let rows = [
             judged(0, 0, (9.0, true)),
@@ -323,6 +357,14 @@ mod tests {
             held(Suppression::Direction),
         ];
         assert_eq!(suppressed(&rows), SuppressedRows { cold_start: 1, direction: 2, ..SuppressedRows::default() });
+    }
+
+    #[test]
+    fn incidents_that_are_explained_are_counted_beside_those_of_which_it_is_known() {
+        let unknown = Ended { row: 0, entity: 0, time_us: None, end: End::WarmingUp };
+        let rows = [(9.0, true), (2.0, true), (8.0, false), (3.0, true), (4.0, true)].map(|end| judged(0, 0, end));
+        assert_eq!(explained(&rows), (3, Some(0.75)));
+        assert_eq!(explained(&[unknown]), (0, None), "without an incident there is no share");
     }
 
     #[test]

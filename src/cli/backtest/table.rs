@@ -147,18 +147,27 @@ fn alarms(alarms: &AlarmReport, is_labelled: bool) -> Vec<Line> {
     let mut lines =
         vec![("limit", format!("{:.4}", alarms.limit)), ("anomalous rows", grouped(alarms.anomalies as u64))];
     lines.extend(suppressed(&alarms.suppressed));
+    lines.push((
+        "alarms",
+        match alarms.per_day {
+            Some(per_day) => format!("{}, {per_day:.2} a day in all", grouped(alarms.incidents as u64)),
+            None => grouped(alarms.incidents as u64),
+        },
+    ));
+    lines.extend(alarms.group_incidents.map(|groups| ("group incidents", grouped(groups as u64))));
     lines.extend([
-        (
-            "alarms",
-            match alarms.per_day {
-                Some(per_day) => format!("{}, {per_day:.2} a day in all", grouped(alarms.incidents as u64)),
-                None => grouped(alarms.incidents as u64),
-            },
-        ),
+        ("explained", explained(alarms)),
         ("promised", format!("at most {}", rate(alarms.promised))),
         ("measured", alarms.measured.map_or_else(|| NOTHING.to_owned(), |found| format!("{}{normal}", rate(found)))),
     ]);
     lines
+}
+
+/// How many alarms the features that they name explain.
+fn explained(alarms: &AlarmReport) -> String {
+    let Some(share) = alarms.explained_share else { return NOTHING.to_owned() };
+    let explained = grouped(alarms.explained as u64);
+    format!("{explained} alarms, {:.0} %: none with the features they name as expected", share * 100.0)
 }
 
 /// Only where there are any: most users set no gates.
@@ -268,6 +277,9 @@ mod tests {
                 suppressed: SuppressedRows::default(),
                 incidents: 3,
                 per_day: Some(3.0),
+                group_incidents: None,
+                explained: 2,
+                explained_share: Some(2.0 / 3.0),
             },
             labels: None,
             per_entity: vec![entity("", 3, None)],
@@ -295,10 +307,18 @@ training loss     1.230e-3, held back -
 limit             3.2500
 anomalous rows    1,234
 alarms            3, 3.00 a day in all
+explained         2 alarms, 67 %: none with the features they name as expected
 promised          at most 1.00 alarms per entity and day
 measured          2.50 alarms per entity and day
 ";
         assert_eq!(of(&report()), expected);
+    }
+
+    #[test]
+    fn incidents_of_groups_are_told_where_there_are_groups() {
+        let mut report = report();
+        report.alarms.group_incidents = Some(2);
+        assert!(of(&report).contains("a day in all\ngroup incidents   2\nexplained "), "{}", of(&report));
     }
 
     #[test]

@@ -3,7 +3,15 @@
 
 use std::collections::HashMap;
 
-use crate::{detect::incident::IncidentChange, model::metadata::Metadata, pipeline::observed::Observed};
+use crate::{
+    detect::{
+        counterfactual::Counterfactual,
+        incident::{IncidentChange, Opening},
+        leading::leading,
+    },
+    model::metadata::Metadata,
+    pipeline::observed::Observed,
+};
 
 /// Most buckets; half as many at least, where there are as many rows.
 const BUCKETS: usize = 120;
@@ -32,8 +40,32 @@ pub(super) struct Worst {
     /// The limit at the peak.
     pub(super) limit: f64,
     pub(super) p_value: f64,
-    /// Columns with the largest shares of the error at the peak, and these.
-    pub(super) columns: Vec<(usize, f64)>,
+    /// Columns with the largest shares of the error at the peak.
+    pub(super) columns: Vec<Named>,
+    /// What is known of its first row alone.
+    pub(super) opening: Opening,
+}
+
+/// A column's part in the peak of an incident.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Named {
+    pub(super) column: usize,
+    /// Share of the error, 0..=1.
+    pub(super) share: f64,
+    /// Standardised error, standard deviations.
+    pub(super) error: f64,
+}
+
+impl Worst {
+    /// How many rows before its first one a column began to stray, if it did.
+    pub(super) fn onset(&self, column: usize) -> Option<u8> {
+        self.opening.onsets.get(column).copied().flatten()
+    }
+
+    /// What its first row would have scored with its top features as expected.
+    pub(super) fn counterfactual(&self) -> Option<Counterfactual> {
+        self.opening.counterfactual
+    }
 }
 
 /// Rows next to each other in the files.
@@ -146,12 +178,14 @@ impl Trace {
             limit: f64::NAN,
             p_value: 1.0,
             columns: Vec::new(),
+            opening: record.opening(),
         });
         (worst.judged.1, worst.last) = (judged, place);
         worst.anomalies += 1;
         if score > worst.peak {
             (worst.peak, worst.limit, worst.p_value) = (score, record.limit(), record.p_value());
-            worst.columns = largest(shares);
+            let named = |(column, share)| Named { column, share, error: record.standardised(column) };
+            worst.columns = largest(shares).into_iter().map(named).collect();
         }
     }
 
@@ -193,14 +227,8 @@ impl Bucket {
 
 /// The columns with the largest shares.
 fn largest(shares: &[f32]) -> Vec<(usize, f64)> {
-    let mut order: Vec<usize> = (0..shares.len()).filter(|column| shares[*column] > 0.0).collect();
-    let larger_first = |a: &usize, b: &usize| shares[*b].total_cmp(&shares[*a]).then(a.cmp(b));
-    if TOP < order.len() {
-        order.select_nth_unstable_by(TOP, larger_first);
-        order.truncate(TOP);
-    }
-    order.sort_by(larger_first);
-    order.into_iter().map(|column| (column, f64::from(shares[column]))).collect()
+    let share = |column: usize| f64::from(shares[column]);
+    leading(shares.len(), TOP, share).into_iter().map(|column| (column, share(column))).collect()
 }
 
 #[cfg(test)]
@@ -254,6 +282,7 @@ mod tests {
                 limit: 1.0,
                 p_value: 0.1,
                 columns: Vec::new(),
+                opening: Opening::default(),
             };
             trace.open.insert(entity, worst);
             if entity != 7 {

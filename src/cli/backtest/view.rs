@@ -6,7 +6,7 @@ use super::{
     suggest::CAUTION,
     sum::{Scored, Track},
     table,
-    trace::{Bucket, Place, Trace, Worst},
+    trace::{Bucket, Named, Place, Trace, Worst},
 };
 use crate::{
     evaluate::{EvaluateError, events},
@@ -128,9 +128,11 @@ impl Seen<'_> {
     }
 
     fn incident(&self, worst: &Worst, view: &View, timed: bool) -> Incident {
-        let line = |(number, (column, share)): (usize, &(usize, f64))| FeatureLine {
-            name: self.metadata.columns[*column].name.clone(),
-            share: *share,
+        let line = |(number, named): (usize, &Named)| FeatureLine {
+            name: self.metadata.columns[named.column].name.clone(),
+            share: named.share,
+            error: named.error,
+            onset: worst.onset(named.column),
             points: view
                 .points
                 .iter()
@@ -148,6 +150,7 @@ impl Seen<'_> {
             peak: worst.peak,
             limit: worst.limit,
             p_value: worst.p_value,
+            counterfactual: worst.counterfactual().map(|told| (told.score, told.under_limit)),
             features: worst.columns.iter().enumerate().map(line).collect(),
         }
     }

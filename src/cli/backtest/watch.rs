@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{rejudge::Rejudge, sum::Scored, trace::Trace, training::Source};
 use crate::{
     detect::{gates::Suppression, incident::IncidentChange},
-    pipeline::{Observer, Unscored, observed::Observed},
+    pipeline::{Observer, Unscored, incidents::Alarm, observed::Observed},
 };
 
 /// The observer. Rows end in any order, so they are kept by their number.
@@ -14,6 +14,8 @@ pub(super) struct Watch<'a> {
     first: usize,
     timed: bool,
     rows: Vec<Option<Ended>>,
+    /// Incidents of groups that began with a row that counts.
+    groups: usize,
     entities: HashMap<String, usize>,
     /// Other settings of judging, where better ones are looked for.
     rejudge: Option<Rejudge>,
@@ -42,6 +44,8 @@ pub(super) enum End {
         limit: f64,
         anomalous: bool,
         opened: bool,
+        /// Whether it would not have been anomalous with its top features as expected; of a row that opened an incident.
+        is_explained: Option<bool>,
         suppressed: Option<Suppression>,
     },
     WarmingUp,
@@ -70,7 +74,7 @@ impl<'a> Watch<'a> {
     /// A watch over the rows that are not trained on. Where rows are not `timed`, what they have for a time says nothing.
     pub(super) fn new(source: &'a Source<'a>, timed: bool) -> Self {
         let (rows, entities) = (Vec::new(), HashMap::new());
-        Self { source, first: source.first_scored(), timed, rows, entities, rejudge: None, trace: None }
+        Self { source, first: source.first_scored(), timed, rows, groups: 0, entities, rejudge: None, trace: None }
     }
 
     /// The same, which also judges by other settings and traces what a page shows.
@@ -106,7 +110,7 @@ impl<'a> Watch<'a> {
         let rows = self.rows.into_iter().flatten().collect();
         let mut entities = vec![String::new(); self.entities.len()];
         self.entities.into_iter().for_each(|(name, number)| entities[number] = name);
-        (Scored { data, rows, entities, labels, rejudged }, self.trace)
+        (Scored { data, rows, groups: self.groups, entities, labels, rejudged }, self.trace)
     }
 }
 
@@ -115,8 +119,10 @@ impl Observer for Watch<'_> {
         let opened = record.incident == IncidentChange::Opened;
         let (score, suppressed) = (record.judged.score, record.suppressed);
         let (limit, anomalous) = (record.limit(), record.is_anomalous());
-        let end = End::Judged { score, limit, anomalous, opened, suppressed };
+        let is_explained = record.counterfactual.map(|told| told.under_limit);
+        let end = End::Judged { score, limit, anomalous, opened, is_explained, suppressed };
         let (entity, row) = self.note(record.position.offset, record.entity, (Some(record.time_us), end));
+        self.groups += usize::from(row.is_some() && record.alarm == Some(Alarm::Group));
         self.rejudge.iter_mut().for_each(|rejudge| rejudge.judge(record, entity, row));
         self.trace.iter_mut().for_each(|trace| trace.judged(record, entity, row));
     }

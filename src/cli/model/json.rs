@@ -55,6 +55,8 @@ pub(super) fn inside(model: &Model) -> Value {
         "architecture": architecture(&metadata.graph),
         "window": metadata.window,
         "columns": metadata.columns.iter().map(|column| &column.name).collect::<Vec<_>>(),
+        "entities": Some(metadata.calibration.entities).filter(|entities| *entities > 0),
+        "entity_scales": metadata.calibration.entity_scales,
     })
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::json::architecture;
 use crate::{
     demo::display::counted,
+    detect::calibrate::Calibration,
     model::{
         Model,
         registry::{Entry, State},
@@ -80,14 +81,29 @@ fn of_lines(lines: Vec<(&'static str, String)>) -> String {
     render(&[("", Align::Left), ("", Align::Left)], &rows)
 }
 
-fn network(model: &Model) -> [(&'static str, String); 3] {
+fn network(model: &Model) -> [(&'static str, String); 4] {
     let metadata = &model.metadata;
     let names: Vec<&str> = metadata.columns.iter().map(|column| column.name.as_str()).collect();
     [
         ("network", architecture(&metadata.graph)),
         ("window", counted(metadata.window, "row")),
         ("columns", format!("{}: {}", names.len(), names.join(", "))),
+        ("entities", entities(&metadata.calibration)),
     ]
+}
+
+/// How many the calibration stands on, and how far those stray that have a factor of their own.
+fn entities(calibration: &Calibration) -> String {
+    let scales = calibration.entity_scales.values();
+    let (count, least) = (scales.len(), scales.clone().copied().fold(f32::INFINITY, f32::min));
+    let known = if calibration.entities == 0 { NOTHING.to_owned() } else { calibration.entities.to_string() };
+    match count {
+        0 => known,
+        _ => format!(
+            "{known}, {count} of them with a variance of their own: {least:.2} to {:.2} times that of all",
+            scales.fold(0.0, |most: f32, scale| most.max(*scale))
+        ),
+    }
 }
 
 fn identity(entry: &Entry, path: &Path) -> Vec<(&'static str, String)> {

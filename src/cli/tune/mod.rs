@@ -10,7 +10,10 @@ mod stop;
 mod table;
 mod written;
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 
@@ -188,10 +191,16 @@ fn tell(
     mut report: Report,
     (written, out): (serde_json::Value, Option<(Partial, std::fs::File)>),
 ) -> Result<(), Failure> {
-    let hidden = out.is_none();
-    report.config = written::yaml(written, &report, hidden).map_err(|error| Failure::other(&error))?;
+    let yaml = |hide: bool| written::yaml(written.clone(), &report, hide).map_err(|error| Failure::other(&error));
+    let (shown, whole) = (yaml(true)?, yaml(false)?);
+    report.config = shown;
     if let Some((mut partial, file)) = out {
-        partial.write(&file, report.config.as_bytes())?;
+        // Secrets are to be read by nobody who may not read them where they come from.
+        if let Some(config) = &args.config.config {
+            let mode = fs::metadata(config).and_then(|from| file.set_permissions(from.permissions()));
+            mode.map_err(|error| Failure::other(&error))?;
+        }
+        partial.write(&file, whole.as_bytes())?;
     }
     match (args.json, &args.out) {
         (true, _) => output::print(&report.to_json_line()),

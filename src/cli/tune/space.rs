@@ -67,6 +67,7 @@ impl Setting {
         let one = |key: &'static str, value: Value| Changes::from([(key, value)]);
         match self {
             Self::Kind => kinds(),
+            // Not quantile: plants speak for it where labels speak against it, see `docs/tune.md`.
             Self::Scaling => ["robust_min_max", "standard"].map(|value| one("training.scaling", json!(value))).into(),
             Self::Window => WINDOWS.map(|rows| one("training.window", json!(rows))).into(),
             Self::CodeSize => codes(best.inputs).into_iter().map(|code| one("model.code_size", json!(code))).collect(),

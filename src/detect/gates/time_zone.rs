@@ -1,7 +1,7 @@
 //! Time zones by their names, and local times as instants.
 
 use chrono::{DateTime, Duration, LocalResult, NaiveDateTime, Offset, TimeZone};
-use chrono_tz::{TZ_VARIANTS, Tz};
+use chrono_tz::{GapInfo, TZ_VARIANTS, Tz};
 
 use super::pattern::closest;
 
@@ -47,6 +47,11 @@ pub fn instant(local: NaiveDateTime, zone: Tz) -> i64 {
         }
     };
     time.and_utc().timestamp_micros()
+}
+
+/// The event time (microseconds since the epoch) from which clocks in the zone show times again, where they leave `local` out.
+pub fn after_gap(local: NaiveDateTime, zone: Tz) -> Option<i64> {
+    GapInfo::new(&local, &zone)?.end.map(|time| time.timestamp_micros())
 }
 
 #[cfg(test)]

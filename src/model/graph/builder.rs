@@ -77,6 +77,11 @@ impl GraphBuilder {
         self.constant(name, &[values.len()], (data_type::INT64, raw_data));
     }
 
+    /// A single integer of 32 bits.
+    pub(super) fn int32(&mut self, name: &str, value: i32) {
+        self.constant(name, &[], (data_type::INT32, value.to_le_bytes().to_vec()));
+    }
+
     fn constant(&mut self, name: &str, dims: &[usize], (data_type, raw_data): (i32, Vec<u8>)) {
         let dims = dims.iter().map(|&size| size as i64).collect();
         let raw_data = Some(raw_data);

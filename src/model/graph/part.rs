@@ -130,6 +130,7 @@ mod tests {
             impute: 0.0,
             center: 1.0,
             scale: 2.0,
+            knots: None,
             residual_cap: f32::INFINITY,
             residual_mean: 0.0,
             residual_variance: 1.0,

@@ -39,7 +39,7 @@ pub fn reference(spec: &GraphSpec<'_>, windows: ArrayView2<'_, f32>) -> Result<G
     let columns = spec.columns;
     let scaled = Array2::from_shape_fn(windows.dim(), |(row, index)| {
         let column = &columns[index % columns.len()];
-        (windows[[row, index]] - column.center) * column.scale.recip()
+        column.bent((windows[[row, index]] - column.center) * column.scale.recip())
     });
     let input = match spec.input_clip {
         Some((low, high)) => scaled.mapv(|value| value.clamp(low, high)),
@@ -77,7 +77,9 @@ pub fn reference(spec: &GraphSpec<'_>, windows: ArrayView2<'_, f32>) -> Result<G
         error.column_mut(index).zip_mut_with(&residual.column(index), |error, &residual| {
             *error = residual * residual / column.residual_variance;
         });
-        reconstruction.column_mut(index).mapv_inplace(|value| value * column.scale + column.center);
+        reconstruction
+            .column_mut(index)
+            .mapv_inplace(|value| column.straightened(value) * column.scale + column.center);
     }
     let mean = |row: ArrayView1<'_, f32>| row.iter().sum::<f32>() / columns.len() as f32;
     let score = error.rows().into_iter().map(mean).collect();

@@ -1,6 +1,6 @@
 //! What stands around the members: scaling before them, residuals and the score after them.
 
-use crate::train::Network;
+use crate::{model::knots::Knots, train::Network};
 
 use super::{
     DIFFERENCE, ERROR, GraphSpec, LATENT, LATENT_DEVIATION, RECONSTRUCTION, RESIDUAL, SCORE, WINDOW,
@@ -41,7 +41,11 @@ impl GraphBuilder {
         self.floats("window_center", &[spec.width()], tiled().map(|column| column.center));
         self.floats("window_inverse_scale", &[spec.width()], tiled().map(|column| column.scale.recip()));
         self.node("Sub", &[WINDOW, "window_center"], "centered_window");
-        self.node("Mul", &["centered_window", "window_inverse_scale"], SCALED_WINDOW);
+        let divided = if spec.bends() { "divided_window" } else { SCALED_WINDOW };
+        self.node("Mul", &["centered_window", "window_inverse_scale"], divided);
+        if spec.bends() {
+            self.along((spec.columns, spec.window), Knots::forward, divided, SCALED_WINDOW);
+        }
         if let Some((low, high)) = spec.input_clip {
             self.floats("input_low", &[], [low]);
             self.floats("input_high", &[], [high]);
@@ -109,7 +113,12 @@ impl GraphBuilder {
         self.per_column("residual_variance", spec.columns, |column| column.residual_variance);
         self.integer("score_axis", 1);
 
-        self.node("Mul", &[SCALED_RECONSTRUCTION, "scale"], "centered_reconstruction");
+        let mut divided = SCALED_RECONSTRUCTION;
+        if spec.bends() {
+            divided = "divided_reconstruction";
+            self.along((spec.columns, 1), Knots::back, SCALED_RECONSTRUCTION, divided);
+        }
+        self.node("Mul", &[divided, "scale"], "centered_reconstruction");
         self.node("Add", &["centered_reconstruction", "center"], RECONSTRUCTION);
         self.node("Sub", &[newest(spec), SCALED_RECONSTRUCTION], DIFFERENCE);
         let mut uncapped = DIFFERENCE;

@@ -1,23 +1,26 @@
 //! Which entities are in an incident, and what is told of it: events for the incident topic, metrics, `/status`. An entity
 //! keeps only whether it is in one; all else stands here, so that it costs nothing while none is open.
 
+mod rules;
 mod silences;
 mod told;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use self::{silences::Silences, told::News};
+use self::{
+    rules::{Rules, Tale},
+    silences::Silences,
+    told::News,
+};
 use super::{entities::EntityState, observed::Observed};
 use crate::{
     config::settings::Settings,
     detect::{
-        explain::Blame,
-        incident::{Incident, IncidentChange, Retelling, Update},
-        incident_event::{self, IncidentEvent, Silence, State, Telling},
-        severity::SeverityBounds,
+        group::{GroupChange, GroupIncident, Groups, Left},
+        incident::{Incident, IncidentChange, Update},
+        incident_event::{self, Silence, State},
     },
     feedback::{Subject, Verdict},
-    model::Model,
     record::Position,
     stream::{silence::Heard, window::Entities},
     telemetry::Metrics,
@@ -54,16 +57,13 @@ pub struct SilentNow<'a> {
     pub silence: &'a Silence,
 }
 
-/// What of the settings concerns incidents.
-#[derive(Debug)]
-struct Rules {
-    topic: String,
-    /// Whether there is a topic for events.
-    publishes: bool,
-    top_features: usize,
-    bounds: SeverityBounds,
-    retelling: Retelling,
-    accepts_new_normal: bool,
+/// The alarm that a row raised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alarm {
+    /// Its entity is in an incident from now on, which is part of none of a group.
+    Entity,
+    /// Incidents of a group, its entity's among them, are one of the group from now on.
+    Group,
 }
 
 /// The books of one [`Scoring`](super::scoring::Scoring).
@@ -72,6 +72,7 @@ pub(super) struct Incidents {
     rules: Rules,
     /// By the places of the entities.
     open: BTreeMap<u32, Incident>,
+    groups: Groups,
     /// `None` where silence is not watched for.
     silences: Option<Silences>,
     news: Vec<News>,
@@ -80,65 +81,127 @@ pub(super) struct Incidents {
 
 impl Incidents {
     pub(super) fn new(settings: &Settings) -> Self {
-        let judging = &settings.judging;
-        let microseconds = |time: std::time::Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
-        let rules = Rules {
-            topic: settings.kafka.input_topic.clone(),
-            publishes: settings.kafka.incident_topic.is_some(),
-            top_features: judging.top_features,
-            bounds: judging.severity,
-            retelling: Retelling {
-                update_interval_us: microseconds(judging.incidents.update_interval),
-                new_normal_after_us: judging.incidents.new_normal_after.map(microseconds),
-            },
-            accepts_new_normal: judging.incidents.accept_new_normal,
-        };
+        let (judging, rules) = (&settings.judging, Rules::new(settings));
+        let groups = Groups::new(judging.incidents.groups.clone(), rules.bounds, rules.retelling);
         let silences = judging.silence.as_ref().map(Silences::new);
-        Self { rules, open: BTreeMap::new(), silences, news: Vec::new(), announcements: Vec::new() }
+        Self { rules, open: BTreeMap::new(), groups, silences, news: Vec::new(), announcements: Vec::new() }
     }
 
-    /// A row of the entity at this place was judged.
-    pub(super) fn judged(&mut self, place: u32, entity: &Arc<str>, row: &Observed<'_>) {
+    /// A row of the entity at this place was judged. Gives the alarm that it raised, if any.
+    pub(super) fn judged(&mut self, place: u32, entity: &Arc<str>, row: &Observed<'_>) -> Option<Alarm> {
         match row.incident {
-            IncidentChange::None => {}
-            IncidentChange::Quiet => self.open.get_mut(&place).into_iter().for_each(Incident::quiet),
+            IncidentChange::None => None,
+            IncidentChange::Quiet => self.quiet(place, row),
             IncidentChange::Opened => self.opened(place, entity, row),
             IncidentChange::Continued => self.continued(place, row),
             IncidentChange::Resolved => {
-                let Some(incident) = self.open.remove(&place) else { return };
-                self.news.push(News::Resolved { severity: incident.severity, top_column: incident.top_column });
-                self.announcements.extend(self.rules.event((State::Resolved, false), &incident, row));
+                self.resolved(place, row);
+                None
             }
         }
     }
 
-    fn opened(&mut self, place: u32, entity: &Arc<str>, row: &Observed<'_>) {
+    fn opened(&mut self, place: u32, entity: &Arc<str>, row: &Observed<'_>) -> Option<Alarm> {
         let shares = row.shares();
         let evidence = row.evidence(&shares);
-        let incident = Incident::open(&evidence, self.rules.bounds.of(evidence.p_value), row.compare());
-        self.news.push(News::Opened {
+        let mut incident = Incident::open(&evidence, self.rules.bounds.of(evidence.p_value), row.compare());
+        incident.opening = row.opening();
+        let is_explained = row.counterfactual.map(|told| told.under_limit);
+        let opened = News::Opened {
             entity: Arc::clone(entity),
             score: evidence.score,
             limit: evidence.limit,
             severity: incident.severity,
             top_column: incident.top_column,
-        });
-        self.announcements.extend(self.rules.event((State::Opened, false), &incident, row));
+            is_explained,
+        };
+        self.groups.opened(place, entity, &incident);
         self.open.insert(place, incident);
+        let change = self.groups.strayed((place, &evidence), &self.open, || row.compare());
+        self.say(place, (State::Opened, false), row);
+        let is_alone = self.groups.of(place).is_none();
+        self.news.push(if is_alone { opened } else { News::Joined { is_explained } });
+        self.grouped((place, true), change, row).or(is_alone.then_some(Alarm::Entity))
     }
 
-    fn continued(&mut self, place: u32, row: &Observed<'_>) {
-        let Some(incident) = self.open.get_mut(&place) else { return };
+    fn continued(&mut self, place: u32, row: &Observed<'_>) -> Option<Alarm> {
+        let incident = self.open.get_mut(&place)?;
         let shares = row.shares();
-        let Rules { bounds, retelling, .. } = &self.rules;
-        let update = incident.add(&row.evidence(&shares), bounds, retelling, || row.compare());
+        let (evidence, Rules { bounds, retelling, .. }) = (row.evidence(&shares), &self.rules);
+        let update = incident.add(&evidence, bounds, retelling, || row.compare());
         if update == Update::NewNormal {
             self.news.push(News::LevelShift);
         }
-        if update != Update::None {
-            let telling = (State::Updated, update == Update::NewNormal);
-            self.announcements.extend(self.rules.event(telling, incident, row));
+        let change = self.groups.strayed((place, &evidence), &self.open, || row.compare());
+        let is_told = update != Update::None;
+        if is_told {
+            self.say(place, (State::Updated, update == Update::NewNormal), row);
         }
+        self.grouped((place, is_told), change, row)
+    }
+
+    fn quiet(&mut self, place: u32, row: &Observed<'_>) -> Option<Alarm> {
+        self.open.get_mut(&place)?.quiet();
+        let change = self.groups.settle(place, row.position, &self.open);
+        self.grouped((place, false), change, row)
+    }
+
+    fn resolved(&mut self, place: u32, row: &Observed<'_>) {
+        let Some(incident) = self.open.remove(&place) else { return };
+        let left = self.groups.resolved(place);
+        let group = left.as_ref().map(|left| match left {
+            Left::Open(made_by) => *made_by,
+            Left::Over(group) => group.made_by,
+        });
+        let (state, entity) = (State::Resolved, row.entity);
+        let tale = Tale { state, new_normal_offered: false, entity, incident: &incident, group };
+        self.announcements.extend(self.rules.event(&tale, row));
+        match left {
+            None => self.news.push(News::Resolved { severity: incident.severity, top_column: incident.top_column }),
+            // Its alarm was that of the group, which goes on.
+            Some(Left::Open(_)) => {}
+            Some(Left::Over(group)) => {
+                let (severity, top_column) = (group.whole.severity, group.whole.top_column);
+                self.news.push(News::Resolved { severity, top_column });
+                self.announcements.extend(self.rules.group(State::Resolved, &group, row));
+            }
+        }
+    }
+
+    /// Tells what a row did to its entity's group. `is_told` says whether the row caused an event of the entity's own incident.
+    fn grouped(&mut self, (place, is_told): (u32, bool), change: GroupChange, row: &Observed<'_>) -> Option<Alarm> {
+        let (state, parts) = match change {
+            GroupChange::Alone | GroupChange::Continued(Update::None) => return None,
+            GroupChange::Continued(_) => (Some(State::Updated), Vec::new()),
+            GroupChange::Joined(update) => ((update != Update::None).then_some(State::Updated), vec![place]),
+            GroupChange::Formed(places) => (Some(State::Opened), places),
+        };
+        // Each part is told once which incident it is part of.
+        for part in parts.iter().filter(|part| **part != place || !is_told) {
+            self.say(*part, (State::Updated, false), row);
+        }
+        let group = self.groups.of(*parts.first().unwrap_or(&place))?;
+        self.announcements.extend(state.and_then(|state| self.rules.group(state, group, row)));
+        if state != Some(State::Opened) {
+            return None;
+        }
+        self.news.push(News::GroupOpened {
+            name: Arc::clone(&group.name),
+            members: group.entities(),
+            severity: group.whole.severity,
+            top_column: group.whole.top_column,
+        });
+        Some(Alarm::Group)
+    }
+
+    /// Tells of the incident of the entity at this place, which may be another one than the row's, what the row gives reason
+    /// to say.
+    fn say(&mut self, place: u32, (state, new_normal_offered): (State, bool), row: &Observed<'_>) {
+        let Some(incident) = self.open.get(&place) else { return };
+        let group = self.groups.of(place);
+        let entity = group.and_then(|group| group.entity(place)).map_or(row.entity, |entity| entity);
+        let tale = Tale { state, new_normal_offered, entity, incident, group: group.map(|group| group.made_by) };
+        self.announcements.extend(self.rules.event(&tale, row));
     }
 
     /// Whether the rows of the entity at this place count as normal although it is in an incident: the level that it has
@@ -157,8 +220,24 @@ impl Incidents {
     /// anomalous record of the incident, if it is the one.
     pub(super) fn told(&mut self, place: u32, subject: &Subject, verdict: Option<Verdict>) -> Option<Position> {
         let incident = self.open.get_mut(&place).filter(|incident| incident.is_meant_by(subject))?;
-        incident.verdict = verdict;
+        incident.heed(subject, verdict);
         Some(incident.last.position)
+    }
+
+    /// A person said this of what may be an incident of a group; `None` takes it back. It holds of each of its entities whose
+    /// incident is open: gives their places, and first and last record of each of these incidents.
+    pub(super) fn told_of_group(
+        &mut self,
+        subject: &Subject,
+        verdict: Option<Verdict>,
+    ) -> Vec<(u32, Position, Position)> {
+        let places = self.groups.told(subject, verdict).into_iter();
+        let told = places.filter_map(|place| {
+            let incident = self.open.get_mut(&place)?;
+            incident.heed(subject, verdict);
+            Some((place, incident.first.position, incident.last.position))
+        });
+        told.collect()
     }
 
     /// A record came that has an entity and a time.
@@ -190,6 +269,7 @@ impl Incidents {
     /// The entity at this place is gone.
     pub(super) fn gone(&mut self, place: u32) {
         self.open.remove(&place);
+        self.groups.gone(place);
         self.silences.iter_mut().for_each(|silences| silences.gone(place));
     }
 
@@ -197,17 +277,30 @@ impl Incidents {
     /// them now goes on with them.
     pub(super) fn forget(&mut self, partitions: &[i32], entities: &Entities<EntityState>) {
         self.open.retain(|place, _| entities.get(*place).is_some());
+        self.groups.forget(partitions, |place| entities.get(place).is_some());
         self.silences.iter_mut().for_each(|silences| silences.forget(partitions, entities));
     }
 
     /// Columns mean something else from now on.
     pub(super) fn forget_columns(&mut self) {
         self.open.values_mut().for_each(Incident::forget_columns);
+        self.groups.forget_columns();
     }
 
     /// The incidents that are open.
     pub(super) fn open<'a>(&'a self, entities: &'a Entities<EntityState>) -> impl Iterator<Item = OpenNow<'a>> {
         self.open.iter().filter_map(|(place, incident)| Some(OpenNow { entity: entities.name(*place)?, incident }))
+    }
+
+    /// Those of them that are part of none of a group.
+    pub(super) fn alone<'a>(&'a self, entities: &'a Entities<EntityState>) -> impl Iterator<Item = OpenNow<'a>> {
+        let alone = self.open.iter().filter(|(place, _)| self.groups.of(**place).is_none());
+        alone.filter_map(|(place, incident)| Some(OpenNow { entity: entities.name(*place)?, incident }))
+    }
+
+    /// The incidents of groups that are open.
+    pub(super) fn open_groups(&self) -> impl Iterator<Item = &GroupIncident> {
+        self.groups.open()
     }
 
     /// The entities that are silent.
@@ -228,48 +321,17 @@ impl Incidents {
         incident_event::id(&self.rules.topic, incident.first.position)
     }
 
+    /// The id of an incident of a group, as events write it.
+    pub(super) fn id_of_group(&self, group: &GroupIncident) -> String {
+        incident_event::id_of_group(&self.rules.topic, group.made_by)
+    }
+
     /// The id of a silence, as events write it.
     pub(super) fn id_of_silence(&self, silence: &Silence) -> String {
         incident_event::id_of_silence(&self.rules.topic, silence.first.position)
     }
 }
 
-impl Rules {
-    /// The event that a row causes, and whether it offers a new normal.
-    fn event(
-        &self,
-        (state, new_normal_offered): (State, bool),
-        incident: &Incident,
-        row: &Observed<'_>,
-    ) -> Option<Announcement> {
-        self.publishes.then(|| {
-            let model = &row.context.model;
-            let telling = Telling { topic: &self.topic, entity: row.entity, state, cause: row.position };
-            let blames = blames(model, incident, self.top_features);
-            let event = IncidentEvent::of_anomalies(&telling, incident, &model.version, blames);
-            let json = IncidentEvent { new_normal_offered, ..event }.to_json();
-            Announcement { position: row.position, entity: row.entity.to_owned(), json }
-        })
-    }
-
-    fn silence(&self, (state, cause): (State, Position), entity: &str, silence: &Silence) -> Option<Announcement> {
-        self.publishes.then(|| {
-            let telling = Telling { topic: &self.topic, entity, state, cause };
-            let json = IncidentEvent::of_silence(&telling, silence).to_json();
-            Announcement { position: cause, entity: entity.to_owned(), json }
-        })
-    }
-}
-
-/// The features to blame for an incident. None while the worst row is one whose columns meant something else.
-fn blames(model: &Model, incident: &Incident, count: usize) -> Vec<Blame> {
-    let columns = &model.metadata.columns;
-    if incident.peak.columns.len() != columns.len() {
-        return Vec::new();
-    }
-    let blame = |(column, share): (usize, f64)| {
-        let (value, expected) = incident.peak.columns[column];
-        Blame { name: columns[column].name.clone(), value, expected, share }
-    };
-    incident.top(count).into_iter().map(blame).collect()
+fn microseconds(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
 }

@@ -34,7 +34,13 @@ impl Silences {
         let state = entities.get_mut(heard.place)?;
         if state.partition != heard.partition {
             state.reporting.moved();
+            if self.watch.is_crowded(heard.partition, entities.len()) {
+                let here = |state: &&EntityState| state.partition == heard.partition;
+                self.watch
+                    .tidy(heard.partition, |place| entities.get(place).filter(here).map(|state| &state.reporting));
+            }
         }
+        let state = entities.get_mut(heard.place)?;
         if !self.watch.heard(heard, &mut state.reporting) {
             return None;
         }

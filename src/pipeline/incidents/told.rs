@@ -5,13 +5,16 @@ use std::sync::Arc;
 use super::{OpenNow, SilentNow};
 use crate::{
     detect::{
-        incident_event::{Kind, SEVERITY_OF_SILENCE},
+        group::GroupIncident,
+        incident::Incident,
+        incident_event::{Kind, MOST_MEMBERS, SEVERITY_OF_SILENCE},
+        leading::keep_first,
         severity::Severity,
     },
     pipeline::scoring::Scoring,
     record::timestamp,
     telemetry::{
-        IncidentOpened, Metrics, OpenIncident,
+        GroupOpened, IncidentOpened, Metrics, OpenIncident,
         board::{Board, MOST_INCIDENTS},
     },
 };
@@ -20,8 +23,19 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum News {
     /// An incident began.
-    Opened { entity: Arc<str>, score: f64, limit: f64, severity: Severity, top_column: Option<usize> },
-    /// An incident is over.
+    Opened {
+        entity: Arc<str>,
+        score: f64,
+        limit: f64,
+        severity: Severity,
+        top_column: Option<usize>,
+        is_explained: Option<bool>,
+    },
+    /// An incident began that is part of one of a group, and so raised no alarm of its own.
+    Joined { is_explained: Option<bool> },
+    /// Incidents of so many entities of a group became one.
+    GroupOpened { name: Arc<str>, members: usize, severity: Severity, top_column: Option<usize> },
+    /// An incident is over, of an entity that stood alone or of a group.
     Resolved { severity: Severity, top_column: Option<usize> },
     /// A level shift was offered as the new normal.
     LevelShift,
@@ -34,9 +48,13 @@ pub(super) enum News {
 impl News {
     pub(super) fn tell(&self, metrics: &Metrics) {
         match *self {
-            Self::Opened { ref entity, score, limit, severity, top_column } => {
-                let opened = IncidentOpened { entity, score, limit, severity, top_feature: top_column };
+            Self::Opened { ref entity, score, limit, severity, top_column, is_explained } => {
+                let opened = IncidentOpened { entity, score, limit, severity, top_feature: top_column, is_explained };
                 metrics.incident_opened(&opened);
+            }
+            Self::Joined { is_explained } => metrics.incident_joined(is_explained),
+            Self::GroupOpened { ref name, members, severity, top_column } => {
+                metrics.group_incident_opened(&GroupOpened { name, members, severity, top_feature: top_column });
             }
             Self::Resolved { severity, top_column } => metrics.incident_resolved(top_column, severity),
             Self::LevelShift => metrics.level_shift_offered(),
@@ -46,9 +64,10 @@ impl News {
     }
 }
 
-/// One that is open, of either kind.
+/// One that is open, of any kind.
 enum Open<'a> {
     Anomalies(OpenNow<'a>),
+    Group(&'a GroupIncident),
     Silence(SilentNow<'a>),
 }
 
@@ -57,6 +76,7 @@ impl Open<'_> {
     fn key(&self) -> (i64, &str) {
         match self {
             Self::Anomalies(open) => (open.incident.first.time_us, open.entity),
+            Self::Group(group) => (group.whole.first.time_us, &group.name),
             Self::Silence(silent) => (silent.silence.first.time_us, silent.entity),
         }
     }
@@ -74,41 +94,54 @@ impl Open<'_> {
             limit: None,
             top_feature: None,
             level_shift: false,
+            members: None,
+            members_open: None,
+            worst_members: Vec::new(),
         };
+        let incidents = scoring.incidents();
         match self {
-            Self::Silence(SilentNow { silence, .. }) => {
-                OpenIncident { id: scoring.incidents().id_of_silence(silence), ..bare }
+            Self::Silence(SilentNow { silence, .. }) => OpenIncident { id: incidents.id_of_silence(silence), ..bare },
+            Self::Anomalies(OpenNow { incident, .. }) => {
+                OpenIncident { id: incidents.id(incident), kind: Kind::Anomaly, ..of_rows(bare, incident, scoring) }
             }
-            Self::Anomalies(OpenNow { incident, .. }) => OpenIncident {
-                id: scoring.incidents().id(incident),
-                kind: Kind::Anomaly,
-                severity: incident.severity,
-                anomalies: incident.anomalies,
-                peak_score: Some(incident.peak.score),
-                limit: Some(incident.peak.limit),
-                top_feature: incident
-                    .top_column
-                    .and_then(|column| Some(scoring.model().metadata.columns.get(column)?.name.clone())),
-                level_shift: incident.level_shift,
-                ..bare
+            Self::Group(group) => OpenIncident {
+                id: incidents.id_of_group(group),
+                kind: Kind::Group,
+                members: Some(group.entities()),
+                members_open: Some(group.open_entities()),
+                worst_members: group.worst(MOST_MEMBERS).iter().map(|member| member.entity.to_string()).collect(),
+                ..of_rows(bare, &group.whole, scoring)
             },
         }
     }
 }
 
+fn of_rows(bare: OpenIncident, incident: &Incident, scoring: &Scoring) -> OpenIncident {
+    let name = |column: usize| Some(scoring.model().metadata.columns.get(column)?.name.clone());
+    OpenIncident {
+        severity: incident.severity,
+        anomalies: incident.anomalies,
+        peak_score: Some(incident.peak.score),
+        limit: Some(incident.peak.limit),
+        top_feature: incident.top_column.and_then(name),
+        level_shift: incident.level_shift,
+        ..bare
+    }
+}
+
 /// Tells metrics and board which incidents are open.
 pub(in crate::pipeline) fn tell_open(scoring: &Scoring, metrics: &Metrics, board: &Board) {
-    metrics.incidents_open(scoring.open_incidents().map(|open| (open.incident.top_column, open.incident.severity)));
+    let alone = || scoring.alone_incidents().map(|open| open.incident);
+    let groups = || scoring.open_groups();
+    // A group is one alarm, so it counts as one, and what is part of it does not.
+    let alarms = alone().chain(groups().map(|group| &group.whole));
+    metrics.incidents_open(alarms.map(|incident| (incident.top_column, incident.severity)));
+    metrics.group_incidents_open(groups().count(), groups().map(GroupIncident::open_entities).sum());
     metrics.silences_open(scoring.silent_entities().count());
-    let anomalies = scoring.open_incidents().map(Open::Anomalies);
-    let mut open: Vec<Open<'_>> = anomalies.chain(scoring.silent_entities().map(Open::Silence)).collect();
+    let of_rows = scoring.alone_incidents().map(Open::Anomalies).chain(groups().map(Open::Group));
+    let mut open: Vec<Open<'_>> = of_rows.chain(scoring.silent_entities().map(Open::Silence)).collect();
     let count = open.len();
     let newest_first = |a: &Open<'_>, b: &Open<'_>| (b.key().0, a.key().1).cmp(&(a.key().0, b.key().1));
-    if count > MOST_INCIDENTS {
-        // There may be as many as there are entities.
-        open.select_nth_unstable_by(MOST_INCIDENTS, newest_first);
-        open.truncate(MOST_INCIDENTS);
-    }
-    open.sort_by(newest_first);
+    keep_first(&mut open, MOST_INCIDENTS, newest_first);
     board.set_incidents(count, open.iter().map(|open| open.describe(scoring)).collect());
 }

@@ -26,11 +26,18 @@ impl Scoring {
             return false;
         }
         let Some(change) = self.feedback.heed(told, at_ms) else { return true };
+        if change.subject.kind() == SubjectKind::Group {
+            self.heed_of_group(&change);
+            return true;
+        }
         let Some(entity) = &change.entity else { return true };
         let place = self.entities.find(entity);
         let last = place.and_then(|place| self.incidents.told(place, &change.subject, change.now));
-        if let Some(place) = place.filter(|_| is_new) {
-            self.move_limit(place, change.steps());
+        if let Some(place) = place.filter(|_| is_new && change.is_news()) {
+            // What the verdict before did to the limit is undone, as far as it did.
+            self.move_limit(place, -change.moved);
+            let moved = self.move_limit(place, change.steps());
+            self.feedback.moved(change.subject.id(), moved);
         }
         self.mask(entity, &change, last);
         true
@@ -41,11 +48,24 @@ impl Scoring {
         self.feedback.counts()
     }
 
-    fn move_limit(&mut self, place: u32, steps: i32) {
-        let Some(state) = self.entities.get_mut(place) else { return };
+    /// What is said of a group holds of each of its entities whose incident is open in it. Limits stay: one verdict on forty
+    /// entities says little of each.
+    fn heed_of_group(&mut self, change: &Change) {
+        let told = self.incidents.told_of_group(&change.subject, change.now);
+        let (Some(Verdict::True | Verdict::False), Some(sample)) = (change.now, &mut self.sample) else { return };
+        for (place, first, last) in told {
+            let entity = self.entities.name(place).filter(|_| first.partition == last.partition);
+            let offsets = first.offset..=last.offset;
+            entity.into_iter().for_each(|entity| sample.mask(entity, first.partition, &offsets));
+        }
+    }
+
+    /// Moves the limit of the entity at this place, and gives the steps that it moved.
+    fn move_limit(&mut self, place: u32, steps: f64) -> f64 {
+        let Some(state) = self.entities.get_mut(place) else { return 0.0 };
         let context = &self.model.context;
         let rule = &context.rules[self.policies.get(state.policy).rule];
-        state.judgement.step_limit(&rule.limit, steps);
+        state.judgement.step_limit(&rule.limit, steps)
     }
 
     /// Rows of an incident that somebody judged are not for the next model, whether it was right or false, also where they

@@ -13,11 +13,11 @@ impl Scoring {
     pub fn forget(&mut self, partitions: &[i32]) {
         assert!(self.batch.is_empty(), "an entity of the open batch can't be forgotten");
         self.sample.iter_mut().for_each(|sample| sample.forget(partitions));
-        let population = &mut self.population;
+        let (population, policies) = (&mut self.population, &self.policies);
         self.entities.retain(|_, state| {
             let stays = !partitions.contains(&state.partition);
             if !stays {
-                population.left(state.gates.cold_start.state());
+                population.left(state.gates.cold_start.state(), policies.get(state.policy).rule);
             }
             stays
         });

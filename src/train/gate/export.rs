@@ -87,7 +87,7 @@ fn larger(worst: f64, apart: f64) -> f64 {
 fn largest_input(window: &[f32], columns: &[Column]) -> f64 {
     let scaled = window.iter().zip(columns.iter().cycle());
     let varying = scaled.filter(|(_, column)| column.residual_cap.is_infinite());
-    varying.map(|(value, column)| f64::from((value - column.center) / column.scale).abs()).fold(1.0, f64::max)
+    varying.map(|(value, column)| f64::from(column.scaled(*value)).abs()).fold(1.0, f64::max)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::plants::{Planted, Plants, Scored};
 use crate::{
-    config::settings::{AlarmBudget, Settings},
+    config::settings::{EntityBudget, Settings},
     detect::{
         LoadError, ScoreError, Scorer, Scorers,
         calibrate::CalibrationError,
@@ -91,6 +91,11 @@ impl<'a> Trial<'a> {
         self.windows.len() / self.model.metadata.window
     }
 
+    /// Entities whose rows they are.
+    pub(in crate::train) fn entities(&self) -> usize {
+        self.rows.names.len()
+    }
+
     /// The row that a window ends with.
     pub(in crate::train) fn newest(&self, window: usize) -> usize {
         self.windows[(window + 1) * self.model.metadata.window - 1]
@@ -141,7 +146,7 @@ impl<'a> Trial<'a> {
         let mut scored = vec![None; plants.len()];
         for (window, planted) in planted.iter().enumerate() {
             let (row, at) = (self.newest(window), window * width..(window + 1) * width);
-            let memory = memories.entry(self.rows.entities[row]).or_default();
+            let memory = memories.entry(self.rows.entities[row]).or_insert_with(|| judge.enter(self.name(row)));
             // What was planted must not be remembered.
             let mut beside = memory.clone();
             let own = judge.judge(&self.residuals[at.clone()], self.imputed(row), memory).score;
@@ -151,6 +156,11 @@ impl<'a> Trial<'a> {
             }
         }
         Ok(scored)
+    }
+
+    /// The entity of a row.
+    fn name(&self, row: usize) -> &str {
+        &self.rows.names[self.rows.entities[row] as usize]
     }
 
     fn imputed(&self, row: usize) -> &[bool] {
@@ -166,14 +176,14 @@ impl<'a> Trial<'a> {
         let mut scores = vec![f64::NAN; self.rows.len()];
         for (window, residuals) in self.residuals.chunks_exact(self.rows.width()).enumerate() {
             let row = self.newest(window);
-            let memory = memories.entry(self.rows.entities[row]).or_default();
+            let memory = memories.entry(self.rows.entities[row]).or_insert_with(|| judge.enter(self.name(row)));
             scores[row] = judge.judge(residuals, self.imputed(row), memory).score;
         }
         scores
     }
 
     /// Judges all windows as production would, and counts what is above the limit for the budget.
-    pub(in crate::train) fn alarms(&self, budget: &AlarmBudget) -> Result<Alarms, CalibrationError> {
+    pub(in crate::train) fn alarms(&self, budget: EntityBudget) -> Result<Alarms, CalibrationError> {
         let metadata = &self.model.metadata;
         let judge = Judge::new(metadata, metadata.calibration.limit(budget)?);
         let (width, quiet) = (self.rows.width(), metadata.scoring.incident_quiet_rows);
@@ -181,7 +191,8 @@ impl<'a> Trial<'a> {
         let mut alarms = Alarms { rows: 0, incidents: 0 };
         for (window, residuals) in self.residuals.chunks_exact(width).enumerate() {
             let row = self.newest(window);
-            let (memory, incident, run) = entities.entry(self.rows.entities[row]).or_default();
+            let new = || (judge.enter(self.name(row)), IncidentState::default(), 0);
+            let (memory, incident, run) = entities.entry(self.rows.entities[row]).or_insert_with(new);
             if *run != self.rows.runs[row] {
                 (*run, *incident) = (self.rows.runs[row], IncidentState::default());
             }

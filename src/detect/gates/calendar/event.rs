@@ -8,6 +8,9 @@ use rrule::{RRule, RRuleSet, Unvalidated};
 use super::{CalendarError, lines::Line};
 use crate::detect::gates::time_zone;
 
+/// A recurring event is heeded for so long after it began: 100 years, microseconds.
+const HORIZON_US: i64 = 100 * 366 * 86_400 * 1_000_000;
+
 /// An event as it is written.
 #[derive(Debug)]
 pub(super) struct Draft {
@@ -15,8 +18,8 @@ pub(super) struct Draft {
     /// Zone of times without one.
     zone: Tz,
     pub(super) uid: Option<String>,
-    /// The occurrence of the event of the same name that it stands for, as clocks show it.
-    pub(super) instead_of: Option<NaiveDateTime>,
+    /// The occurrence of the event of the same name that it stands for.
+    pub(super) instead_of: Option<Time>,
     pub(super) is_cancelled: bool,
     start: Option<Time>,
     end: Option<(usize, End)>,
@@ -34,7 +37,7 @@ enum End {
 
 /// A time as it is written.
 #[derive(Debug, Clone, Copy)]
-struct Time {
+pub(super) struct Time {
     /// What clocks show.
     shown: NaiveDateTime,
     zone: Tz,
@@ -74,7 +77,12 @@ impl Draft {
         match line.name.as_str() {
             "UID" => self.uid = Some(line.value.clone()),
             "STATUS" => self.is_cancelled = line.value.eq_ignore_ascii_case("CANCELLED"),
-            "RECURRENCE-ID" => self.instead_of = Some(self.time(line, &line.value)?.shown),
+            "RECURRENCE-ID" => {
+                if let Some(range) = line.parameter("RANGE") {
+                    return Err(CalendarError::Range { line: line.number, found: range.to_owned() });
+                }
+                self.instead_of = Some(self.time(line, &line.value)?);
+            }
             "DTSTART" => self.start = Some(self.time(line, &line.value)?),
             "DTEND" => self.end = Some((line.number, End::At(self.time(line, &line.value)?))),
             "DURATION" => self.end = Some((line.number, End::After(duration(line)?))),
@@ -98,7 +106,7 @@ impl Draft {
     }
 
     /// The event, without the occurrences at times that are told `elsewhere`; `None` where it takes no time.
-    pub(super) fn event(&self, elsewhere: &[NaiveDateTime]) -> Result<Option<Event>, CalendarError> {
+    pub(super) fn event(&self, elsewhere: &[Time]) -> Result<Option<Event>, CalendarError> {
         let start = self.start.ok_or(CalendarError::NoStart { line: self.line })?;
         let length = match self.end {
             None if start.is_date => Duration::days(1),
@@ -114,7 +122,7 @@ impl Draft {
         Ok((length > Duration::zero()).then_some(event))
     }
 
-    fn recurrence(&self, start: Time, elsewhere: &[NaiveDateTime]) -> Result<Option<RRuleSet>, CalendarError> {
+    fn recurrence(&self, start: Time, elsewhere: &[Time]) -> Result<Option<RRuleSet>, CalendarError> {
         if self.rule.is_none() && self.further.is_empty() {
             return Ok(None);
         }
@@ -136,10 +144,13 @@ impl Draft {
             }
             None => set = set.rdate(naive(start.shown)),
         }
-        let shown = |time: &Time| naive(time.shown_in(start.zone));
+        // A day means its occurrence, whatever the hour.
+        let shown = |time: &Time| match time.is_date {
+            true => naive(time.shown.date().and_time(start.shown.time())),
+            false => naive(time.shown_in(start.zone)),
+        };
         set = self.further.iter().map(shown).fold(set, RRuleSet::rdate);
-        set = self.except.iter().map(shown).fold(set, RRuleSet::exdate);
-        Ok(Some(elsewhere.iter().map(|shown| naive(*shown)).fold(set, RRuleSet::exdate)))
+        Ok(Some(self.except.iter().chain(elsewhere).map(shown).fold(set, RRuleSet::exdate)))
     }
 }
 
@@ -157,11 +168,17 @@ impl Event {
     /// Its occurrences that reach into `(from_us, to_us)`, microseconds since the epoch.
     pub(super) fn spans(&self, (from_us, to_us): (i64, i64)) -> Vec<(i64, i64)> {
         let span = |start: NaiveDateTime| {
-            (time_zone::instant(start, self.zone), time_zone::instant(start + self.length, self.zone))
+            let (from_us, until_us) =
+                (time_zone::instant(start, self.zone), time_zone::instant(start + self.length, self.zone));
+            // Where clocks leave its beginning out, what they show of it may be over before the hour that was counted for it.
+            let skipped = if until_us <= from_us { time_zone::after_gap(start, self.zone) } else { None };
+            (skipped.unwrap_or(from_us), until_us)
         };
         let reaches_in = |(start, end): &(i64, i64)| *start < to_us && *end > from_us && start < end;
         match &self.recurrence {
             None => Some(span(self.start)).filter(reaches_in).into_iter().collect(),
+            // Recurrences are walked from the first one on: a record from a far future must not hold up the others.
+            Some(_) if from_us > time_zone::instant(self.start, self.zone).saturating_add(HORIZON_US) => Vec::new(),
             Some(set) => {
                 let all = set.into_iter().map(|start| span(start.naive_utc()));
                 all.take_while(|(start, _)| *start < to_us).filter(reaches_in).collect()

@@ -11,7 +11,7 @@ use std::{collections::HashMap, path::Path};
 use chrono::{NaiveDate, NaiveDateTime};
 use chrono_tz::Tz;
 
-use event::{Draft, Event};
+use event::{Draft, Event, Time};
 use lines::Line;
 
 use super::time_zone::UnknownZone;
@@ -102,6 +102,17 @@ pub enum CalendarError {
         /// Line of the file, from 1.
         line: usize,
     },
+    /// An event that stands for more than one occurrence.
+    #[error(
+        "line {line}: RECURRENCE-ID with RANGE={found} moves more than one occurrence, expected one without RANGE, or an event of \
+         its own from there on"
+    )]
+    Range {
+        /// Line of the file, from 1.
+        line: usize,
+        /// The range.
+        found: String,
+    },
     /// A recurrence rule that is none.
     #[error("line {line}: RRULE `{found}` can't be used: {cause}; expected one such as FREQ=WEEKLY;BYDAY=SU")]
     Rule {
@@ -130,7 +141,7 @@ impl Calendar {
     pub fn parse(text: &str, zone: Tz) -> Result<Self, CalendarError> {
         let drafts = drafts(&lines::read(text)?, zone)?;
         // An occurrence that was moved or cancelled stands in an event of its own, beside the one that it belongs to.
-        let mut moved: HashMap<&str, Vec<NaiveDateTime>> = HashMap::new();
+        let mut moved: HashMap<&str, Vec<Time>> = HashMap::new();
         for draft in &drafts {
             if let (Some(uid), Some(instead_of)) = (&draft.uid, draft.instead_of) {
                 moved.entry(uid).or_default().push(instead_of);
@@ -311,6 +322,35 @@ mod tests {
     }
 
     #[test]
+    fn a_moved_occurrence_is_known_by_its_instant_or_its_day_whatever_its_zone() {
+        let event = |lines: &str| format!("BEGIN:VEVENT\nUID:a\n{lines}\nEND:VEVENT\n");
+        for id in ["RECURRENCE-ID:20260104T010000Z", "RECURRENCE-ID;VALUE=DATE:20260104"] {
+            let text = [
+                "DTSTART;TZID=Europe/Berlin:20260103T020000\nDURATION:PT1H\nRRULE:FREQ=DAILY;COUNT=3".to_owned(),
+                format!("{id}\nDTSTART:20260104T010000Z\nSTATUS:CANCELLED"),
+            ]
+            .map(|lines| event(&lines))
+            .concat();
+            let calendar = Calendar::parse(&format!("BEGIN:VCALENDAR\n{text}END:VCALENDAR"), Tz::UTC).unwrap();
+            let starts: Vec<String> = calendar.spans(2026).into_iter().map(|(from, _)| to_rfc3339(from)).collect();
+            assert_eq!(starts, ["2026-01-03T01:00:00Z", "2026-01-05T01:00:00Z"], "{id}");
+        }
+    }
+
+    #[test]
+    fn what_clocks_show_of_an_event_counts_where_they_leave_its_beginning_out() {
+        let lines = "DTSTART;TZID=Europe/Berlin:20260322T023000\nDURATION:PT45M\nRRULE:FREQ=WEEKLY;COUNT=2";
+        let told = spans(lines, 2026);
+        assert_eq!(told, ["2026-03-22T01:30:00Z 2026-03-22T02:15:00Z", "2026-03-29T01:00:00Z 2026-03-29T01:15:00Z"]);
+    }
+
+    #[test]
+    fn an_endless_event_is_heeded_for_a_hundred_years() {
+        let lines = "DTSTART:20260101T000000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY";
+        assert_eq!([2026, 2125, 9999].map(|year| spans(lines, year).len()), [365, 365, 0]);
+    }
+
+    #[test]
     fn alarms_of_an_event_and_other_components_are_passed_over() {
         let lines =
             "DTSTART:20260101T000000Z\nDURATION:PT2H\nBEGIN:VALARM\nDURATION:nonsense\nTRIGGER:-PT5M\nEND:VALARM";
@@ -337,6 +377,10 @@ mod tests {
             ("DTSTART:20260101T000000Z\nDURATION:2 hours", "line 5: DURATION `2 hours` is no duration, expected"),
             ("DTSTART:20260101T000000Z\nDURATION:-PT2H", "line 5: DURATION `-PT2H` is no duration, expected"),
             ("SUMMARY:x", "line 3: the event has no DTSTART, expected"),
+            (
+                "DTSTART:20260101T000000Z\nRECURRENCE-ID;RANGE=THISANDFUTURE:20260101T000000Z",
+                "line 5: RECURRENCE-ID with RANGE=THISANDFUTURE moves more than one occurrence",
+            ),
             (
                 "DTSTART:20260101T000000Z\nDURATION:PT1H\nRRULE:FREQ=SOMETIMES",
                 "line 6: RRULE `FREQ=SOMETIMES` can't be used: ",
