@@ -4,6 +4,7 @@
 //! The modules stand in the order in which a record meets them:
 //!
 //! 1. [`record`]: bytes become fields, and fields become one row of numbers with a mark for each missing one.
+//!    By which schema, [`schemas`] knows from a registry.
 //! 2. [`stream`]: rows join the window of their entity, windows join a batch, and the ledger knows which offsets are done.
 //! 3. [`detect`]: ONNX Runtime reconstructs the batch, the judge turns residuals into a score, a p-value and a verdict,
 //!    and [`feedback`] holds back what people said of its like.
@@ -32,6 +33,7 @@ pub mod model;
 pub mod pipeline;
 pub mod record;
 pub mod report;
+pub mod schemas;
 pub mod stream;
 pub mod telemetry;
 #[cfg(any(test, feature = "testing"))]

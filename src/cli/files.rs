@@ -13,7 +13,7 @@ use crate::{
     app::{self, App, AppError, Ends},
     config::{
         Loaded, Problems, Settings,
-        settings::{AlarmBudget, EntityFrom, FeatureSelection, Preset, RawGrid, RecordFormat, RecordSettings},
+        settings::{AlarmBudget, FeatureSelection, Preset, RawGrid, RecordFormat},
     },
     demo::display::TrainingProgress,
     detect::runtime::Runtime,
@@ -24,12 +24,7 @@ use crate::{
         run::{self, RunSummary, Start},
         training::Progress,
     },
-    record::{
-        RawRecord,
-        features::{FeatureKind, FeatureSetting},
-        grid::Shape,
-        path::FieldPath,
-    },
+    record::{RawRecord, decode::names_in, features::FeatureSetting, grid::Shape, path::FieldPath},
     train::{
         Pace,
         recipe::{Recipe, TrainError},
@@ -141,15 +136,21 @@ pub(super) fn names(files: &[PathBuf]) -> String {
 
 /// Rows of files are passed on as JSON objects, whatever the file's format.
 pub(super) fn require_json(settings: &Settings) -> Result<(), Failure> {
-    let RecordFormat::Raw(RawGrid { shape: Shape { height, width }, .. }) = settings.record.format else {
-        return Ok(());
-    };
     let mut problems = Problems::default();
-    let expected = format!(
-        "json, and in record.features {{path: grid, kind: grid, shape: [{height}, {width}]}} for rows such as \
-         {{\"grid\": [[...], ...]}}"
-    );
-    problems.push("record.format", "raw bytes come from Kafka only, not from files", expected);
+    match settings.record.format {
+        RecordFormat::Json => return Ok(()),
+        RecordFormat::Raw(RawGrid { shape: Shape { height, width }, .. }) => {
+            let expected = format!(
+                "json, and in record.features {{path: grid, kind: grid, shape: [{height}, {width}]}} for rows such as \
+                 {{\"grid\": [[...], ...]}}"
+            );
+            problems.push("record.format", "raw bytes come from Kafka only, not from files", expected);
+        }
+        _ => {
+            let problem = "is what messages of Kafka are; the rows of a file are told by its name";
+            problems.push("record.format", problem, "json for files, such as --set record.format=json");
+        }
+    }
     Err(Failure::config(&problems))
 }
 
@@ -166,17 +167,4 @@ pub(super) fn require_time(features: &[FeatureSetting], settings: &Settings) -> 
         problems.push("record.timestamp", problem, "{field: PATH}, such as --set record.timestamp.field=time");
     }
     if problems.is_empty() { Ok(()) } else { Err(Failure::config(&problems)) }
-}
-
-/// Where names stand, of entities and of categories, unless the field is a number for something else too.
-pub(super) fn names_in(features: &[FeatureSetting], record: &RecordSettings) -> Vec<FieldPath> {
-    let is_name = |feature: &&FeatureSetting| matches!(feature.kind, FeatureKind::Categorical { .. });
-    let mut names: Vec<FieldPath> = features.iter().filter(is_name).map(|feature| feature.path.clone()).collect();
-    if let EntityFrom::Field(path) = &record.entity {
-        names.push(path.clone());
-    }
-    let others = features.iter().filter(|feature| !is_name(feature)).map(|feature| &feature.path);
-    let numbers: Vec<&FieldPath> = others.chain(record.timestamp.iter().map(|field| &field.path)).collect();
-    names.retain(|name| !numbers.contains(&name));
-    names
 }

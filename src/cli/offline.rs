@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{
     ConfigArgs, Failure, explain,
-    files::{self, fit, names, names_in, require_json, require_time},
+    files::{self, fit, names, require_json, require_time},
 };
 use crate::{
     app,
@@ -19,7 +19,7 @@ use crate::{
     },
     model::{Model, metadata::GraphOrigin},
     pipeline::{Observer, Unscored, observed::Observed},
-    record::timestamp,
+    record::{decode::names_in, timestamp},
     telemetry::log,
     train::sample::SampleRecord,
 };

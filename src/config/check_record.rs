@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::{
+    check_format,
     error::Problems,
     raw::{RawEntity, RawRecordSection},
     raw_features::{RawFeature, RawFeatureKind, RawFeatureObject, RawFeatures},
@@ -11,6 +12,7 @@ use super::{
     units::ByteSize,
 };
 use crate::record::{
+    decode::{AvroSchema, ProtobufSchema},
     features::{FeatureKind, FeatureSetting, Transform, columns_of},
     grid::{MAX_CELLS, Shape},
     path::FieldPath,
@@ -22,6 +24,16 @@ const RAW_FEATURE: &str = "grid";
 pub(super) fn record(raw: RawRecordSection, problems: &mut Problems) -> RecordSettings {
     let format = match raw.format {
         RawFormat::Json => RecordFormat::Json,
+        RawFormat::MessagePack => RecordFormat::MessagePack,
+        RawFormat::Avro => RecordFormat::Avro(check_format::registry(&raw.schema_registry, AvroSchema::of, problems)),
+        RawFormat::AvroSchema(ref file) => RecordFormat::Avro(check_format::avro_file(file, problems)),
+        RawFormat::Protobuf => {
+            RecordFormat::Protobuf(check_format::registry(&raw.schema_registry, ProtobufSchema::of, problems))
+        }
+        RawFormat::ProtobufSchema(ref written) => {
+            RecordFormat::Protobuf(check_format::protobuf_file(written, problems))
+        }
+        RawFormat::Csv(ref written) => RecordFormat::Csv(check_format::csv(written, problems)),
         RawFormat::Raw(ref written) => RecordFormat::Raw(raw_grid(written, &raw, problems)),
     };
     let features = match raw.features {
@@ -52,8 +64,10 @@ pub(super) fn record(raw: RawRecordSection, problems: &mut Problems) -> RecordSe
         max_bytes: max_bytes(raw.max_bytes),
         max_missing: raw.max_missing,
     };
-    if format == RecordFormat::Json {
-        grids_stand_alone(&settings, problems);
+    match &settings.format {
+        RecordFormat::Raw(_) => {}
+        RecordFormat::Csv(csv) => check_format::only_columns(csv, &settings, problems),
+        _ => grids_stand_alone(&settings, problems),
     }
     settings
 }
@@ -373,7 +387,11 @@ mod tests {
             (r#"{"raw":{"shape":[1024,65],"type":"uint8"}}"#, "record.format.raw.shape", "at most 65536 cells"),
             (r#"{"raw":{"shape":[24,32],"type":"uint8","channels":3}}"#, "record.format", "channels"),
             ("raw", "record.format: raw needs keys of its own", "such as {raw: {shape: [24, 32], type: uint16}}"),
-            ("avro", "record.format", "expected json or raw"),
+            (
+                "xml",
+                "record.format",
+                "expected one of json, messagepack, avro, avro_schema, protobuf, protobuf_schema, csv, raw",
+            ),
         ] {
             refuses(&[&format!("record.format={written}")], key, words);
         }

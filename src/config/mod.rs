@@ -13,6 +13,7 @@
 pub mod budget;
 mod check;
 mod check_convolution;
+mod check_format;
 mod check_incidents;
 mod check_judging;
 mod check_kinds;
@@ -34,6 +35,7 @@ pub mod raw_model;
 pub mod raw_training;
 mod schema;
 pub mod settings;
+mod settings_format;
 mod settings_incidents;
 mod settings_runtime;
 mod settings_training;

@@ -32,6 +32,7 @@ fn shared() -> Value {
         "record": {
             "entity": "key",
             "format": "json",
+            "schema_registry": { "timeout": "5s" },
             "features": "all_numeric",
             "exclude": [],
             "transform": "none",

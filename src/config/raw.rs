@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{
     raw_features::RawFeatures,
-    raw_format::RawFormat,
+    raw_format::{RawFormat, RawSchemaRegistry},
     raw_judging::RawJudging,
     raw_model::RawModel,
     raw_training::RawTraining,
@@ -83,10 +83,14 @@ pub struct RawRecordSection {
     pub entity: RawEntity,
     /// Field with the event time; without it, the message's own timestamp counts.
     pub timestamp: Option<RawTimestamp>,
-    /// What a message's value is: json (an object), or {raw: {shape, type, big_endian}}: the bytes of one grid, row by row,
-    /// its cells of type uint8, uint16, int16, float32 or float64 in little-endian order unless big_endian is true. Raw
-    /// bytes have no fields; their grid is the only feature.
+    /// What a message's value is (docs/formats.md): json or messagepack (an object); avro or protobuf (behind the id of a
+    /// schema in a schema registry); {avro_schema: FILE} or {protobuf_schema: {file, message}} (without one); {csv: {columns, separator}}: one line
+    /// whose cells these columns name, separated by a comma if left out; or {raw: {shape, type, big_endian}}: the bytes of one
+    /// grid, row by row, its cells of type uint8, uint16, int16, float32 or float64 in little-endian order unless big_endian is
+    /// true. Raw bytes have no fields; their grid is the only feature.
     pub format: RawFormat,
+    /// Where the schemas are that records were written with.
+    pub schema_registry: RawSchemaRegistry,
     /// Fields to watch: every numeric field of the training rows, or a list of paths and of objects with `path`,
     /// `name`, `kind`, `transform` (numeric, grid), `vocabulary` (categorical; learned at training if empty) and `shape`
     /// (grid).

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::{
     budget::{AlarmBudget, EntityBudget},
+    settings_format::{RawGrid, RecordFormat},
     settings_incidents::{FeedbackSettings, GroupRule, IncidentSettings, SeverityBounds, SilenceSettings},
     settings_runtime::{DeviceChoice, RuntimeSettings},
     settings_training::{
@@ -18,7 +19,6 @@ use crate::{
     detect::gates::{columns::FeatureRule, maintenance::Maintenance, pattern::Pattern, persistence::Persistence},
     record::{
         features::{FeatureSetting, Transform},
-        grid::{CellType, Shape},
         path::FieldPath,
     },
 };
@@ -152,26 +152,6 @@ pub struct RecordSettings {
     pub max_bytes: usize,
     /// `record.max_missing`: share (0..=1) of features that may be missing before a record is a dead letter.
     pub max_missing: f64,
-}
-
-/// What the payload of a record is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RecordFormat {
-    /// A JSON object.
-    Json,
-    /// The bytes of one grid.
-    Raw(RawGrid),
-}
-
-/// A payload that is one grid: its cells row by row, without anything before, between or behind them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RawGrid {
-    /// Rows and columns.
-    pub shape: Shape,
-    /// How a cell is written.
-    pub cell: CellType,
-    /// Whether a cell's most significant byte comes first.
-    pub big_endian: bool,
 }
 
 /// Where the entity's name stands.

@@ -21,8 +21,11 @@ const MOVED: [(&str, &str, &str); 6] = [
 ];
 
 /// How the forms of one-of values are written that have keys of their own.
-const EXAMPLES: [(&str, &str); 4] = [
+const EXAMPLES: [(&str, &str); 7] = [
     ("huber", "{huber: {delta: 1.0}}"),
+    ("avro_schema", "{avro_schema: sensor.avsc}"),
+    ("protobuf_schema", "{protobuf_schema: {file: sensor.proto, message: acme.Reading}}"),
+    ("csv", "{csv: {columns: [time, pressure], separator: \",\"}}"),
     ("raw", "{raw: {shape: [24, 32], type: uint16}}"),
     ("running", "{running: {half_life: 5000.0}}"),
     ("field", "{field: sensor.id}"),
@@ -324,6 +327,7 @@ mod tests {
         for (section, name, word) in [
             ("training", "loss", "huber"),
             ("record", "format", "raw"),
+            ("record", "format", "csv"),
             ("judging", "residuals", "running"),
             ("record", "entity", "field"),
         ] {

@@ -16,7 +16,7 @@ use super::{
     flow::{Flow, Outside},
     follow::{self, Follower, News},
     prepared::Prepared,
-    run::{LONGEST_POLL, Parts, RunError, now, now_ms},
+    run::{LONGEST_POLL, Parts, RunError, longest_poll, now, now_ms},
     scoring::Scoring,
     training::{self, Training, TrainingState},
 };
@@ -24,7 +24,7 @@ use crate::{
     config::settings::Settings,
     detect::Scorers,
     model::{Model, registry::Registry},
-    record::{RawRecord, RecordError},
+    record::RawRecord,
     telemetry::board::Phase,
     train::{
         TimedEpoch,
@@ -154,6 +154,7 @@ impl ColdStart<'_> {
                     tracing::warn!("another replica's model can't be taken, going on alone: {error}");
                 }
             }
+            release(parts, flow, collection)?;
             let polled = self.poll(parts, flow, collection)?;
             let (have, need) = collection.progress();
             parts.metrics.cold_start_remaining(need.saturating_sub(have));
@@ -188,14 +189,18 @@ impl ColdStart<'_> {
         let mut outside = Outside { sink: &mut **sink, metrics };
         let mut failed = None;
         let now = now_ms();
-        let polled = source.poll((need - have).min(self.settings.pipeline.batch_rows), LONGEST_POLL, &mut |raw| {
+        let most = need.saturating_sub(have).min(self.settings.pipeline.batch_rows);
+        let polled = source.poll(most, longest_poll(flow), &mut |raw| {
             flow.open(&raw, now);
+            if (flow.holds() || collection.awaits(&raw)) && flow.hold(&raw) {
+                return;
+            }
             let unscored = |why| Unscored { position: raw.position, entity: "", time_us: None, why };
             match collection.take(&raw) {
                 Ok(()) => observer.unscored(&unscored("collected")),
                 Err(error) => {
                     observer.unscored(&unscored(error.reason().as_str()));
-                    failed = failed.take().or(flow.end(&raw, End::DeadLetter(error), &mut outside).err());
+                    failed = failed.take().or(flow.end(&raw, End::from(error), &mut outside).err());
                 }
             }
         })?;
@@ -272,7 +277,7 @@ fn prime<'r>(
     let mut outside = Outside { sink: &mut *parts.sink, metrics: parts.metrics };
     for record in records {
         if let Err(error) = scoring.prime(&record.lend()) {
-            flow.end(&record.lend(), End::DeadLetter(error), &mut outside)?;
+            flow.end(&record.lend(), End::from(error), &mut outside)?;
         }
     }
     Ok(())
@@ -286,6 +291,9 @@ fn score<'r>(
     records: impl Iterator<Item = &'r SampleRecord>,
 ) -> Result<(), RunError> {
     for record in records {
+        if (flow.holds() || scoring.awaits(&record.lend())) && flow.hold(&record.lend()) {
+            continue;
+        }
         if scoring.room() == 0 {
             super::run::flush(parts, flow, scoring)?;
         }
@@ -313,8 +321,24 @@ fn take_up(
 ) -> Result<(), RunError> {
     let mut outside = Outside { sink: &mut *parts.sink, metrics: parts.metrics };
     for record in strays {
+        if (flow.holds() || collection.awaits(&record.lend())) && flow.hold(&record.lend()) {
+            continue;
+        }
         if let Err(error) = collection.take(&record.lend()) {
-            flow.end(&record.lend(), End::DeadLetter(error), &mut outside)?;
+            flow.end(&record.lend(), End::from(error), &mut outside)?;
+        }
+    }
+    Ok(())
+}
+
+/// Goes on with records that waited for their schema, as far as it came.
+fn release(parts: &mut Parts<'_>, flow: &mut Flow, collection: &mut Collection) -> Result<(), RunError> {
+    let mut outside = Outside { sink: &mut *parts.sink, metrics: parts.metrics };
+    while !collection.is_complete()
+        && let Some(record) = flow.release(|raw| collection.awaits(raw))
+    {
+        if let Err(error) = collection.take(&record.lend()) {
+            flow.end(&record.lend(), End::from(error), &mut outside)?;
         }
     }
     Ok(())
@@ -330,7 +354,7 @@ fn stray(parts: &mut Parts<'_>, flow: &mut Flow, strays: &mut Vec<SampleRecord>)
         flow.open(&raw, now);
         match SampleRecord::copy(&raw) {
             Some(record) => strays.push(record),
-            None => failed = flow.end(&raw, End::DeadLetter(RecordError::Empty), &mut outside).err(),
+            None => failed = flow.end(&raw, End::Tombstone, &mut outside).err(),
         }
     })?;
     failed.map_or(Ok(()), Err)

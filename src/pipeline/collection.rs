@@ -54,6 +54,11 @@ impl Collection {
         }
     }
 
+    /// Whether the record can't be taken before its schema has come from a registry, which is asked for it.
+    pub fn awaits(&mut self, raw: &RawRecord<'_>) -> bool {
+        self.decoder.awaits(raw)
+    }
+
     /// Takes one record, or says why nothing can be learned from it.
     pub fn take(&mut self, raw: &RawRecord<'_>) -> Result<(), RecordError> {
         self.decoder.decode(raw, &mut self.decoded)?;

@@ -25,4 +25,15 @@ pub enum End {
     },
     /// The record goes to the dead-letter topic.
     DeadLetter(RecordError),
+    /// The message has no value: in a compacted topic it says that its key is gone, which is nothing to be scored.
+    Tombstone,
+}
+
+impl From<RecordError> for End {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::Empty => Self::Tombstone,
+            error => Self::DeadLetter(error),
+        }
+    }
 }

@@ -1,11 +1,16 @@
 //! Delivery: which outputs wait for their acknowledgement, which records are done, and what may be committed.
 
+mod held;
+mod population;
+
 use std::time::{Duration, Instant};
+
+use held::Held;
 
 use super::{
     Delivery, End, Output, Sink, SourceEvent,
     batch_report::BatchReport,
-    incidents::{self, Announcement},
+    incidents::Announcement,
     outstanding::Outstanding,
     pause::Pause,
     run::{Parts, RunError, RunSummary},
@@ -26,8 +31,6 @@ use crate::{
 const MOST_OUTSTANDING: usize = 10_000;
 /// Or while they hold so many bytes: far below what librdkafka's producer takes, so that `send` never has to wait long.
 const MOST_OUTSTANDING_BYTES: usize = 64 << 20;
-/// Time between two looks at what is held in memory: entities and their open incidents.
-const POPULATION_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The books of a run.
 pub(super) struct Flow {
@@ -37,6 +40,7 @@ pub(super) struct Flow {
     last_commit: Instant,
     /// Why the source is paused, if it is.
     pause: Pause,
+    held: Held,
     /// A trainer reads what scorers read too, and leaves publishing to them.
     mute: bool,
     counts: BatchCounts,
@@ -64,6 +68,7 @@ impl Flow {
             commit_interval: settings.pipeline.commit_interval,
             last_commit: Instant::now(),
             pause: Pause::default(),
+            held: Held::new(&settings.record.format),
             mute: settings.role == Role::Trainer,
             counts: BatchCounts::default(),
             publishing: Duration::ZERO,
@@ -120,29 +125,6 @@ impl Flow {
         self.counts.publish += publishing;
     }
 
-    /// Tells, about once a second, how many entities are held and which incidents are open.
-    ///
-    /// # Errors
-    /// The model has no limit for the share of a budget.
-    pub(super) fn population(&mut self, parts: &Parts<'_>, scoring: &mut Scoring) -> Result<(), RunError> {
-        // What a trainer sees stray, scorers see too, and they raise the alarm.
-        if self.mute {
-            return Ok(());
-        }
-        if self.population_told.is_none_or(|told| told.elapsed() >= POPULATION_INTERVAL) {
-            scoring.set_share(parts.source.share())?;
-            parts.metrics.limit(scoring.limit(), scoring.promised());
-            parts.board.set_limit(scoring.limit());
-            parts.metrics.entities(scoring.entities());
-            let population = scoring.population();
-            parts.metrics.entity_states(|state| population.of(state));
-            parts.board.set_entities(|state| population.of(state));
-            incidents::tell_open(scoring, parts.metrics, parts.board);
-            self.population_told = Some(Instant::now());
-        }
-        Ok(())
-    }
-
     /// Whether what is found is published and told.
     pub(super) fn is_mute(&self) -> bool {
         self.mute
@@ -189,6 +171,11 @@ impl Flow {
                 self.send_last(raw.position, Output::Anomaly { entity, json }, outside)
             }
             End::DeadLetter(error) => self.dead_letter(raw, &error, outside),
+            End::Tombstone => {
+                self.counts.tombstones += 1;
+                self.finish(raw.position);
+                Ok(())
+            }
         }
     }
 
@@ -255,6 +242,7 @@ impl Flow {
             self.source_event(event, parts, &mut revoked);
         }
         self.sink_health(parts);
+        self.held.tend(parts, &revoked);
         if self.counts != BatchCounts::default() {
             parts.metrics.batch(&std::mem::take(&mut self.counts));
             self.delay.flush();
@@ -320,7 +308,8 @@ impl Flow {
         if outputs != self.pause.outputs {
             tracing::warn!(paused = outputs, outstanding = count, bytes, "outputs wait for the sink");
         }
-        self.set_pause(parts, Pause { outputs, ..self.pause })
+        let schemas = !self.held.is_empty();
+        self.set_pause(parts, Pause { outputs, schemas, ..self.pause })
     }
 
     fn set_pause(&mut self, parts: &mut Parts<'_>, pause: Pause) -> Result<(), RunError> {

@@ -192,7 +192,7 @@ pub struct Unscored<'a> {
     pub entity: &'a str,
     /// Event time in microseconds, as far as could be told.
     pub time_us: Option<i64>,
-    /// `warming_up`, `collected`, or the reason of the dead letter.
+    /// `warming_up`, `collected`, `tombstone`, or the reason of the dead letter.
     pub why: &'a str,
 }
 

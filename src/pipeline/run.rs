@@ -37,6 +37,9 @@ use crate::{
 /// The longest that one poll waits: the loop looks at shutdown, deliveries and commits at least so often.
 pub(super) const LONGEST_POLL: Duration = Duration::from_millis(100);
 
+/// The same while records wait for their schema, which comes from another thread.
+const HELD_POLL: Duration = Duration::from_millis(10);
+
 /// The outside of a run.
 pub struct Parts<'a> {
     /// Where records come from.
@@ -226,9 +229,9 @@ impl Work<'_> {
         let batch_wait = self.settings.pipeline.batch_wait;
         let mut opened: Option<Instant> = None;
         while !parts.stop.load(Ordering::Relaxed) {
-            let wait =
-                opened.map_or(LONGEST_POLL, |since| batch_wait.saturating_sub(since.elapsed())).min(LONGEST_POLL);
-            let polled = poll(parts, flow, scoring, wait)?;
+            release(parts, flow, scoring)?;
+            let wait = opened.map_or(LONGEST_POLL, |since| batch_wait.saturating_sub(since.elapsed()));
+            let polled = poll(parts, flow, scoring, wait.min(longest_poll(flow)))?;
             if scoring.pending() > 0 {
                 opened.get_or_insert_with(Instant::now);
             }
@@ -246,7 +249,7 @@ impl Work<'_> {
                 opened = None;
             }
             flow.population(parts, scoring)?;
-            if polled == Polled::End {
+            if polled == Polled::End && !flow.holds() {
                 break;
             }
             self.renew(parts, flow, scoring)?;
@@ -281,6 +284,27 @@ impl Work<'_> {
     }
 }
 
+/// The longest that one poll waits now.
+pub(super) fn longest_poll(flow: &Flow) -> Duration {
+    if flow.holds() { HELD_POLL } else { LONGEST_POLL }
+}
+
+/// Goes on with records that waited for their schema, as far as it came.
+fn release(parts: &mut Parts<'_>, flow: &mut Flow, scoring: &mut Scoring) -> Result<(), RunError> {
+    let Parts { sink, observer, metrics, .. } = parts;
+    let mut outside = Outside { sink: &mut **sink, metrics };
+    while scoring.room() > 0
+        && let Some(record) = flow.release(|raw| scoring.awaits(raw))
+    {
+        let end = scoring.take(&record.lend(), &mut **observer);
+        flow.announce(scoring.announcements(), &mut outside)?;
+        if let Some(end) = end {
+            flow.end(&record.lend(), end, &mut outside)?;
+        }
+    }
+    Ok(())
+}
+
 fn poll(parts: &mut Parts<'_>, flow: &mut Flow, scoring: &mut Scoring, wait: Duration) -> Result<Polled, RunError> {
     let Parts { source, sink, observer, metrics, .. } = parts;
     let mut outside = Outside { sink: &mut **sink, metrics };
@@ -290,6 +314,9 @@ fn poll(parts: &mut Parts<'_>, flow: &mut Flow, scoring: &mut Scoring, wait: Dur
     let polled = source.poll(scoring.room(), wait, &mut |raw| {
         first.get_or_insert_with(Instant::now);
         flow.open(&raw, now);
+        if (flow.holds() || scoring.awaits(&raw)) && flow.hold(&raw) {
+            return;
+        }
         let end = scoring.take(&raw, &mut **observer);
         failed = failed.take().or(flow.announce(scoring.announcements(), &mut outside).err());
         if let Some(end) = end {

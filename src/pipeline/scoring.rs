@@ -145,6 +145,11 @@ impl Scoring {
         (self.capacity - self.batch.len()).min(self.max_entities - taken)
     }
 
+    /// Whether the record can't be taken before its schema has come from a registry, which is asked for it.
+    pub fn awaits(&mut self, raw: &RawRecord<'_>) -> bool {
+        self.model.decoder.awaits(raw)
+    }
+
     /// Takes one record: `None` when it joined the batch, else how it ended. There must be [`Scoring::room`] for it.
     pub fn take(&mut self, raw: &RawRecord<'_>, observer: &mut dyn Observer) -> Option<End> {
         let admitted = self.admit(raw);
@@ -156,8 +161,9 @@ impl Scoring {
                 Some(End::WarmingUp)
             }
             Err(error) => {
-                observer.unscored(&self.unscored(raw, error.reason().as_str()));
-                Some(End::DeadLetter(error))
+                let why = if error == RecordError::Empty { "tombstone" } else { error.reason().as_str() };
+                observer.unscored(&self.unscored(raw, why));
+                Some(End::from(error))
             }
         }
     }

@@ -1,19 +1,20 @@
 //! What a training sample holds: its numeric fields, where no features are configured, and the categories of features
 //! whose vocabulary is empty.
 
-use std::{
-    collections::{HashMap, HashSet},
-    fmt,
-};
+mod walk;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use std::collections::{HashMap, HashSet};
+
+use serde::de::Deserializer;
+use walk::Walk;
 
 use super::{
     RecordError,
-    decode::{Number, mask_not_a_number, syntax_fault, utf8, write_number},
+    decode::{Reader, json_of, mask_not_a_number, syntax_fault, utf8},
     features::{FeatureKind, FeatureSetting, Transform},
     path::FieldPath,
 };
+use crate::config::settings::RecordFormat;
 
 /// Elements of an array beyond this are not looked at.
 pub const MAX_ELEMENTS: usize = 64;
@@ -26,9 +27,9 @@ pub const MAX_FIELDS: usize = 16_384;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DiscoveryError {
     /// No record could be read.
-    #[error("the sample holds no readable record ({unreadable} unreadable ones), expected JSON objects")]
+    #[error("the sample holds no readable record ({unreadable} unreadable ones), expected what record.format says")]
     NoRecords {
-        /// Records that were no JSON objects.
+        /// Records that could not be read.
         unreadable: usize,
     },
     /// No field is a number often enough.
@@ -54,8 +55,9 @@ pub enum DiscoveryError {
 }
 
 /// Gathers what the records of a sample hold.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Discovery {
+    reader: Reader,
     records: usize,
     unreadable: usize,
     /// Scalar fields in order of first appearance.
@@ -87,11 +89,28 @@ struct Leaf {
 
 impl Discovery {
     /// A discovery that counts the categories of those of `features` whose vocabulary is empty, and looks at nothing else:
-    /// if there is none, payloads are not even read. `default()` is one that finds numeric fields.
-    pub fn new(features: &[FeatureSetting]) -> Self {
+    /// if there is none, payloads are not even read.
+    pub fn of_categories(features: &[FeatureSetting], format: &RecordFormat) -> Self {
         let categorical = features.iter().filter(|feature| lacks_vocabulary(&feature.kind));
-        let categorical = categorical.map(|feature| feature.path.clone()).collect();
-        Self { categorical: Some(categorical), ..Self::default() }
+        let categorical: Vec<FieldPath> = categorical.map(|feature| feature.path.clone()).collect();
+        Self::new(Reader::new(format, &categorical), Some(categorical))
+    }
+
+    /// A discovery that finds numeric fields.
+    pub fn of_numbers(format: &RecordFormat) -> Self {
+        Self::new(Reader::new(format, &[]), None)
+    }
+
+    fn new(reader: Reader, categorical: Option<Vec<FieldPath>>) -> Self {
+        Self {
+            reader,
+            records: 0,
+            unreadable: 0,
+            fields: Vec::new(),
+            by_path: HashMap::new(),
+            categorical,
+            overflowed: false,
+        }
     }
 
     /// Looks at a whole sample; unreadable payloads are counted, see [`Discovery::unreadable`].
@@ -105,18 +124,28 @@ impl Discovery {
     /// Looks at one payload.
     ///
     /// # Errors
-    /// [`RecordError::Undecodable`] if it is no JSON object; nothing of it is counted then.
+    /// [`RecordError::Undecodable`] if it is no record of the format; nothing of it is counted then.
     pub fn observe(&mut self, payload: &[u8]) -> Result<(), RecordError> {
         let wanted = self.categorical.as_deref();
         if wanted.is_some_and(<[_]>::is_empty) {
             return Ok(());
         }
         let mut leaves = Vec::new();
-        let read = utf8(payload).and_then(|text| {
-            // What is not finite says as little about its field as null.
-            let masked = mask_not_a_number(text, |masked, _| masked.push_str("null"));
-            walk(masked.as_deref().unwrap_or(text), wanted, &mut leaves)
-        });
+        let top = Walk { leaves: &mut leaves, wanted, path: None };
+        let read = match &mut self.reader {
+            // A grid is known, and has neither names nor fields.
+            Reader::Raw(_) => return Ok(()),
+            Reader::Json => {
+                let (before, json) = json_of(payload);
+                let read = utf8(json).and_then(|text| {
+                    // What is not finite says as little about its field as null.
+                    let masked = mask_not_a_number(text, |masked, _| masked.push_str("null"));
+                    walk(masked.as_deref().unwrap_or(text), top)
+                });
+                read.map_err(|fault| fault.behind(before))
+            }
+            other => other.walk(payload, top),
+        };
         if let Err(fault) = read {
             self.unreadable += 1;
             return Err(fault);
@@ -133,7 +162,7 @@ impl Discovery {
         self.records
     }
 
-    /// Number of payloads that were no JSON objects.
+    /// Number of payloads that could not be read.
     pub fn unreadable(&self) -> usize {
         self.unreadable
     }
@@ -246,118 +275,10 @@ fn lacks_vocabulary(kind: &FeatureKind) -> bool {
     matches!(kind, FeatureKind::Categorical { vocabulary } if vocabulary.is_empty())
 }
 
-/// Reads an object and gives its scalars, but for null, with their paths, in their order; only those at `wanted` paths
-/// where such are given.
-fn walk(text: &str, wanted: Option<&[FieldPath]>, leaves: &mut Vec<(FieldPath, Leaf)>) -> Result<(), RecordError> {
+/// Reads an object of JSON.
+fn walk(text: &str, top: Walk<'_>) -> Result<(), RecordError> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let top = Walk { leaves, wanted, path: None };
     deserializer.deserialize_map(top).and_then(|()| deserializer.end()).map_err(|cause| syntax_fault(text, &cause))
-}
-
-struct Walk<'w> {
-    leaves: &'w mut Vec<(FieldPath, Leaf)>,
-    wanted: Option<&'w [FieldPath]>,
-    /// `None` is the top of the record.
-    path: Option<&'w FieldPath>,
-}
-
-impl Walk<'_> {
-    fn leaf(self, text: String, numeric: bool) {
-        if let Some(path) = self.path
-            && self.wanted.is_none_or(|wanted| wanted.contains(path))
-        {
-            self.leaves.push((path.clone(), Leaf { text, numeric }));
-        }
-    }
-
-    fn number(self, number: Number) {
-        let mut text = String::new();
-        write_number(number, &mut text);
-        self.leaf(text, true);
-    }
-
-    fn below(&self, key: &str) -> FieldPath {
-        self.path.map_or_else(|| FieldPath::key(key), |path| path.join(key))
-    }
-
-    /// Whether nothing at and beneath the path is wanted.
-    fn skips(&self, path: &FieldPath) -> bool {
-        self.wanted.is_some_and(|wanted| !wanted.iter().any(|wanted| path.contains(wanted)))
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Walk<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Walk<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, is: bool) -> Result<(), E> {
-        self.leaf(is.to_string(), false);
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<(), E> {
-        self.number(Number::Unsigned(number));
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<(), E> {
-        self.number(Number::Signed(number));
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<(), E> {
-        self.number(Number::Float(number));
-        Ok(())
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        self.leaf(text.to_owned(), false);
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key::<String>()? {
-            let path = self.below(&key);
-            if self.skips(&path) {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            }
-            map.next_value_seed(Walk { leaves: &mut *self.leaves, path: Some(&path), ..self })?;
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
-        for index in 0..MAX_ELEMENTS {
-            let path = self.below(&index.to_string());
-            let there = if self.skips(&path) {
-                elements.next_element::<IgnoredAny>()?.is_some()
-            } else {
-                let element = Walk { leaves: &mut *self.leaves, path: Some(&path), ..self };
-                elements.next_element_seed(element)?.is_some()
-            };
-            if !there {
-                return Ok(());
-            }
-        }
-        while elements.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -365,7 +286,9 @@ mod tests {
     use super::*;
 
     fn discover(features: &[FeatureSetting], payloads: &[&str]) -> Discovery {
-        let mut discovery = if features.is_empty() { Discovery::default() } else { Discovery::new(features) };
+        let json = &RecordFormat::Json;
+        let mut discovery =
+            if features.is_empty() { Discovery::of_numbers(json) } else { Discovery::of_categories(features, json) };
         discovery.observe_all(payloads.iter().map(|payload| payload.as_bytes()));
         discovery
     }
@@ -434,7 +357,7 @@ mod tests {
 
     #[test]
     fn keys_that_are_data_are_told_not_kept() {
-        let mut discovery = Discovery::default();
+        let mut discovery = Discovery::of_numbers(&RecordFormat::Json);
         for record in 0..=MAX_FIELDS {
             discovery.observe(format!(r#"{{"id-{record}":1}}"#).as_bytes()).unwrap();
         }

@@ -40,15 +40,17 @@ pub struct RawRecord<'a> {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum RecordError {
     /// The payload is not what the decoder expects.
-    #[error("not valid JSON at byte {at}: {what}")]
+    #[error("not valid {format} at byte {at}: {what}")]
     Undecodable {
+        /// What the payload should be.
+        format: &'static str,
         /// Byte offset of the fault in the payload.
         at: usize,
         /// What was found and what would be right.
         what: String,
     },
     /// The message has no value.
-    #[error("the record has no value (a tombstone), expected a JSON object, or the cells of a grid")]
+    #[error("the record has no value (a tombstone)")]
     Empty,
     /// A field that holds no grid of the configured shape.
     #[error("the grid `{field}` {fault}, expected {shape}")]
@@ -104,6 +106,14 @@ pub enum RecordError {
 }
 
 impl RecordError {
+    /// The same fault of a payload that so many bytes stand before.
+    pub(crate) fn behind(self, bytes: usize) -> Self {
+        match self {
+            Self::Undecodable { format, at, what } => Self::Undecodable { format, at: at + bytes, what },
+            other => other,
+        }
+    }
+
     /// A short stable word for metric labels and message headers.
     pub fn reason(&self) -> DeadLetterReason {
         match self {

@@ -103,6 +103,18 @@ pub fn from_message(timestamp_ms: i64) -> Result<i64, TimestampError> {
     }
 }
 
+/// The time of a value that by its type is one, in microseconds.
+///
+/// # Errors
+/// [`TimestampError::OutOfRange`].
+pub fn from_moment(time_us: i64) -> Result<i64, TimestampError> {
+    if (MIN_US..=MAX_US).contains(&time_us) {
+        Ok(time_us)
+    } else {
+        Err(TimestampError::OutOfRange { number: time_us as f64, unit: "microseconds" })
+    }
+}
+
 /// RFC 3339 text in UTC (`Z`), with a fraction only where there is one. Times outside of [`MIN_US`]`..=`[`MAX_US`],
 /// which RFC 3339 can't write and this module never gives, become their number of microseconds.
 pub fn to_rfc3339(time_us: i64) -> String {

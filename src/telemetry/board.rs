@@ -154,6 +154,7 @@ struct State {
     source: Result<(), String>,
     sink: Result<(), String>,
     device: Result<(), String>,
+    schemas: Result<(), String>,
     model: Option<ModelStatus>,
     phase: Phase,
     last_error: Option<String>,
@@ -190,6 +191,7 @@ impl Board {
             source: not_yet(),
             sink: not_yet(),
             device: Ok(()),
+            schemas: Ok(()),
             model: None,
             phase: Phase::Starting,
             last_error: None,
@@ -215,6 +217,11 @@ impl Board {
     /// Notes whether the device that models shall run on can be had, and if not, why.
     pub fn set_device(&self, state: Result<(), String>) {
         self.state().device = state;
+    }
+
+    /// Notes whether records wait for a schema that its registry doesn't give, and if so, why not.
+    pub fn set_schemas(&self, state: Result<(), String>) {
+        self.state().schemas = state;
     }
 
     /// Notes the model in use.
@@ -326,6 +333,7 @@ impl Board {
             "source": end(&state.source),
             "sink": end(&state.sink),
             "device": { "error": state.device.as_ref().err() },
+            "schema_registry": { "error": state.schemas.as_ref().err() },
             "model": state.model,
             "entities": entities,
             "incidents": { "open": state.incidents.0, "newest": state.incidents.1 },
@@ -352,6 +360,9 @@ fn readiness(state: &State) -> Result<(), Vec<String>> {
     }
     if let Err(why) = &state.device {
         reasons.push(format!("device: {why}"));
+    }
+    if let Err(why) = &state.schemas {
+        reasons.push(format!("schema registry: {why}"));
     }
     match (&state.model, state.phase) {
         (Some(model), _) if model.verified => {}
@@ -417,6 +428,11 @@ mod tests {
         assert_eq!(board.readiness(), Err(vec!["device: there is no GPU".to_owned()]));
         assert_eq!(board.status()["device"]["error"], "there is no GPU");
         board.set_device(Ok(()));
+        assert_eq!(board.readiness(), Ok(()));
+        board.set_schemas(Err("http://registry: no answer".into()));
+        assert_eq!(board.readiness(), Err(vec!["schema registry: http://registry: no answer".to_owned()]));
+        assert_eq!(board.status()["schema_registry"]["error"], "http://registry: no answer");
+        board.set_schemas(Ok(()));
         assert_eq!(board.readiness(), Ok(()));
     }
 

@@ -60,6 +60,8 @@ pub enum Outcome {
     Collected,
     /// Could not be scored.
     DeadLetter,
+    /// Has no value: its key is gone, which is nothing to be scored.
+    Tombstone,
 }
 
 /// What was published.
@@ -154,8 +156,8 @@ pub enum Part {
 
 impl Outcome {
     /// The label's values, in the order of the variants.
-    pub const WORDS: [&'static str; 6] =
-        ["normal", "anomalous", "suppressed", "warming_up", "collected", "dead_letter"];
+    pub const WORDS: [&'static str; 7] =
+        ["normal", "anomalous", "suppressed", "warming_up", "collected", "dead_letter", "tombstone"];
 }
 
 impl OutputKind {
@@ -292,6 +294,8 @@ descriptions! {
     EVENT_DELAY = "strayd_event_delay_seconds", Histogram(DELAY_SECONDS), [],
         "Time from a message's timestamp to its receipt.";
     CONSUMER_LAG = "strayd_consumer_lag_records", Gauge, [], "Records in assigned partitions not yet received.";
+    RECORDS_HELD = "strayd_records_held", Gauge, [],
+        "Records that wait for the schema that they were written with; reading pauses meanwhile.";
     CONNECTED = "strayd_connected", Gauge, [END], "1 while an end of the pipeline is connected; NaN before it is tried.";
     READY = "strayd_ready", Gauge, [], "1 while /readyz says ready.";
     COLD_START_REMAINING = "strayd_cold_start_rows_remaining", Gauge, [], "Rows that the cold start still waits for.";

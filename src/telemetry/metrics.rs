@@ -39,6 +39,8 @@ pub struct BatchCounts {
     pub warming_up: u64,
     /// Records kept for the cold start.
     pub collected: u64,
+    /// Messages without a value.
+    pub tombstones: u64,
     /// Missing values that were imputed.
     pub imputed_values: u64,
     /// Time of entities that was judged: rows times the seconds between two rows; 0 without a time order.
@@ -112,6 +114,7 @@ pub struct Metrics {
     stage_time: Vec<Histogram>,
     event_delay: Histogram,
     consumer_lag: Gauge,
+    records_held: Gauge,
     connected: Vec<Gauge>,
     ready: Gauge,
     cold_start_remaining: Gauge,
@@ -157,6 +160,7 @@ impl Metrics {
             stage_time: histograms(add, &describe::STAGE_TIME),
             event_delay: histogram(add, &describe::EVENT_DELAY),
             consumer_lag: gauge(add, &describe::CONSUMER_LAG, 0.0),
+            records_held: gauge(add, &describe::RECORDS_HELD, 0.0),
             connected: gauges(add, &describe::CONNECTED, f64::NAN),
             ready: gauge(add, &describe::READY, 0.0),
             cold_start_remaining: gauge(add, &describe::COLD_START_REMAINING, 0.0),
@@ -185,6 +189,7 @@ impl Metrics {
             (Outcome::Suppressed, counts.suppressed.iter().sum()),
             (Outcome::WarmingUp, counts.warming_up),
             (Outcome::Collected, counts.collected),
+            (Outcome::Tombstone, counts.tombstones),
         ];
         for (outcome, count) in outcomes {
             self.records[outcome as usize].inc_by(count);
@@ -312,6 +317,11 @@ impl Metrics {
     /// This many records of the assigned partitions were not received yet.
     pub fn consumer_lag(&self, records: u64) {
         self.consumer_lag.set(records as f64);
+    }
+
+    /// This many records wait for the schema that they were written with.
+    pub fn records_held(&self, records: usize) {
+        self.records_held.set(records as f64);
     }
 
     /// Whether the daemon is ready, as `/readyz` says.

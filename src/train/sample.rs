@@ -290,13 +290,13 @@ fn freeze(records: &[SampleRecord], settings: &RecordSettings) -> Result<Vec<Fea
     match &settings.features {
         FeatureSelection::Listed(listed) => {
             let mut features = listed.clone();
-            let mut discovery = Discovery::new(listed);
+            let mut discovery = Discovery::of_categories(listed, &settings.format);
             discovery.observe_all(payloads);
             discovery.fill_vocabularies(&mut features)?;
             Ok(features)
         }
         FeatureSelection::AllNumeric { exclude, transform } => {
-            let mut discovery = Discovery::default();
+            let mut discovery = Discovery::of_numbers(&settings.format);
             discovery.observe_all(payloads);
             let mut left_out = exclude.clone();
             left_out.extend(settings.timestamp.as_ref().map(|field| field.path.clone()));

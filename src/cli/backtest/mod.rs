@@ -31,7 +31,7 @@ use self::{
 };
 use super::{
     ConfigArgs, Failure,
-    files::{self, names, names_in, require_json, require_time},
+    files::{self, names, require_json, require_time},
     normal::leave_out,
     output,
 };
@@ -42,7 +42,7 @@ use crate::{
         labels::{find_column, read_labels},
     },
     pipeline::Observer,
-    record::timestamp,
+    record::{decode::names_in, timestamp},
     telemetry::log,
 };
 

@@ -2,20 +2,22 @@
 
 use super::{
     Schema,
-    fields::{EntityState, Scratch, TimeState},
-    json::utf8,
+    fields::{EntityState, Fields, Scratch, TimeState},
+    json::{json_of, utf8},
     raw,
+    reader::Reader,
+    walk::ValueSeed,
 };
 use crate::{
     config::settings::EntityFrom,
     record::{DecodedRecord, RawRecord, RecordError, timestamp},
 };
 
-/// Takes the fields of a [`Schema`] out of payloads. In steady state it allocates nothing. Of JSON:
+/// Takes the fields of a [`Schema`] out of payloads. In steady state it allocates nothing. Of all formats:
 ///
 /// - The last of several equal keys wins.
-/// - `NaN`, `Infinity` and `-Infinity`, which are not JSON but written by Python's `json`, and numbers too large for a
-///   double (`1e999`) make their field unusable, not the record undecodable.
+/// - Numbers that are not finite make their field unusable, not the record undecodable. In JSON these are `NaN`, `Infinity` and
+///   `-Infinity`, which are not JSON but written by Python's `json`, and numbers too large for a double (`1e999`).
 /// - Integers beyond 2^53 become the nearest double.
 /// - Booleans may be written as `true`, `1` or `"true"`. A text never is a number.
 /// - A grid is a list of rows that are lists of cells. Null is a grid of missing cells, and a cell that is neither a number nor
@@ -25,18 +27,24 @@ use crate::{
 pub struct Decoder {
     pub(super) schema: Schema,
     pub(super) scratch: Scratch,
+    reader: Reader,
 }
 
 impl Decoder {
     /// A decoder for the fields of `schema`.
     pub fn new(schema: Schema) -> Self {
-        let scratch = Scratch::new(&schema);
-        Self { schema, scratch }
+        let (scratch, reader) = (Scratch::new(&schema), Reader::new(&schema.format, &schema.names));
+        Self { schema, scratch, reader }
     }
 
     /// Which fields are taken.
     pub fn schema(&self) -> &Schema {
         &self.schema
+    }
+
+    /// Whether the record can't be read before its schema has come from a registry, which is asked for it.
+    pub fn awaits(&mut self, raw: &RawRecord<'_>) -> bool {
+        raw.payload.is_some_and(|payload| payload.len() <= self.schema.max_bytes && self.reader.awaits(payload))
     }
 
     /// Reads one record into `out`: one value and one state per slot, entity and event time.
@@ -54,16 +62,15 @@ impl Decoder {
         if payload.len() > self.schema.max_bytes {
             return Err(RecordError::TooLarge { bytes: payload.len(), limit: self.schema.max_bytes });
         }
-        let shaped = match self.schema.raw {
-            Some(grid) => raw::read(grid, payload, out),
-            None => {
-                if let Err(fault) = utf8(payload).and_then(|text| self.read_json(text, out)) {
-                    // What was read before the fault may be half of a name.
-                    out.entity.clear();
-                    return Err(fault);
-                }
-                self.scratch.check_shapes(&self.schema)
+        let shaped = if let Reader::Raw(grid) = self.reader {
+            raw::read(grid, payload, out)
+        } else {
+            if let Err(fault) = self.read(payload, out) {
+                // What was read before the fault may be half of a name.
+                out.entity.clear();
+                return Err(fault);
             }
+            self.scratch.check_shapes(&self.schema)
         };
         let named = self.take_entity(raw, out);
         let time = self.time(raw);
@@ -71,6 +78,16 @@ impl Decoder {
             (out.time_us, out.timed) = (time_us, true);
         }
         shaped.and(named).and(time.map(drop))
+    }
+
+    fn read(&mut self, payload: &[u8], out: &mut DecodedRecord) -> Result<(), RecordError> {
+        if let Reader::Json = self.reader {
+            let (before, json) = json_of(payload);
+            return utf8(json).and_then(|text| self.read_json(text, out)).map_err(|fault| fault.behind(before));
+        }
+        let Self { schema, scratch, reader } = self;
+        let mut fields = Fields::begin(schema, scratch, out);
+        reader.walk(payload, ValueSeed { fields: &mut fields, node: 0 })
     }
 
     fn take_entity(&self, raw: &RawRecord<'_>, out: &mut DecodedRecord) -> Result<(), RecordError> {

@@ -1,4 +1,4 @@
-//! Where both ways of reading a payload write to: the slots of the decoded record, its entity and its time.
+//! Where all ways of reading a payload write to: the slots of the decoded record, its entity and its time.
 
 use std::fmt::Write as _;
 
@@ -14,11 +14,13 @@ pub(super) enum Value<'a> {
     Text(&'a str),
     /// `NaN`, `Infinity`, `-Infinity`, which Python's `json` writes.
     NotANumber,
-    /// An object or an array, where neither is of use.
+    /// What by its type is a time: microseconds since the epoch.
+    Moment(i64),
+    /// An object or an array, where neither is of use; bytes, which never are.
     Container,
 }
 
-/// A JSON number: integers of 64 bits are kept exact, everything else is the nearest double.
+/// A number: integers of 64 bits are kept exact, everything else is the nearest double.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Number {
     /// An integer of at least 0.
@@ -254,6 +256,7 @@ impl<'a> Fields<'a> {
                             timestamp::from_number(number.to_f64(), format).into()
                         }
                         Value::Text(text) => timestamp::from_text(text, format).into(),
+                        Value::Moment(time_us) => timestamp::from_moment(time_us).into(),
                         Value::Number(_) | Value::Boolean(_) | Value::NotANumber | Value::Container => {
                             TimeState::Unusable
                         }
@@ -279,7 +282,7 @@ impl<'a> Fields<'a> {
         const UNUSABLE: (f64, SlotState) = (f64::NAN, SlotState::Unusable);
         let usable = match (kind, value) {
             (_, Value::Null) => return (f64::NAN, SlotState::Missing),
-            (_, Value::NotANumber | Value::Container) => return UNUSABLE,
+            (_, Value::NotANumber | Value::Moment(_) | Value::Container) => return UNUSABLE,
             (SlotKind::Number, Value::Number(number)) => number.to_f64(),
             (SlotKind::Number, _) => return UNUSABLE,
             (SlotKind::Boolean, Value::Boolean(is)) => f64::from(u8::from(is)),
@@ -325,7 +328,7 @@ fn entity(value: Value<'_>, name: &mut String) -> EntityState {
         Value::Text(text) => name.push_str(text),
         Value::Boolean(is) => name.push_str(if is { "true" } else { "false" }),
         Value::Number(number) if number.to_f64().is_finite() => write_number(number, name),
-        Value::Number(_) | Value::NotANumber | Value::Container => return EntityState::Unusable,
+        Value::Number(_) | Value::NotANumber | Value::Moment(_) | Value::Container => return EntityState::Unusable,
     }
     EntityState::Named
 }

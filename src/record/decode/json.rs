@@ -1,16 +1,8 @@
 //! Payloads of JSON, and the definition of what is right: `serde_json` writing straight into the slots.
 
-mod grid;
+use serde::de::{DeserializeSeed, IgnoredAny};
 
-use std::fmt;
-
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-
-use super::{
-    Decoder,
-    fields::{Cursor, Fields, Number, Value},
-    scan::scan,
-};
+use super::{Decoder, fields::Fields, scan::scan, walk::ValueSeed};
 use crate::record::{DecodedRecord, RecordError};
 
 impl Decoder {
@@ -37,12 +29,25 @@ impl Decoder {
     }
 }
 
+/// The JSON of a payload and how many bytes stand before it: a serializer of a schema registry puts a zero, which never
+/// begins JSON, and four bytes that name its schema.
+pub(crate) fn json_of(payload: &[u8]) -> (usize, &[u8]) {
+    match payload {
+        [0, _, _, _, _, json @ ..] => (payload.len() - json.len(), json),
+        json => (0, json),
+    }
+}
+
 /// The payload as text; JSON is UTF-8 (RFC 8259, section 8.1).
 pub(crate) fn utf8(payload: &[u8]) -> Result<&str, RecordError> {
     std::str::from_utf8(payload).map_err(|cause| {
         let at = cause.valid_up_to();
-        RecordError::Undecodable { at, what: format!("byte 0x{:02x} is not UTF-8", payload[at]) }
+        undecodable(at, format!("byte 0x{:02x} is not UTF-8", payload[at]))
     })
+}
+
+fn undecodable(at: usize, what: String) -> RecordError {
+    RecordError::Undecodable { format: "JSON", at, what }
 }
 
 /// Reads the whole text by `serde_json`.
@@ -50,7 +55,7 @@ fn parse(text: &str, mut fields: Fields<'_>) -> Result<(), RecordError> {
     let start = text.trim_start_matches([' ', '\t', '\n', '\r']);
     if !start.starts_with('{') {
         let what = format!("found {}, expected an object", found(start));
-        return Err(RecordError::Undecodable { at: text.len() - start.len(), what });
+        return Err(undecodable(text.len() - start.len(), what));
     }
     let mut deserializer = serde_json::Deserializer::from_str(text);
     ValueSeed { fields: &mut fields, node: 0 }
@@ -76,12 +81,12 @@ pub(crate) fn syntax_fault(text: &str, cause: &serde_json::Error) -> RecordError
     let message = cause.to_string();
     let words = message.rsplit_once(" at line ").map_or(&*message, |(words, _)| words);
     if cause.is_eof() {
-        return RecordError::Undecodable { at: text.len(), what: format!("the record is cut off ({words})") };
+        return undecodable(text.len(), format!("the record is cut off ({words})"));
     }
     let lines_before = text.split_inclusive('\n').take(cause.line().saturating_sub(1));
     let at = lines_before.map(str::len).sum::<usize>() + cause.column().saturating_sub(1);
     let rest = text.get(at..).unwrap_or_default();
-    RecordError::Undecodable { at: at.min(text.len()), what: format!("{words}, found {}", found(rest)) }
+    undecodable(at.min(text.len()), format!("{words}, found {}", found(rest)))
 }
 
 /// The text with `put(text so far, length)` in place of each `NaN`, `Infinity`, `-Infinity` and number too large for a
@@ -131,121 +136,6 @@ fn token_at(rest: &str) -> (usize, bool) {
         // What is no number at all stays, to be told by its place.
         || serde_json::from_str::<IgnoredAny>(number).is_err();
     (length.max(1), finite)
-}
-
-/// A value that somebody wants.
-struct ValueSeed<'f, 'a> {
-    fields: &'f mut Fields<'a>,
-    node: u32,
-}
-
-impl<'de> DeserializeSeed<'de> for ValueSeed<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ValueSeed<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        self.fields.write(self.node, Value::Null);
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, is: bool) -> Result<(), E> {
-        self.fields.write(self.node, Value::Boolean(is));
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<(), E> {
-        self.fields.write(self.node, Value::Number(Number::Unsigned(number)));
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<(), E> {
-        self.fields.write(self.node, Value::Number(Number::Signed(number)));
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<(), E> {
-        self.fields.write(self.node, Value::Number(Number::Float(number)));
-        Ok(())
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        self.fields.write(self.node, Value::Text(text));
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        self.fields.enter(self.node);
-        let mut cursor = self.fields.cursor(self.node);
-        loop {
-            let key = KeySeed { fields: &mut *self.fields, node: self.node, cursor: &mut cursor };
-            match map.next_key_seed(key)? {
-                Some(Some(node)) => map.next_value_seed(ValueSeed { fields: &mut *self.fields, node })?,
-                Some(None) => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-                None => return Ok(()),
-            }
-        }
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
-        if let Some(grid) = self.fields.grid(self.node) {
-            return grid::rows(self.fields, self.node, grid, elements);
-        }
-        self.fields.enter(self.node);
-        let schema = self.fields.schema;
-        let mut wanted = schema.node(self.node).elements.iter().peekable();
-        for index in 0.. {
-            let more = match wanted.next_if(|(element, _)| *element == index) {
-                Some(&(_, node)) => {
-                    elements.next_element_seed(ValueSeed { fields: &mut *self.fields, node })?.is_some()
-                }
-                None => elements.next_element::<IgnoredAny>()?.is_some(),
-            };
-            if !more {
-                break;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A key of a wanted object, to the node of its value.
-struct KeySeed<'f, 'a> {
-    fields: &'f mut Fields<'a>,
-    node: u32,
-    cursor: &'f mut Cursor,
-}
-
-impl<'de> DeserializeSeed<'de> for KeySeed<'_, '_> {
-    type Value = Option<u32>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<u32>, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for KeySeed<'_, '_> {
-    type Value = Option<u32>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<Option<u32>, E> {
-        Ok(self.fields.child(self.node, self.cursor, key))
-    }
 }
 
 #[cfg(test)]

@@ -1,21 +1,39 @@
 //! From payload bytes to the configured fields.
 //!
-//! A [`Schema`] says which fields are wanted and what becomes of each, and a [`Decoder`] reads payloads by it. JSON is
-//! read by two ways that agree: a hand-written scanner for the usual shape, and `serde_json` for everything that the
-//! scanner gives back. The second is the definition of what is right; a property test holds the first to it.
+//! A [`Schema`] says which fields are wanted and what becomes of each, and a [`Decoder`] reads payloads by it. Every format
+//! is a serde deserializer that one visitor walks, so that a value means the same in all of them. JSON has a second way that
+//! agrees with it: a hand-written scanner for the usual shape, and `serde_json` for everything that the scanner gives back.
+//! The second is the definition of what is right; a property test holds the first to it.
 
+mod avro;
+mod bytes;
+mod csv;
 mod decoder;
 mod fields;
 mod json;
+mod messagepack;
+mod protobuf;
 mod raw;
+mod reader;
 mod scan;
+#[cfg(test)]
+mod tests;
+mod walk;
+mod written;
 
 use std::collections::HashMap;
 
-pub use {decoder::Decoder, raw::check_format};
+pub use {
+    avro::AvroSchema,
+    csv::{CsvFormat, names_in},
+    decoder::Decoder,
+    protobuf::ProtobufSchema,
+    raw::check_format,
+};
 pub(crate) use {
     fields::{Number, write_number},
-    json::{mask_not_a_number, syntax_fault, utf8},
+    json::{json_of, mask_not_a_number, syntax_fault, utf8},
+    reader::Reader,
 };
 
 use super::{
@@ -42,8 +60,10 @@ pub struct Schema {
     grids: Vec<Grid>,
     /// Number of slots.
     slots: usize,
-    /// The grid that a payload is, where it is no JSON.
-    raw: Option<RawGrid>,
+    /// What a payload is; the shape of raw bytes is that of the features.
+    format: RecordFormat,
+    /// Where names stand.
+    names: Vec<FieldPath>,
     entity: EntityFrom,
     /// Whether the event time stands in a field; otherwise it is the message's.
     timestamp: Option<FieldPath>,
@@ -145,7 +165,8 @@ impl Schema {
             vocabularies,
             grids,
             slots: features.iter().map(|feature| feature.kind.slots()).sum(),
-            raw: raw_grid(features, &record.format),
+            format: format_of(features, &record.format),
+            names: names_in(features, record),
             entity: record.entity.clone(),
             timestamp: record.timestamp.as_ref().map(|field| field.path.clone()),
             max_bytes: record.max_bytes,
@@ -220,11 +241,13 @@ struct Tree {
     targets: Vec<Target>,
 }
 
-/// The raw grid that payloads are, with the shape of the features where they are one grid: a model knows its own.
-fn raw_grid(features: &[FeatureSetting], format: &RecordFormat) -> Option<RawGrid> {
+/// What payloads are. Raw bytes have the shape of the features where they are one grid: a model knows its own.
+fn format_of(features: &[FeatureSetting], format: &RecordFormat) -> RecordFormat {
     match format {
-        RecordFormat::Json => None,
-        RecordFormat::Raw(raw) => Some(RawGrid { shape: grid_of(features).map_or(raw.shape, Shape::from), ..*raw }),
+        RecordFormat::Raw(raw) => {
+            RecordFormat::Raw(RawGrid { shape: grid_of(features).map_or(raw.shape, Shape::from), ..*raw })
+        }
+        other => other.clone(),
     }
 }
 

@@ -46,6 +46,10 @@ fn raw(payload: &[u8]) -> RawRecord<'_> {
     RawRecord { position, timestamp_ms: Some(1), key: None, payload: Some(payload) }
 }
 
+fn undecodable_at(at: usize, what: &str) -> RecordError {
+    RecordError::Undecodable { format: "JSON", at, what: what.to_owned() }
+}
+
 fn decode(
     features: &[FeatureSetting],
     settings: &RecordSettings,
@@ -67,7 +71,7 @@ fn states(features: &[FeatureSetting], payload: &str) -> Vec<SlotState> {
 
 fn undecodable(payload: &str) -> (usize, String) {
     match decode(&[feature("a", NUMERIC)], &settings(), raw(payload.as_bytes())) {
-        Err(RecordError::Undecodable { at, what }) => (at, what),
+        Err(RecordError::Undecodable { at, what, .. }) => (at, what),
         other => panic!("{payload}: {other:?}"),
     }
 }
@@ -215,7 +219,7 @@ fn what_is_no_json_object_is_told_with_its_place() {
     let (at, what) = undecodable(r#"{"a":1,"#);
     assert!(at == 7 && what.starts_with("the record is cut off ("), "{at} {what}");
     let latin1 = decode(&[], &settings(), raw(b"{\"a\":\"\xe9\"}"));
-    assert_eq!(latin1.unwrap_err(), RecordError::Undecodable { at: 6, what: "byte 0xe9 is not UTF-8".to_owned() });
+    assert_eq!(latin1.unwrap_err(), undecodable_at(6, "byte 0xe9 is not UTF-8"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Grids in JSON: lists of rows that are lists of cells.
+//! Grids: lists of rows that are lists of cells.
 
 use std::fmt;
 
@@ -10,8 +10,8 @@ use super::super::{
 };
 use crate::record::grid::Fault;
 
-/// Reads the rows of the grid at `node`. The first fault is told, and the rest is read all the same: it may not even be
-/// JSON.
+/// Reads the rows of the grid at `node`. The first fault is told, and the rest is read all the same: it may be
+/// worse.
 pub(super) fn rows<'de, A: SeqAccess<'de>>(
     fields: &mut Fields<'_>,
     node: u32,
@@ -82,7 +82,7 @@ impl<'de> Visitor<'de> for Place<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON value")
+        f.write_str("any value")
     }
 
     fn visit_unit<E>(self) -> Result<(), E> {
@@ -111,6 +111,16 @@ impl<'de> Visitor<'de> for Place<'_, '_> {
     }
 
     fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        self.no_number(false);
+        Ok(())
+    }
+
+    fn visit_bytes<E>(self, _: &[u8]) -> Result<(), E> {
+        self.no_number(false);
+        Ok(())
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, _: D) -> Result<(), D::Error> {
         self.no_number(false);
         Ok(())
     }
