@@ -16,4 +16,5 @@ pub mod prometheus;
 pub mod promql;
 pub mod python;
 pub mod records;
+pub mod registry;
 pub mod tools;
