@@ -1,6 +1,6 @@
 //! The `strayd` program: parse the command, hand over, map the result to an exit code.
 
-use std::process::ExitCode;
+use std::io::Write;
 
 use clap::Parser;
 use strayd::cli::{self, Cli, Command};
@@ -9,7 +9,7 @@ use strayd::cli::{self, Cli, Command};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() -> ExitCode {
+fn main() -> ! {
     let result = match Cli::parse().command {
         Command::Demo(args) => cli::demo::run(&args),
         Command::Run(args) => cli::run::run(&args),
@@ -24,14 +24,24 @@ fn main() -> ExitCode {
         Command::Healthcheck(args) => cli::healthcheck::run(&args),
         Command::Config(command) => cli::configure(&command),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    leave(match result {
+        Ok(()) => 0,
         Err(failure) => {
             let message = failure.to_string();
             if !message.is_empty() {
                 eprintln!("{message}");
             }
-            ExitCode::from(failure.exit_code())
+            failure.exit_code()
         }
-    }
+    })
+}
+
+/// Ends the program with this code, without the exit handlers of the libraries that it loaded. Those of ONNX Runtime tear
+/// down what others of its threads may hold, and turn a run that has done all its work into an abort now and then
+/// (microsoft/onnxruntime#24579, pykeio/ort#609). All of ours has been closed by its owners when it comes to this.
+fn leave(code: u8) -> ! {
+    // Whoever reads it may be gone, which is told where it matters: by whoever wrote.
+    drop(std::io::stdout().flush());
+    // SAFETY: it takes no pointers and doesn't return; no destructor of ours is left to be run.
+    unsafe { libc::_exit(code.into()) }
 }
