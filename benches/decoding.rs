@@ -78,7 +78,10 @@ fn formats(folder: &Path, values: &[Value]) -> Vec<(&'static str, String, Vec<Ve
         let time = ("time".to_owned(), Datum::Long(value["time"].as_i64().expect("a time")));
         let fields = names.iter().map(|name| (name.clone(), Datum::Double(number(value, name))));
         let record = Datum::Record(std::iter::once(time).chain(fields).collect());
-        GenericDatumWriter::builder(&avro).build().and_then(|writer| writer.write_value_to_vec(record)).expect("it fits")
+        GenericDatumWriter::builder(&avro)
+            .build()
+            .and_then(|writer| writer.write_value_to_vec(record))
+            .expect("it fits")
     };
     let protobuf_file = write(folder, "reference.proto", &protobuf(&names));
     let set = protox::compile(["reference.proto"], [folder]).expect("the schema is sound");

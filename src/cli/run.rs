@@ -7,8 +7,13 @@ use clap::Args;
 use super::{ConfigArgs, Failure};
 use crate::{
     app::{self, App, Ends},
-    config::settings::{KafkaSettings, Role},
-    kafka::{sink::KafkaSink, source::KafkaSource, topic::TopicReader},
+    config::settings::{DeliveryGuarantee, KafkaSettings, Role},
+    kafka::{
+        sink::KafkaSink,
+        source::KafkaSource,
+        topic::TopicReader,
+        transactions::{TransactionalSink, Transactions},
+    },
     pipeline::{Discard, NoObserver, Sink},
     telemetry::log,
 };
@@ -42,8 +47,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         return Ok(());
     }
     let kafka = loaded.settings.kafka_of_role();
-    let mut source = KafkaSource::connect(&kafka)?;
-    let mut sink = sink(&kafka, loaded.settings.role)?;
+    let (mut source, mut sink) = ends(&kafka, loaded.settings.role)?;
     if let Some(topic) = &kafka.feedback_topic {
         plan.feedback = Some(Box::new(TopicReader::new(&kafka, topic)?));
     }
@@ -58,10 +62,16 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A trainer publishes nothing, and so needs no output topics.
-fn sink(kafka: &KafkaSettings, role: Role) -> Result<Box<dyn Sink>, Failure> {
-    Ok(match role {
-        Role::All | Role::Scorer => Box::new(KafkaSink::connect(kafka)?),
-        Role::Trainer => Box::new(Discard::default()),
+/// Where records come from and outputs go. A trainer publishes nothing, and so needs neither output topics nor
+/// transactions.
+fn ends(kafka: &KafkaSettings, role: Role) -> Result<(KafkaSource, Box<dyn Sink>), Failure> {
+    Ok(match (role, kafka.delivery) {
+        (Role::Trainer, _) => (KafkaSource::connect(kafka)?, Box::new(Discard::default())),
+        (_, DeliveryGuarantee::AtLeastOnce) => (KafkaSource::connect(kafka)?, Box::new(KafkaSink::connect(kafka)?)),
+        (_, DeliveryGuarantee::ExactlyOnce) => {
+            let transactions = Transactions::start(kafka)?;
+            let source = KafkaSource::committing_with(kafka, Some(Arc::clone(&transactions)))?;
+            (source, Box::new(TransactionalSink::new(transactions, kafka)))
+        }
     })
 }

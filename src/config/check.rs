@@ -65,12 +65,18 @@ fn kafka_settings(raw: RawKafka, problems: &mut Problems) -> KafkaSettings {
     for (key, _) in raw.secrets.iter().filter(|(_, file)| file.as_os_str().is_empty()) {
         problems.push(format!("kafka.secrets.{key}"), "names no file", "a file with the secret");
     }
+    if raw.transactional_id.as_ref().is_some_and(|id| id.trim().is_empty()) {
+        problems.push("kafka.transactional_id", "is empty", "a name of this process alone, or null");
+    }
     group_protocol(&raw, problems);
     let settings = KafkaSettings {
         brokers: raw.brokers.unwrap_or_default(),
         input_topic: raw.input_topic.unwrap_or_default(),
         group: raw.group,
         start: raw.start,
+        on_loss: raw.on_loss,
+        delivery: raw.delivery,
+        transactional_id: raw.transactional_id,
         anomaly_topic: raw.anomaly_topic,
         incident_topic: raw.incident_topic,
         feedback_topic: raw.feedback_topic,

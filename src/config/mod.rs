@@ -37,6 +37,7 @@ mod schema;
 pub mod settings;
 mod settings_format;
 mod settings_incidents;
+mod settings_kafka;
 mod settings_runtime;
 mod settings_training;
 mod shape;

@@ -23,6 +23,8 @@ fn shared() -> Value {
         "kafka": {
             "group": "strayd",
             "start": "earliest",
+            "on_loss": "continue",
+            "delivery": "at_least_once",
             "anomaly_topic": "strayd.anomalies",
             "incident_topic": "strayd.incidents",
             "dead_letter_topic": "strayd.dead-letters",

@@ -13,7 +13,7 @@ use super::{
     raw_judging::RawJudging,
     raw_model::RawModel,
     raw_training::RawTraining,
-    settings::{DeviceChoice, LogFormat, Preset, Role, StartAt, TimestampFormat},
+    settings::{DeliveryGuarantee, DeviceChoice, LogFormat, OnLoss, Preset, Role, StartAt, TimestampFormat},
     units::{ByteSize, WrittenDuration},
 };
 use crate::record::{features::Transform, path::FieldPath};
@@ -59,6 +59,12 @@ pub struct RawKafka {
     pub group: String,
     /// Where a group without committed offsets begins.
     pub start: StartAt,
+    /// What follows from records that the topic's retention deleted before they were read.
+    pub on_loss: OnLoss,
+    /// What holds of outputs when a process ends in the midst of its work.
+    pub delivery: DeliveryGuarantee,
+    /// Name of the transactional producer of `delivery: exactly_once`, of this process alone; null makes it of group and host.
+    pub transactional_id: Option<String>,
     /// Topic that anomalies are written to.
     pub anomaly_topic: String,
     /// Topic that incidents are written to: opened, updated, resolved; null writes none.

@@ -1,6 +1,6 @@
 //! The configuration as meant: every value was checked, so the rest of the program can't meet a bad one.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +8,7 @@ pub use super::{
     budget::{AlarmBudget, EntityBudget},
     settings_format::{RawGrid, RecordFormat},
     settings_incidents::{FeedbackSettings, GroupRule, IncidentSettings, SeverityBounds, SilenceSettings},
+    settings_kafka::{DeliveryGuarantee, KafkaSettings, OnLoss, StartAt},
     settings_runtime::{DeviceChoice, RuntimeSettings},
     settings_training::{
         Activation, Contraction, Convolution, GateSettings, Kinds, Loss, NetworkKind, NetworkSettings, Noise,
@@ -92,49 +93,6 @@ impl Role {
             Self::Trainer => "trainer",
         }
     }
-}
-
-/// `kafka.*`
-#[derive(Debug, Clone)]
-pub struct KafkaSettings {
-    /// `kafka.brokers`: host:port, comma separated.
-    pub brokers: String,
-    /// `kafka.input_topic`
-    pub input_topic: String,
-    /// `kafka.group`: consumer group.
-    pub group: String,
-    /// `kafka.start`: where a group without committed offsets begins.
-    pub start: StartAt,
-    /// `kafka.anomaly_topic`
-    pub anomaly_topic: String,
-    /// `kafka.incident_topic`; `None` writes no incidents.
-    pub incident_topic: Option<String>,
-    /// `kafka.feedback_topic`; `None` reads no feedback.
-    pub feedback_topic: Option<String>,
-    /// `kafka.dead_letter_topic`
-    pub dead_letter_topic: String,
-    /// `kafka.properties`: further librdkafka settings for consumer and producer.
-    pub properties: BTreeMap<String, String>,
-    /// `kafka.secrets`: librdkafka settings read from files (key -> file), never printed.
-    pub secrets: BTreeMap<String, PathBuf>,
-}
-
-impl KafkaSettings {
-    /// The topics that are written to.
-    pub fn output_topics(&self) -> impl Iterator<Item = &str> {
-        let incidents = self.incident_topic.as_deref();
-        [self.anomaly_topic.as_str()].into_iter().chain(incidents).chain([self.dead_letter_topic.as_str()])
-    }
-}
-
-/// Where a consumer group without committed offsets begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum StartAt {
-    /// At the oldest record that the topic holds.
-    Earliest,
-    /// At the next record.
-    Latest,
 }
 
 /// `record.*`

@@ -6,10 +6,15 @@
 mod commit;
 pub mod embedded;
 mod link;
+mod losses;
+mod membership;
+mod output_topics;
+mod parcel;
 mod settings;
 pub mod sink;
 pub mod source;
 pub mod topic;
+pub mod transactions;
 pub mod writer;
 
 pub use settings::{KafkaProblem, check, check_clients, check_secrets};

@@ -9,10 +9,10 @@ use rdkafka::{
 };
 
 use super::KafkaError;
-use crate::config::settings::{KafkaSettings, StartAt};
+use crate::config::settings::{DeliveryGuarantee, KafkaSettings, StartAt};
 
 /// What strayd sets itself, and why nobody else may.
-const OWNED: [(&str, &str); 9] = [
+const OWNED: [(&str, &str); 10] = [
     ("bootstrap.servers", "kafka.brokers"),
     ("metadata.broker.list", "kafka.brokers"),
     ("group.id", "kafka.group"),
@@ -22,6 +22,7 @@ const OWNED: [(&str, &str); 9] = [
     ("enable.partition.eof", "the source never ends"),
     ("delivery.timeout.ms", "an anomaly waits for its broker as long as it takes"),
     ("message.timeout.ms", "an anomaly waits for its broker as long as it takes"),
+    ("transactional.id", "kafka.transactional_id"),
 ];
 
 /// Which client a setting is for.
@@ -59,16 +60,34 @@ pub(super) fn consumer(settings: &KafkaSettings) -> Result<ClientConfig, KafkaEr
 
 /// librdkafka's settings of the producer.
 pub(super) fn producer(settings: &KafkaSettings) -> Result<ClientConfig, KafkaError> {
+    let mut config = any_producer(settings);
+    // For ever: a broker that is away costs time, never an anomaly. What waits is bounded by the pipeline.
+    config.set("message.timeout.ms", "0");
+    overlay(&mut config, settings, Side::Producer)?;
+    Ok(config)
+}
+
+/// librdkafka's settings of the producer that writes in transactions. A message that can't be sent within the
+/// transaction's timeout fails with it, and both are tried again.
+pub(super) fn transactional_producer(settings: &KafkaSettings) -> Result<ClientConfig, KafkaError> {
+    let mut config = any_producer(settings);
+    let of_host = || format!("{}-{}", settings.group, rustix::system::uname().nodename().to_string_lossy());
+    config
+        .set("transactional.id", settings.transactional_id.clone().unwrap_or_else(of_host))
+        // What a process that was killed left open keeps consumers waiting until the broker aborts it.
+        .set("transaction.timeout.ms", "30000");
+    overlay(&mut config, settings, Side::Producer)?;
+    Ok(config)
+}
+
+fn any_producer(settings: &KafkaSettings) -> ClientConfig {
     let mut config = common(settings);
     config
         .set("enable.idempotence", "true")
         .set("linger.ms", "5")
         // What is too large is the broker's to say: a dead letter may be as large as the record that it holds.
-        .set("message.max.bytes", "1000000000")
-        // For ever: a broker that is away costs time, never an anomaly. What waits is bounded by the pipeline.
-        .set("message.timeout.ms", "0");
-    overlay(&mut config, settings, Side::Producer)?;
-    Ok(config)
+        .set("message.max.bytes", "1000000000");
+    config
 }
 
 /// One thing that is wrong with `kafka.properties` or `kafka.secrets`. No text holds a value, which may be a secret.
@@ -134,8 +153,11 @@ pub fn check_clients(settings: &KafkaSettings) -> Vec<KafkaProblem> {
     let consumer = consumer(settings).and_then(|config| {
         made(&config, |config| config.create_with_context::<_, BaseConsumer>(DefaultConsumerContext).map(drop))
     });
-    let producer =
-        producer(settings).and_then(|config| made(&config, |config| config.create::<BaseProducer>().map(drop)));
+    let producer = match settings.delivery {
+        DeliveryGuarantee::AtLeastOnce => producer(settings),
+        DeliveryGuarantee::ExactlyOnce => transactional_producer(settings),
+    };
+    let producer = producer.and_then(|config| made(&config, |config| config.create::<BaseProducer>().map(drop)));
     let mut problems: Vec<KafkaProblem> = Vec::new();
     for problem in [consumer, producer].into_iter().filter_map(Result::err).map(|error| error.to_string()) {
         // What is wrong for both clients is told once.
@@ -210,6 +232,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::config::settings::OnLoss;
 
     fn settings(properties: &[(&str, &str)]) -> KafkaSettings {
         KafkaSettings {
@@ -217,6 +240,9 @@ mod tests {
             input_topic: "in".into(),
             group: "g".into(),
             start: StartAt::Earliest,
+            on_loss: OnLoss::Continue,
+            delivery: DeliveryGuarantee::AtLeastOnce,
+            transactional_id: None,
             anomaly_topic: "a".into(),
             incident_topic: Some("i".into()),
             feedback_topic: None,

@@ -1,22 +1,23 @@
 //! The source: a consumer whose messages are lent, not copied, and whose offsets move only when told.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard},
     time::{Duration, Instant},
 };
 
 use rdkafka::{
-    ClientContext, Message, Offset, Statistics, TopicPartitionList,
-    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance},
-    error::{KafkaError as ClientError, KafkaResult, RDKafkaErrorCode},
-    statistics::Partition,
+    Message, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+    error::{KafkaError as ClientError, RDKafkaErrorCode},
 };
 
 use super::{
     KafkaError, commit,
-    link::{Link, Refusal, is_missing_topic, refuses},
+    link::{Refusal, is_missing_topic, refuses},
+    losses::Losses,
+    membership::{Context, Mail},
     settings,
+    transactions::Transactions,
 };
 use crate::{
     config::settings::KafkaSettings,
@@ -31,139 +32,6 @@ const LOOK_WAIT: Duration = Duration::from_millis(500);
 /// How long one look for the last commit's answer takes.
 const COMMIT_WAIT: Duration = Duration::from_millis(20);
 
-/// What the callbacks leave for the next look of the pipeline.
-#[derive(Debug, Default)]
-struct Mail {
-    events: Vec<SourceEvent>,
-    lag: Option<i64>,
-    /// Partitions of the topic; 0 before they were counted.
-    partitions: usize,
-    /// Partitions that are ours.
-    assigned: BTreeSet<i32>,
-    /// Next offset per partition that is finished and not yet on its way to the broker.
-    finished: BTreeMap<i32, i64>,
-    /// Whether a commit is on its way.
-    committing: bool,
-    /// The last commit is over: a rebalance on the way out commits nothing more.
-    closing: bool,
-}
-
-/// librdkafka's callbacks; they run inside `poll`, on the pipeline's thread.
-struct Context {
-    link: Link,
-    mail: Mutex<Mail>,
-    topic: String,
-}
-
-impl Context {
-    fn mail(&self) -> MutexGuard<'_, Mail> {
-        self.mail.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What is finished, as a list for the broker, and no longer as finished; `None` if there is nothing.
-    fn take_finished(&self) -> KafkaResult<Option<TopicPartitionList>> {
-        let finished = std::mem::take(&mut self.mail().finished);
-        let mut list = TopicPartitionList::new();
-        for (partition, offset) in &finished {
-            list.add_partition_offset(&self.topic, *partition, Offset::Offset(*offset))?;
-        }
-        Ok((!finished.is_empty()).then_some(list))
-    }
-
-    /// What is finished of partitions that go to another member is committed before it starts from there.
-    fn commit_before_revocation(&self, consumer: &BaseConsumer<Self>) {
-        if self.mail().closing {
-            return;
-        }
-        let committed = self.take_finished().and_then(|list| match list {
-            Some(list) => consumer.commit(&list, CommitMode::Sync).map(|()| list.count()),
-            None => Ok(0),
-        });
-        match committed {
-            Ok(0) => {}
-            Ok(partitions) => self.mail().events.push(SourceEvent::Committed(partitions)),
-            Err(error) => tracing::warn!(
-                %error,
-                "offsets could not be committed before partitions were revoked: their records will be read again"
-            ),
-        }
-    }
-}
-
-impl ClientContext for Context {
-    fn error(&self, error: ClientError, reason: &str) {
-        self.link.error(&error, reason);
-    }
-
-    fn stats(&self, statistics: Statistics) {
-        self.link.statistics(&statistics);
-        let partitions = statistics.topics.get(&self.topic).map(|topic| &topic.partitions);
-        let lags = partitions.map(|partitions| partitions.values().filter_map(lag_of));
-        let mut mail = self.mail();
-        mail.lag = lags.map(Iterator::sum);
-        // librdkafka keeps one more, of the number -1, for what belongs to none yet.
-        mail.partitions = partitions.map_or(0, |partitions| partitions.keys().filter(|number| **number >= 0).count());
-    }
-}
-
-/// Records of a partition that were not handed to us yet; `None` where it isn't ours or its end isn't known.
-fn lag_of(partition: &Partition) -> Option<i64> {
-    let known = |offset: i64| (offset >= 0).then_some(offset);
-    let end = known(partition.ls_offset).or(known(partition.hi_offset))?;
-    let fetched = known(partition.app_offset).or(known(partition.committed_offset)).or(known(partition.lo_offset))?;
-    partition.desired.then_some((end - fetched).max(0))
-}
-
-impl ConsumerContext for Context {
-    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Revoke(partitions) = rebalance {
-            self.commit_before_revocation(consumer);
-            let partitions = numbers(partitions);
-            let mut mail = self.mail();
-            mail.finished.retain(|partition, _| !partitions.contains(partition));
-            mail.assigned.retain(|partition| !partitions.contains(partition));
-            mail.events.push(SourceEvent::Revoked(partitions));
-        }
-    }
-
-    fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        match rebalance {
-            Rebalance::Assign(partitions) => {
-                let partitions = numbers(partitions);
-                if !partitions.is_empty() {
-                    self.link.works();
-                }
-                let mut mail = self.mail();
-                mail.assigned.extend(&partitions);
-                mail.events.push(SourceEvent::Assigned(partitions));
-            }
-            Rebalance::Error(error) => tracing::warn!(%error, "rebalance failed, librdkafka tries again"),
-            Rebalance::Revoke(_) => {}
-        }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        let mut mail = self.mail();
-        mail.committing = false;
-        match result {
-            Ok(()) => mail.events.push(SourceEvent::Committed(offsets.count())),
-            Err(error) => {
-                tracing::warn!(%error, "commit failed; the next one covers it");
-                for element in offsets.elements() {
-                    let (partition, ours) = (element.partition(), mail.assigned.contains(&element.partition()));
-                    if let (Offset::Offset(offset), true) = (element.offset(), ours) {
-                        mail.finished.entry(partition).or_insert(offset);
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn numbers(partitions: &TopicPartitionList) -> Vec<i32> {
-    partitions.elements().iter().map(rdkafka::topic_partition_list::TopicPartitionListElem::partition).collect()
-}
-
 /// The input topic, read as a member of the consumer group.
 pub struct KafkaSource {
     consumer: BaseConsumer<Context>,
@@ -171,16 +39,26 @@ pub struct KafkaSource {
     paused: bool,
     told: Option<Result<(), String>>,
     looked: Instant,
+    losses: Losses,
 }
 
 impl KafkaSource {
     /// Subscribes; a broker that is away is waited for.
     pub fn connect(settings: &KafkaSettings) -> Result<Self, KafkaError> {
+        Self::committing_with(settings, None)
+    }
+
+    /// The same, where offsets are committed together with outputs.
+    pub fn committing_with(
+        settings: &KafkaSettings,
+        transactions: Option<Arc<Transactions>>,
+    ) -> Result<Self, KafkaError> {
         let topic = settings.input_topic.clone();
-        let context = Context { link: Link::new(&settings.brokers), mail: Mutex::default(), topic: topic.clone() };
+        let context = Context::new(settings, transactions);
         let consumer: BaseConsumer<Context> = settings::consumer(settings)?.create_with_context(context)?;
         consumer.subscribe(&[&topic])?;
-        Ok(Self { consumer, topic, paused: false, told: None, looked: Instant::now() })
+        let (told, looked, losses) = (None, Instant::now(), Losses::new(settings));
+        Ok(Self { consumer, topic, paused: false, told, looked, losses })
     }
 
     fn mail(&self) -> MutexGuard<'_, Mail> {
@@ -232,10 +110,18 @@ impl KafkaSource {
 
     /// Sends what is finished on its way to the broker, unless another commit still is.
     fn send_commit(&self) -> Result<(), SourceError> {
+        let context = self.consumer.context();
+        if let Some(transactions) = &context.transactions {
+            context.hear(transactions);
+            if transactions.is_free() {
+                context.begin(transactions, &self.consumer);
+            }
+            return transactions.fatal().map_or(Ok(()), |why| Err(SourceError::Fatal(why)));
+        }
         if self.mail().committing {
             return Ok(());
         }
-        let sent = self.consumer.context().take_finished().and_then(|list| match list {
+        let sent = context.take_finished_list().and_then(|list| match list {
             Some(list) => {
                 self.mail().committing = true;
                 commit::in_background(&self.consumer, &list)
@@ -269,11 +155,13 @@ impl Source for KafkaSource {
             match self.consumer.poll(patience) {
                 None => break,
                 Some(Ok(message)) => {
+                    let position = Position { partition: message.partition(), offset: message.offset() };
                     if taken == 0 {
                         self.consumer.context().link.works();
                     }
+                    self.losses.look(&self.consumer, position)?;
                     visit(RawRecord {
-                        position: Position { partition: message.partition(), offset: message.offset() },
+                        position,
                         timestamp_ms: message.timestamp().to_millis(),
                         key: message.key(),
                         payload: message.payload(),
@@ -294,6 +182,8 @@ impl Source for KafkaSource {
 
     fn events(&mut self) -> Vec<SourceEvent> {
         self.look_for_topic();
+        let context = self.consumer.context();
+        context.transactions.iter().for_each(|transactions| context.hear(transactions));
         let mut events = std::mem::take(&mut self.mail().events);
         let now = self.consumer.context().link.state();
         if self.told.as_ref() != Some(&now) {
@@ -364,29 +254,5 @@ impl Source for KafkaSource {
     fn share(&self) -> f64 {
         let mail = self.mail();
         if mail.partitions == 0 { 1.0 } else { (mail.assigned.len() as f64 / mail.partitions as f64).min(1.0) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lag_is_what_was_not_handed_over_yet_whatever_is_committed() {
-        let ours = Partition {
-            desired: true,
-            lo_offset: 10,
-            hi_offset: 120,
-            ls_offset: 100,
-            app_offset: -1001,
-            committed_offset: -1001,
-            ..Partition::default()
-        };
-        assert_eq!(lag_of(&ours), Some(90), "a cold start that has read nothing has all before it");
-        assert_eq!(lag_of(&Partition { committed_offset: 30, ..ours.clone() }), Some(70));
-        assert_eq!(lag_of(&Partition { committed_offset: 30, app_offset: 95, ..ours.clone() }), Some(5));
-        assert_eq!(lag_of(&Partition { ls_offset: -1001, app_offset: 95, ..ours.clone() }), Some(25));
-        assert_eq!(lag_of(&Partition { ls_offset: -1001, hi_offset: -1001, ..ours.clone() }), None);
-        assert_eq!(lag_of(&Partition { desired: false, ..ours }), None, "another member's");
     }
 }

@@ -166,6 +166,10 @@ impl ColdStart<'_> {
             while let Some(oldest) = collection.overflow() {
                 flow.collected(std::iter::once(oldest.position));
             }
+            if flow.has_many_waiting() {
+                // Dead letters between rows of the sample would wait for its end: rather, a start anew collects anew.
+                flow.collected(collection.positions());
+            }
             let revoked = flow.tend(parts, Duration::ZERO)?;
             if !revoked.is_empty() {
                 collection.forget(&revoked);
@@ -191,7 +195,7 @@ impl ColdStart<'_> {
         let now = now_ms();
         let most = need.saturating_sub(have).min(self.settings.pipeline.batch_rows);
         let polled = source.poll(most, longest_poll(flow), &mut |raw| {
-            flow.open(&raw, now);
+            flow.open(&raw, now, outside.sink);
             if (flow.holds() || collection.awaits(&raw)) && flow.hold(&raw) {
                 return;
             }
@@ -351,7 +355,7 @@ fn stray(parts: &mut Parts<'_>, flow: &mut Flow, strays: &mut Vec<SampleRecord>)
     let mut failed = None;
     let now = now_ms();
     source.poll(1, LONGEST_POLL, &mut |raw: RawRecord<'_>| {
-        flow.open(&raw, now);
+        flow.open(&raw, now, outside.sink);
         match SampleRecord::copy(&raw) {
             Some(record) => strays.push(record),
             None => failed = flow.end(&raw, End::Tombstone, &mut outside).err(),

@@ -1,7 +1,7 @@
 //! Delivery: which outputs wait for their acknowledgement, which records are done, and what may be committed.
 
 mod held;
-mod population;
+mod vitals;
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,6 @@ use super::{
 };
 use crate::{
     config::settings::{Role, Settings},
-    detect::calibrate::SECONDS_PER_DAY,
     record::{Position, RawRecord, RecordError},
     stream::ledger::Ledger,
     telemetry::{
@@ -31,6 +30,8 @@ use crate::{
 const MOST_OUTSTANDING: usize = 10_000;
 /// Or while they hold so many bytes: far below what librdkafka's producer takes, so that `send` never has to wait long.
 const MOST_OUTSTANDING_BYTES: usize = 64 << 20;
+/// Time between two transactions while outputs wait for one: nobody sees them before.
+const LONGEST_UNSEEN: Duration = Duration::from_millis(100);
 
 /// The books of a run.
 pub(super) struct Flow {
@@ -43,6 +44,8 @@ pub(super) struct Flow {
     held: Held,
     /// A trainer reads what scorers read too, and leaves publishing to them.
     mute: bool,
+    /// Whether outputs are delivered with the offsets of their records: then a record is done when it has ended.
+    with_offsets: bool,
     counts: BatchCounts,
     /// Time that the open batch's outputs took; it lies within the batch's time of judging.
     publishing: Duration,
@@ -60,7 +63,7 @@ pub(super) struct Flow {
 }
 
 impl Flow {
-    pub(super) fn new(settings: &Settings, metrics: &Metrics) -> Self {
+    pub(super) fn new(settings: &Settings, Parts { sink, metrics, .. }: &Parts<'_>) -> Self {
         metrics.connecting();
         Self {
             ledger: Ledger::default(),
@@ -70,6 +73,7 @@ impl Flow {
             pause: Pause::default(),
             held: Held::new(&settings.record.format),
             mute: settings.role == Role::Trainer,
+            with_offsets: sink.delivers_with_offsets(),
             counts: BatchCounts::default(),
             publishing: Duration::ZERO,
             delay: metrics.local_delay(),
@@ -83,7 +87,7 @@ impl Flow {
     }
 
     /// A record came in, at `now_ms` of the wall clock.
-    pub(super) fn open(&mut self, raw: &RawRecord<'_>, now_ms: i64) {
+    pub(super) fn open(&mut self, raw: &RawRecord<'_>, now_ms: i64, sink: &mut dyn Sink) {
         if !self.ledger.open(raw.position) {
             let Position { partition, offset } = raw.position;
             tracing::warn!(
@@ -92,13 +96,28 @@ impl Flow {
                 "the partition's offsets went back: its topic was made anew or truncated, or offsets were reset; going on from here"
             );
             self.ledger.revoke(partition);
-            self.outstanding.revoked(&[partition]);
+            self.let_go(&[partition]);
+            sink.forget(&[partition]);
             self.ledger.open(raw.position);
         }
         self.summary.records += 1;
         if let Some(sent) = raw.timestamp_ms {
             self.delay.observe((now_ms - sent) as f64 / 1000.0);
         }
+    }
+
+    /// Records of these partitions will not end here any more. Outputs that were to go with their offsets don't go.
+    fn let_go(&mut self, partitions: &[i32]) {
+        if self.with_offsets {
+            self.outstanding.forget(partitions);
+        } else {
+            self.outstanding.revoked(partitions);
+        }
+    }
+
+    /// Whether many outputs wait for records that have not ended.
+    pub(super) fn has_many_waiting(&self) -> bool {
+        self.with_offsets && self.outstanding.outputs() >= MOST_OUTSTANDING / 2
     }
 
     /// Records were received in this time, decoding included.
@@ -226,9 +245,9 @@ impl Flow {
         Ok(())
     }
 
-    /// A record has ended; it is done once all that it caused is delivered.
+    /// A record has ended; it is done once all that it caused is delivered, or will be with its offset.
     fn finish(&mut self, position: Position) {
-        if self.outstanding.ended(position) {
+        if self.outstanding.ended(position) || self.with_offsets {
             self.ledger.done(position);
         }
     }
@@ -249,7 +268,9 @@ impl Flow {
             self.scores.flush();
         }
         self.move_offsets(parts)?;
-        if self.last_commit.elapsed() >= self.commit_interval {
+        let waiting = self.with_offsets && self.outstanding.outputs() > 0;
+        let interval = if waiting { self.commit_interval.min(LONGEST_UNSEEN) } else { self.commit_interval };
+        if self.last_commit.elapsed() >= interval {
             parts.source.commit()?;
             self.last_commit = Instant::now();
             self.gauges(parts);
@@ -267,31 +288,6 @@ impl Flow {
             }
         });
         Ok(moved?)
-    }
-
-    /// What changes slowly and is looked at once per commit.
-    fn gauges(&self, parts: &Parts<'_>) {
-        if let Some(lag) = parts.source.lag().and_then(|lag| u64::try_from(lag).ok()) {
-            parts.metrics.consumer_lag(lag);
-        }
-        parts.metrics.ready(parts.board.readiness().is_ok());
-        if let (Some(interval), (rows @ 1.., incidents)) = (self.interval_seconds, self.judged) {
-            parts.metrics.alarm_rate_measured(incidents as f64 / (rows as f64 * interval / SECONDS_PER_DAY));
-        }
-    }
-
-    fn sink_health(&mut self, parts: &Parts<'_>) {
-        let health = parts.sink.health();
-        if self.sink_told.as_ref() != Some(&health) {
-            match &health {
-                Ok(()) => parts.metrics.connected(Side::Sink),
-                // A sink that starts is not connected yet, which is no news.
-                Err(_) if self.sink_told.is_none() => {}
-                Err(why) => parts.metrics.disconnected(Side::Sink, why),
-            }
-            parts.board.set_sink(health.clone());
-            self.sink_told = Some(health);
-        }
     }
 
     /// Stops the source while a model is trained, and resumes it after. It is polled on, so that its group is kept.
@@ -347,9 +343,11 @@ impl Flow {
                 partitions.iter().for_each(|partition| {
                     self.ledger.revoke(*partition);
                 });
-                self.outstanding.revoked(&partitions);
+                self.let_go(&partitions);
                 revoked.extend(partitions);
             }
+            SourceEvent::Lost { from, records } => parts.metrics.records_lost(from, records.unsigned_abs()),
+            SourceEvent::Transaction(result) => parts.metrics.transaction(&result),
             SourceEvent::Committed(partitions) => parts.metrics.offsets_committed(partitions as u64),
             SourceEvent::Up => {
                 parts.metrics.connected(Side::Source);

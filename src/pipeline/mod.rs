@@ -55,6 +55,15 @@ pub enum SourceEvent {
     Revoked(Vec<i32>),
     /// The broker acknowledged the offsets of so many partitions.
     Committed(usize),
+    /// So many records, from this place on, were deleted before they were read.
+    Lost {
+        /// The first of them.
+        from: Position,
+        /// Their number.
+        records: i64,
+    },
+    /// A transaction of outputs and offsets ended: it was committed, or aborted for this reason and will be tried again.
+    Transaction(Result<(), String>),
     /// The connection is up.
     Up,
     /// The connection is down; the text says why.
@@ -165,6 +174,15 @@ pub trait Sink {
     fn deliveries(&mut self, wait: Duration, visit: &mut dyn FnMut(Delivery)) -> Result<(), SinkError>;
     /// Whether the receiving end is connected; `Err` says why not.
     fn health(&self) -> Result<(), String>;
+    /// Whether outputs are delivered together with the offsets of their records, and not before. Then a record is done
+    /// when it has ended, and the source's commit brings the deliveries.
+    fn delivers_with_offsets(&self) -> bool {
+        false
+    }
+    /// Forgets the outputs that wait for offsets of these partitions, whose records will be read again.
+    fn forget(&mut self, partitions: &[i32]) {
+        let _ = partitions;
+    }
 }
 
 /// A fault of a sink that can't be mended by waiting.

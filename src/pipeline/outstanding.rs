@@ -68,6 +68,18 @@ impl Outstanding {
         of_them.for_each(|(_, record)| record.orphaned = true);
     }
 
+    /// Outputs of these partitions' records will never come to their end.
+    pub(super) fn forget(&mut self, partitions: &[i32]) {
+        self.records.retain(|position, record| {
+            let gone = partitions.contains(&position.partition);
+            if gone {
+                self.outputs -= record.outputs;
+                self.bytes -= record.bytes;
+            }
+            !gone
+        });
+    }
+
     /// Whether an output of the record is on its way.
     pub(super) fn contains(&self, position: Position) -> bool {
         self.records.contains_key(&position)
@@ -125,6 +137,18 @@ mod tests {
         assert_eq!(outstanding.outputs(), 1);
         assert_eq!(outstanding.delivered(at(2)), Some(false));
         assert!(!outstanding.contains(at(2)));
+    }
+
+    #[test]
+    fn what_is_forgotten_is_waited_for_by_nobody() {
+        let mut outstanding = Outstanding::default();
+        outstanding.sent(at(2), 10);
+        outstanding.sent(Position { partition: 1, offset: 2 }, 5);
+        outstanding.forget(&[0]);
+        assert_eq!((outstanding.outputs(), outstanding.bytes()), (1, 5));
+        assert_eq!(outstanding.delivered(at(2)), None);
+        outstanding.sent(at(2), 10);
+        assert!(!outstanding.ended(at(2)), "read again, it waits for its own output");
     }
 
     #[test]

@@ -152,7 +152,7 @@ pub fn run(
     scorers: &dyn Scorers,
 ) -> Result<RunSummary, RunError> {
     let Plan { start, follow, learning, feedback } = plan.into();
-    let mut flow = Flow::new(settings, parts.metrics);
+    let mut flow = Flow::new(settings, &parts);
     std::thread::scope(|scope| {
         let following = |version: Option<String>| {
             let start = |registry: &Registry| Follower::start(scope, registry.clone(), version, (settings, scorers));
@@ -313,7 +313,7 @@ fn poll(parts: &mut Parts<'_>, flow: &mut Flow, scoring: &mut Scoring, wait: Dur
     let now = now_ms();
     let polled = source.poll(scoring.room(), wait, &mut |raw| {
         first.get_or_insert_with(Instant::now);
-        flow.open(&raw, now);
+        flow.open(&raw, now, outside.sink);
         if (flow.holds() || scoring.awaits(&raw)) && flow.hold(&raw) {
             return;
         }

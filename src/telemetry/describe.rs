@@ -128,6 +128,15 @@ pub enum CounterfactualResult {
     Unknown,
 }
 
+/// How a transaction of outputs and offsets ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransactionResult {
+    /// Its outputs are there for all to see, and its offsets are committed.
+    Committed,
+    /// Nothing has happened; the next one takes its outputs and offsets.
+    Aborted,
+}
+
 /// How putting another model to work ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SwapResult {
@@ -190,6 +199,11 @@ impl CounterfactualResult {
     pub const WORDS: [&'static str; 3] = ["explained", "unexplained", "unknown"];
 }
 
+impl TransactionResult {
+    /// The label's values, in the order of the variants.
+    pub const WORDS: [&'static str; 2] = ["committed", "aborted"];
+}
+
 impl SwapResult {
     /// The label's values, in the order of the variants.
     pub const WORDS: [&'static str; 2] = ["swapped", "failed"];
@@ -211,6 +225,7 @@ const END: Label = Label { name: "end", values: || End::WORDS.to_vec() };
 const TRAINING_RESULT: Label = Label { name: "result", values: || TrainingResult::WORDS.to_vec() };
 const GATE_CHECK: Label = Label { name: "reason", values: || Check::ALL.map(Check::as_str).to_vec() };
 const KEPT_OUT_REASON: Label = Label { name: "reason", values: || KeptOut::ALL.map(KeptOut::as_str).to_vec() };
+const TRANSACTION_RESULT: Label = Label { name: "result", values: || TransactionResult::WORDS.to_vec() };
 const SWAP_RESULT: Label = Label { name: "result", values: || SwapResult::WORDS.to_vec() };
 const COUNTERFACTUAL_RESULT: Label = Label { name: "result", values: || CounterfactualResult::WORDS.to_vec() };
 const PART: Label = Label { name: "part", values: || Part::WORDS.to_vec() };
@@ -340,6 +355,10 @@ descriptions! {
     SCORE_LAST = "strayd_score_last", Gauge, [], "Score of the last row of the last batch; NaN before the first.";
     OFFSETS_COMMITTED = "strayd_offsets_committed_total", Counter, [],
         "Offsets committed, one per partition and commit.";
+    RECORDS_LOST = "strayd_records_lost_total", Counter, [],
+        "Records that were deleted, by the topic's retention or by somebody, before they were read.";
+    TRANSACTIONS = "strayd_transactions_total", Counter, [TRANSACTION_RESULT],
+        "Transactions of outputs and offsets, with `kafka.delivery: exactly_once`.";
     DEVICE_INFO = "strayd_device_info", Gauge, [DEVICE], "1 for the device that the model runs on.";
     DEVICE_FALLBACK = "strayd_device_fallback", Gauge, [],
         "1 while the model runs on the CPU because `auto` found no usable GPU.";

@@ -10,7 +10,7 @@ use prometheus::{
 use tracing::{error, info, warn};
 
 use super::{
-    describe::{self, DeliveryResult, End, Outcome, OutputKind, Part},
+    describe::{self, DeliveryResult, End, Outcome, OutputKind, Part, TransactionResult},
     feedback::FeedbackMetrics,
     incidents::IncidentMetrics,
     model::ModelMetrics,
@@ -124,6 +124,8 @@ pub struct Metrics {
     alarm_rate_measured: Gauge,
     score_last: Gauge,
     offsets_committed: IntCounter,
+    records_lost: IntCounter,
+    transactions: Vec<IntCounter>,
     role_info: GaugeVec,
 }
 
@@ -170,6 +172,8 @@ impl Metrics {
             alarm_rate_measured: gauge(add, &describe::ALARM_RATE_MEASURED, f64::NAN),
             score_last: gauge(add, &describe::SCORE_LAST, f64::NAN),
             offsets_committed: counter(add, &describe::OFFSETS_COMMITTED),
+            records_lost: counter(add, &describe::RECORDS_LOST),
+            transactions: counters(add, &describe::TRANSACTIONS),
             role_info,
             registry,
         }
@@ -312,6 +316,28 @@ impl Metrics {
     /// Offsets of this many partitions were committed.
     pub fn offsets_committed(&self, partitions: u64) {
         self.offsets_committed.inc_by(partitions);
+    }
+
+    /// So many records, from this place on, were deleted before they were read.
+    pub fn records_lost(&self, from: Position, records: u64) {
+        self.records_lost.inc_by(records);
+        let Position { partition, offset } = from;
+        error!(
+            partition,
+            offset, records, "records were deleted before they were read: retention is faster than this group"
+        );
+    }
+
+    /// A transaction of outputs and offsets was committed, or aborted for this reason.
+    pub fn transaction(&self, result: &Result<(), String>) {
+        let (word, why) = match result {
+            Ok(()) => (TransactionResult::Committed, None),
+            Err(why) => (TransactionResult::Aborted, Some(why)),
+        };
+        self.transactions[word as usize].inc();
+        if let Some(why) = why {
+            warn!(why, "a transaction was aborted: its outputs and offsets go with the next one");
+        }
     }
 
     /// This many records of the assigned partitions were not received yet.

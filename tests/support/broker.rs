@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
+    error::KafkaResult,
 };
-use strayd::kafka::embedded::EmbeddedBroker;
+use strayd::kafka::embedded::{EmbeddedBroker, ReadBack, Reader};
 
 use super::tools::{leave_out, root};
 
@@ -67,6 +68,14 @@ impl Broker {
     /// log. `None` where there is none.
     pub fn apache(settings: impl FnOnce(u16, u16, &Path) -> String) -> Option<Self> {
         Some(Self::Apache(Arc::new(Apache::configured(settings)?)))
+    }
+
+    /// The real one, for what only that can do.
+    pub fn real(&self) -> &Apache {
+        match self {
+            Self::Embedded(_) => panic!("the embedded broker can't do this"),
+            Self::Apache(broker) => broker,
+        }
     }
 
     /// `host:port`.
@@ -232,16 +241,49 @@ impl Apache {
     }
 
     fn create_topic(&self, name: &str, partitions: i32) {
-        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("an admin client can be made");
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        self.administer(async |admin, options| admin.create_topics([&topic], options).await);
+    }
+
+    /// Gives the topic more partitions, so many in all.
+    pub fn add_partitions(&self, topic: &str, partitions: usize) {
+        let wanted = NewPartitions::new(topic, partitions);
+        self.administer(async |admin, options| admin.create_partitions([&wanted], options).await);
+    }
+
+    /// The offset that the partition's next record will have.
+    pub fn end(&self, topic: &str, partition: i32) -> i64 {
+        let consumer: BaseConsumer = self.client().create().expect("a consumer can be made");
+        consumer.fetch_watermarks(topic, partition, PATIENCE).expect("the broker tells its offsets").1
+    }
+
+    /// Deletes the topic.
+    pub fn delete_topic(&self, topic: &str) {
+        self.administer(async |admin, options| admin.delete_topics(&[topic], options).await);
+    }
+
+    /// Deletes the partition's records before this offset, as retention would.
+    pub fn delete_records(&self, topic: &str, partition: i32, before: i64) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(before)).expect("an offset");
+        self.administer(async |admin, options| {
+            let deleted = admin.delete_records(&list, options).await?;
+            let elements = deleted.elements();
+            Ok(elements.iter().map(|element| element.error().map_err(|error| error.to_string())).collect())
+        });
+    }
+
+    /// Has the broker do something, and asserts that it did.
+    fn administer<T: std::fmt::Debug, E: std::fmt::Debug>(
+        &self,
+        work: impl AsyncFnOnce(&AdminClient<DefaultClientContext>, &AdminOptions) -> KafkaResult<Vec<Result<T, E>>>,
+    ) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("an admin client can be made");
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
-        let made = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime can be made")
-            .block_on(admin.create_topics([&topic], &options))
-            .expect("the broker answers");
-        made.into_iter().for_each(|result| assert!(result.is_ok(), "{result:?}"));
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
+        let done = runtime.block_on(work(&admin, &options)).expect("the broker answers");
+        done.into_iter().for_each(|result| assert!(result.is_ok(), "{result:?}"));
     }
 }
 
@@ -257,6 +299,23 @@ fn free_ports() -> (u16, u16) {
     let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
     let [first, second] = listeners.map(|listener| listener.local_addr().expect("a bound address").port());
     (first, second)
+}
+
+/// Everything that is committed in a topic, up to its present end.
+pub fn read_all(servers: &str, topic: &str, partitions: i32) -> Vec<ReadBack> {
+    let mut config = ClientConfig::new();
+    let consumer: BaseConsumer = config.set("bootstrap.servers", servers).create().expect("a consumer can be made");
+    let is_empty = |partition| {
+        let (low, high) = consumer.fetch_watermarks(topic, partition, PATIENCE).expect("the broker tells its offsets");
+        low == high
+    };
+    if (0..partitions).all(is_empty) {
+        return Vec::new();
+    }
+    let reader = Reader::connect(servers, topic, partitions).expect("a reader can be made");
+    let mut wait = PATIENCE;
+    // The first message may take a while; a broker that has nothing more to give is silent.
+    std::iter::from_fn(|| reader.next(std::mem::replace(&mut wait, Duration::from_secs(3)))).collect()
 }
 
 /// Runs kcat, an outside client, with this standard input, and gives what it wrote. `None` where there is none.

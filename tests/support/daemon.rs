@@ -110,13 +110,22 @@ impl Stage {
 
     /// Feeds the records, and waits until the broker has them.
     pub fn feed(&self, records: &[Record]) {
+        self.feed_by(None, records);
+    }
+
+    /// The same, all into one partition.
+    pub fn feed_to(&self, partition: i32, records: &[Record]) {
+        self.feed_by(Some(partition), records);
+    }
+
+    fn feed_by(&self, partition: Option<i32>, records: &[Record]) {
         let feeder = Feeder::connect(&self.servers, &self.input()).expect("a feeder can be made");
         for record in records {
             let fed = Fed {
                 key: Some(record.key.as_bytes()),
                 payload: Some(record.payload.as_bytes()),
                 timestamp_ms: None,
-                partition: None,
+                partition,
             };
             feeder.feed(&fed).expect("the record can be fed");
         }
@@ -266,6 +275,11 @@ impl Daemon {
     /// The process number.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// How it ended, once it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("the child can be asked")
     }
 
     /// SIGTERM, and how it ended, which has to be within the shutdown deadline.
