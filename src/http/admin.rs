@@ -1,4 +1,4 @@
-//! `POST /admin/retrain`, for whoever knows the bearer token. Without a token file there is no `/admin` at all.
+//! What is under `/admin` (`POST /admin/retrain`), for whoever knows the bearer token. Without a token file there is nothing.
 
 use std::{
     fs, io,
@@ -8,10 +8,12 @@ use std::{
 };
 
 use axum::{
-    Json,
-    extract::State,
+    Json, Router,
+    extract::{Request as HttpRequest, State},
     http::{HeaderMap, StatusCode, header},
+    middleware::{self, Next},
     response::{IntoResponse, Response},
+    routing::post,
 };
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -90,24 +92,41 @@ pub fn read_token(path: &Path) -> Result<String, TokenError> {
     }
 }
 
-/// Begins a training now, and says what came of it. Answers are JSON with the word `answer`: 202 `started`, 409 `busy`,
-/// `too_few_rows`, `collecting`, `draining` or `not_a_trainer`, 401 without the token, 404 where there is no admin.
-pub(super) async fn retrain(State(shared): State<Shared>, headers: HeaderMap) -> Response {
-    let Some(admin) = &shared.admin else {
-        let hint = "nothing is served under /admin without http.admin_token_file\n";
-        return (StatusCode::NOT_FOUND, hint).into_response();
-    };
-    match admin.admits(&headers) {
-        Ok(true) => {}
+/// All that is under `/admin`. Who doesn't know the token isn't told what there is.
+pub(super) fn router(shared: &Shared) -> Router<Shared> {
+    let nothing = || async { (StatusCode::NOT_FOUND, "expected POST /admin/retrain\n") };
+    Router::new()
+        .route("/retrain", post(retrain))
+        .fallback(nothing)
+        .layer(middleware::from_fn_with_state(shared.clone(), admitted))
+}
+
+/// Hands the request on if it bears the token: else 401, or 404 where there is no admin at all, or 503 where the token can't
+/// be read.
+async fn admitted(State(shared): State<Shared>, request: HttpRequest, next: Next) -> Response {
+    let Some(admin) = &shared.admin else { return off() };
+    match admin.admits(request.headers()) {
+        Ok(true) => next.run(request).await,
         Ok(false) => {
+            tracing::warn!(path = request.uri().path(), "an admin request without the right token is refused");
             let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
-            return (StatusCode::UNAUTHORIZED, challenge, "expected `Authorization: Bearer TOKEN`\n").into_response();
+            (StatusCode::UNAUTHORIZED, challenge, "expected `Authorization: Bearer TOKEN`\n").into_response()
         }
         Err(error) => {
             tracing::error!("an admin request is refused: {error}");
-            return (StatusCode::SERVICE_UNAVAILABLE, "the admin token can't be read; see the log\n").into_response();
+            (StatusCode::SERVICE_UNAVAILABLE, "the admin token can't be read; see the log\n").into_response()
         }
     }
+}
+
+fn off() -> Response {
+    (StatusCode::NOT_FOUND, "nothing is served under /admin without http.admin_token_file\n").into_response()
+}
+
+/// Begins a training now, and says what came of it. Answers are JSON with the word `answer`: 202 `started`, 409 `busy`,
+/// `too_few_rows`, `collecting`, `draining` or `not_a_trainer`.
+async fn retrain(State(shared): State<Shared>) -> Response {
+    let Some(admin) = &shared.admin else { return off() };
     if admin.requests.is_none() {
         return not_a_trainer();
     }
@@ -149,7 +168,8 @@ fn busy(phase: Phase) -> Option<(&'static str, String)> {
 #[cfg(test)]
 mod tests {
     use std::{
-        net::{Ipv4Addr, SocketAddr},
+        io::{Read, Write},
+        net::{Ipv4Addr, SocketAddr, TcpStream},
         sync::{Arc, mpsc::channel},
     };
 
@@ -195,6 +215,29 @@ mod tests {
         assert_eq!(stage.ask(Some("new")).0, 409);
         fs::write(stage.token.path(), " \n").unwrap();
         assert_eq!(stage.ask(Some("")).0, 503, "an empty token admits nobody");
+    }
+
+    #[test]
+    fn who_knows_the_token_is_told_what_there_is_and_nobody_else() {
+        let stage = stage(None);
+        let get = |path: &str, head: &str| {
+            let mut stream = TcpStream::connect(stage.server.address()).unwrap();
+            write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\n{head}\r\n").unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        };
+        let token = "authorization: bearer open sesame\r\n";
+        for path in ["/admin", "/admin/retrain", "/admin/other"] {
+            let answer = get(path, "");
+            assert!(
+                answer.starts_with("HTTP/1.1 401") && answer.contains("www-authenticate: Bearer"),
+                "{path}: {answer}"
+            );
+            let status = if path == "/admin/retrain" { "HTTP/1.1 405" } else { "HTTP/1.1 404" };
+            assert!(get(path, token).starts_with(status), "{path}");
+        }
+        assert!(get("/admin/retrain", "authorization: Basic open sesame\r\n").starts_with("HTTP/1.1 401"));
     }
 
     #[test]

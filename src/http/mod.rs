@@ -3,15 +3,15 @@
 
 pub mod admin;
 pub mod client;
-
 pub mod probe;
+mod serve;
 
 use std::{
     io,
     net::{SocketAddr, TcpListener},
     sync::Arc,
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use axum::{
@@ -19,17 +19,14 @@ use axum::{
     extract::State,
     http::{StatusCode, header},
     response::{Html, IntoResponse},
-    routing::{get, post},
+    routing::get,
 };
 use serde_json::Value;
-use tokio::{runtime, sync::oneshot, time};
+use tokio::{runtime, sync::oneshot};
 use tracing::{error, info};
 
-use self::admin::Admin;
+use self::{admin::Admin, serve::Limits};
 use crate::telemetry::{Board, Metrics};
-
-/// How long open requests may take to end when the server stops.
-const GRACE: Duration = Duration::from_secs(1);
 
 /// Why nothing can be served.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +86,7 @@ impl HttpServer {
         let thread = thread::Builder::new()
             .name("http".to_owned())
             .spawn(move || {
-                if let Err(cause) = runtime.block_on(serve(listener, router, stopped)) {
+                if let Err(cause) = runtime.block_on(serve::serve(listener, router, Limits::default(), stopped)) {
                     error!("the HTTP server stopped: {cause}");
                 }
             })
@@ -116,24 +113,6 @@ impl Drop for HttpServer {
     }
 }
 
-async fn serve(listener: TcpListener, router: Router, stopped: oneshot::Receiver<()>) -> io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    let (draining, begun) = oneshot::channel::<()>();
-    let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
-        // Either way the owner is gone: by a word or by dropping its end.
-        stopped.await.ok();
-        drop(draining);
-    });
-    let deadline = async move {
-        begun.await.ok();
-        time::sleep(GRACE).await;
-    };
-    tokio::select! {
-        result = serving => result,
-        () = deadline => Ok(()),
-    }
-}
-
 fn router(shared: Shared) -> Router {
     Router::new()
         .route("/", get(index))
@@ -141,7 +120,7 @@ fn router(shared: Shared) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/status", get(status))
-        .route("/admin/retrain", post(admin::retrain))
+        .nest("/admin", admin::router(&shared))
         .with_state(shared)
 }
 
@@ -188,6 +167,7 @@ mod tests {
     use std::{
         io::{Read, Write},
         net::{Ipv4Addr, TcpStream},
+        time::Duration,
     };
 
     use super::*;
