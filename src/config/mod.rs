@@ -34,6 +34,7 @@ pub mod raw_judging;
 pub mod raw_model;
 pub mod raw_training;
 mod schema;
+mod secret;
 pub mod settings;
 mod settings_format;
 mod settings_incidents;
@@ -45,7 +46,7 @@ mod table;
 pub mod units;
 
 pub use error::{ConfigError, Problem, Problems};
-pub use load::{Loaded, Sources, hide_secrets};
+pub use load::{Loaded, Sources};
 pub use schema::schema;
 pub use settings::Settings;
 pub use table::settings_table;

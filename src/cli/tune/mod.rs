@@ -191,16 +191,14 @@ fn tell(
     mut report: Report,
     (written, out): (serde_json::Value, Option<(Partial, std::fs::File)>),
 ) -> Result<(), Failure> {
-    let yaml = |hide: bool| written::yaml(written.clone(), &report, hide).map_err(|error| Failure::other(&error));
-    let (shown, whole) = (yaml(true)?, yaml(false)?);
-    report.config = shown;
+    report.config = written::yaml(written, &report).map_err(|error| Failure::other(&error))?;
     if let Some((mut partial, file)) = out {
-        // Secrets are to be read by nobody who may not read them where they come from.
+        // To be read by nobody who may not read what it comes from.
         if let Some(config) = &args.config.config {
             let mode = fs::metadata(config).and_then(|from| file.set_permissions(from.permissions()));
             mode.map_err(|error| Failure::other(&error))?;
         }
-        partial.write(&file, whole.as_bytes())?;
+        partial.write(&file, report.config.as_bytes())?;
     }
     match (args.json, &args.out) {
         (true, _) => output::print(&report.to_json_line()),

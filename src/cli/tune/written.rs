@@ -7,23 +7,18 @@ use serde_json::{Map, Value};
 use super::{report::Report, table};
 use crate::{
     cli::config::yaml_text,
-    config::hide_secrets,
     demo::display::{counted, grouped},
 };
 
-/// The given configuration with the changes of a search, and above it what was measured. `hide` shows secrets as `***`.
+/// The given configuration with the changes of a search, and above it what was measured.
 ///
 /// # Errors
 /// What the emitter says.
-pub(super) fn yaml(mut written: Value, report: &Report, hide: bool) -> io::Result<String> {
+pub(super) fn yaml(mut written: Value, report: &Report) -> io::Result<String> {
     for (key, value) in &report.changes {
         put(&mut written, key, value.clone());
     }
-    let hidden = hide && hide_secrets(&mut written);
-    let mut text: String = comments(report).lines().map(|line| format!("# {line}\n")).collect();
-    if hidden {
-        text += "# Secrets are hidden here; with --out they are written.\n";
-    }
+    let text: String = comments(report).lines().map(|line| format!("# {line}\n")).collect();
     let is_empty = written.as_object().is_none_or(Map::is_empty);
     Ok(if is_empty { text + "{}\n" } else { text + &yaml_text(&written)? })
 }
