@@ -97,7 +97,7 @@ fn lint_has_nothing_to_say() {
 }
 
 /// Values that can't work, over the smallest that can.
-const REFUSED: [&str; 33] = [
+const REFUSED: [&str; 39] = [
     "config.kafka.brokers=",
     "config.kafka.brokers=kafka\\,other:9092",
     "config.kafka.input_topic=null",
@@ -122,6 +122,12 @@ const REFUSED: [&str; 33] = [
     "kafka.sasl.mechanism=PLAIN,kafka.sasl.existingSecret=there,kafka.sasl.password=here",
     "kafka.sasl.existingSecret=there",
     "kafka.sasl.mechanism=GSSAPI",
+    "kafka.sasl.mechanism=OAUTHBEARER",
+    "kafka.sasl.mechanism=OAUTHBEARER,kafka.sasl.username=u,kafka.sasl.token.audience=kafka",
+    "kafka.sasl.mechanism=OAUTHBEARER,kafka.sasl.existingSecret=there,kafka.sasl.token.audience=kafka",
+    "kafka.sasl.mechanism=OAUTHBEARER,kafka.sasl.token.audience=kafka,config.kafka.oauth_token_file=/there",
+    "kafka.sasl.mechanism=OAUTHBEARER,kafka.sasl.token.audience=kafka,autoscaling.kind=keda,registry.accessModes={ReadWriteMany}",
+    "kafka.sasl.token.audience=kafka",
     "kafka.tls.existingSecret=there",
     "kafka.tls.enabled=true,kafka.tls.clientCertificate=true",
     "kafka.tls.enabled=true,config.kafka.properties.security\\.protocol=PLAINTEXT",

@@ -9,12 +9,11 @@ use crate::{
     app::{self, App, Ends},
     config::settings::{DeliveryGuarantee, KafkaSettings, Role},
     kafka::{
-        sink::KafkaSink,
+        renewal::{RenewingReader, RenewingSink, RenewingSource},
         source::KafkaSource,
-        topic::TopicReader,
         transactions::{TransactionalSink, Transactions},
     },
-    pipeline::{Discard, NoObserver, Sink},
+    pipeline::{Discard, NoObserver, Sink, Source},
     telemetry::log,
 };
 
@@ -49,9 +48,9 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let kafka = loaded.settings.kafka_of_role();
     let (mut source, mut sink) = ends(&kafka, loaded.settings.role)?;
     if let Some(topic) = &kafka.feedback_topic {
-        plan.feedback = Some(Box::new(TopicReader::new(&kafka, topic)?));
+        plan.feedback = Some(Box::new(RenewingReader::connect(&kafka, topic)?));
     }
-    let ends = Ends { source: &mut source, sink: &mut *sink, observer: &mut NoObserver, progress: &mut |_| {} };
+    let ends = Ends { source: &mut *source, sink: &mut *sink, observer: &mut NoObserver, progress: &mut |_| {} };
     let summary = app.run(plan, ends, &stop)?;
     tracing::info!(
         records = summary.records,
@@ -62,16 +61,20 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Where records come from and outputs go. A trainer publishes nothing, and so needs neither output topics nor
-/// transactions.
-fn ends(kafka: &KafkaSettings, role: Role) -> Result<(KafkaSource, Box<dyn Sink>), Failure> {
+/// Where records come from and outputs go.
+type BothEnds = (Box<dyn Source>, Box<dyn Sink>);
+
+/// Both ends in Kafka. A trainer publishes nothing, and so needs neither output topics nor transactions.
+fn ends(kafka: &KafkaSettings, role: Role) -> Result<BothEnds, Failure> {
     Ok(match (role, kafka.delivery) {
-        (Role::Trainer, _) => (KafkaSource::connect(kafka)?, Box::new(Discard::default())),
-        (_, DeliveryGuarantee::AtLeastOnce) => (KafkaSource::connect(kafka)?, Box::new(KafkaSink::connect(kafka)?)),
+        (Role::Trainer, _) => (Box::new(RenewingSource::connect(kafka)?), Box::new(Discard::default())),
+        (_, DeliveryGuarantee::AtLeastOnce) => {
+            (Box::new(RenewingSource::connect(kafka)?), Box::new(RenewingSink::connect(kafka)?))
+        }
         (_, DeliveryGuarantee::ExactlyOnce) => {
             let transactions = Transactions::start(kafka)?;
             let source = KafkaSource::committing_with(kafka, Some(Arc::clone(&transactions)))?;
-            (source, Box::new(TransactionalSink::new(transactions, kafka)))
+            (Box::new(source), Box::new(TransactionalSink::new(transactions, kafka)))
         }
     })
 }

@@ -83,6 +83,7 @@ fn kafka_settings(raw: RawKafka, problems: &mut Problems) -> KafkaSettings {
         dead_letter_topic: raw.dead_letter_topic,
         properties: raw.properties,
         secrets: raw.secrets,
+        oauth_token_file: file(raw.oauth_token_file, "kafka.oauth_token_file", problems),
     };
     for found in kafka::check(&settings) {
         problems.push(found.key, found.problem, found.expected);

@@ -79,6 +79,8 @@ pub struct RawKafka {
     /// librdkafka settings whose value is read from a file (key -> file), such as sasl.password. Never printed.
     #[schemars(extend("x-expected" = "librdkafka keys with file names"))]
     pub secrets: BTreeMap<String, PathBuf>,
+    /// File with the JSON Web Token that `sasl.mechanism: OAUTHBEARER` shows to brokers. Read anew before the token expires, and never printed.
+    pub oauth_token_file: Option<PathBuf>,
 }
 
 /// `record.*`

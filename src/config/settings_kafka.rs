@@ -33,6 +33,8 @@ pub struct KafkaSettings {
     pub properties: BTreeMap<String, String>,
     /// `kafka.secrets`: librdkafka settings read from files (key -> file), never printed.
     pub secrets: BTreeMap<String, PathBuf>,
+    /// `kafka.oauth_token_file`: holds the token of OAUTHBEARER.
+    pub oauth_token_file: Option<PathBuf>,
 }
 
 impl KafkaSettings {

@@ -1,11 +1,13 @@
-//! Committing an explicit list of offsets in the background, with an answer.
+//! Committing an explicit list of offsets in the background, with an answer, and what a group has committed.
 //!
 //! librdkafka answers a background commit only where a callback is set in C, which rdkafka doesn't do, or where the
 //! commit names a queue for its answer, which rdkafka doesn't offer. Without an answer nobody could say in time whether
 //! the last commit before the end arrived, nor count what was committed.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use rdkafka::{
-    TopicPartitionList,
+    Offset, TopicPartitionList,
     bindings::{rd_kafka_commit_queue, rd_kafka_queue_destroy, rd_kafka_queue_get_consumer},
     consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::{IsError, KafkaError, KafkaResult},
@@ -30,4 +32,26 @@ pub(super) fn in_background<C: ConsumerContext>(
         code
     };
     if code.is_error() { Err(KafkaError::ConsumerCommit(code.into())) } else { Ok(()) }
+}
+
+/// How long the broker may take to tell what is committed.
+const COMMITTED_WAIT: Duration = Duration::from_secs(5);
+
+/// What the group has committed of these partitions, as far as it has.
+pub(super) fn committed<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+    partitions: &[i32],
+) -> KafkaResult<BTreeMap<i32, i64>> {
+    if partitions.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let mut list = TopicPartitionList::new();
+    for partition in partitions {
+        list.add_partition(topic, *partition);
+    }
+    let found = consumer.committed_offsets(list, COMMITTED_WAIT)?;
+    let offset = |offset| if let Offset::Offset(offset) = offset { Some(offset) } else { None };
+    let elements = found.elements();
+    Ok(elements.iter().filter_map(|one| Some((one.partition(), offset(one.offset())?))).collect())
 }

@@ -1,12 +1,19 @@
 //! Whether a client is connected, as librdkafka's errors and statistics tell.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    error::Error,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
-use rdkafka::{error::KafkaError, statistics::Statistics, types::RDKafkaErrorCode};
+use rdkafka::{client::OAuthToken, error::KafkaError, statistics::Statistics, types::RDKafkaErrorCode};
+
+use super::{fault, token::TokenFile};
 
 /// The state of one client's connections. Written by librdkafka's callbacks, read by the pipeline.
 #[derive(Debug)]
 pub(super) struct Link {
+    /// What is shown to brokers that ask for a token.
+    token: TokenFile,
     state: Mutex<State>,
 }
 
@@ -14,6 +21,8 @@ pub(super) struct Link {
 struct State {
     /// Whether any broker answers.
     broker: Result<(), String>,
+    /// Why the last broker that was tried can't be used; that none can is told after it, and without a reason.
+    fault: Option<String>,
     /// What a broker that answers said against us; librdkafka tells it once, so it stays until something works.
     refusal: Option<Refusal>,
 }
@@ -30,11 +39,24 @@ pub(super) struct Refusal {
 impl Link {
     pub(super) fn new(brokers: &str) -> Self {
         let broker = Err(format!("not connected to {brokers} yet"));
-        Self { state: Mutex::new(State { broker, refusal: None }) }
+        Self { token: TokenFile::default(), state: Mutex::new(State { broker, fault: None, refusal: None }) }
+    }
+
+    /// The same, which shows a token to brokers that ask for one.
+    pub(super) fn showing(self, token: TokenFile) -> Self {
+        Self { token, ..self }
+    }
+
+    /// The token, for librdkafka.
+    pub(super) fn token(&self) -> Result<OAuthToken, Box<dyn Error>> {
+        self.token.token()
     }
 
     /// `Err` says why there is no connection.
     pub(super) fn state(&self) -> Result<(), String> {
+        if let Some(why) = self.token.fault() {
+            return Err(why);
+        }
         let state = self.lock();
         state.broker.clone()?;
         state.refusal.as_ref().map_or(Ok(()), |refusal| Err(refusal.why.clone()))
@@ -49,6 +71,7 @@ impl Link {
     pub(super) fn works(&self) {
         let mut state = self.lock();
         state.broker = Ok(());
+        state.fault = None;
         state.refusal = None;
     }
 
@@ -60,9 +83,16 @@ impl Link {
     /// A global error of the client. A single broker that went away is none of our business while another answers.
     pub(super) fn error(&self, error: &KafkaError, reason: &str) {
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::Authentication) => {
-                self.lock().broker = Err(reason.to_owned());
+            Some(RDKafkaErrorCode::AllBrokersDown) => {
+                let mut state = self.lock();
+                state.broker = Err(state.fault.clone().unwrap_or_else(|| reason.to_owned()));
             }
+            Some(RDKafkaErrorCode::Authentication) => {
+                let why = fault::explained(reason);
+                let mut state = self.lock();
+                (state.fault, state.broker) = (Some(why.clone()), Err(why));
+            }
+            Some(code) if fault::is_of_broker(code) => self.lock().fault = Some(fault::explained(reason)),
             Some(code) if refuses(code) => {
                 self.refused(Some(Refusal { why: reason.to_owned(), is_missing_topic: is_missing_topic(code) }));
             }
@@ -74,7 +104,8 @@ impl Link {
     /// Any broker that is up means that we are connected.
     pub(super) fn statistics(&self, statistics: &Statistics) {
         if statistics.brokers.values().any(|broker| broker.state == "UP") {
-            self.lock().broker = Ok(());
+            let mut state = self.lock();
+            (state.broker, state.fault) = (Ok(()), None);
         }
     }
 
@@ -135,6 +166,22 @@ mod tests {
         assert_eq!(link.state(), Err("why".to_owned()), "librdkafka tells a refusal once");
         link.works();
         assert_eq!(link.state(), Ok(()));
+    }
+
+    #[test]
+    fn that_no_broker_answers_is_told_with_the_reason_of_the_last_one() {
+        let link = Link::new("b:1");
+        let refused = "b:1/bootstrap: Connect to ipv4#1.2.3.4:1 failed: Connection refused";
+        link.error(
+            &KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure),
+            &format!("{refused} (after 1ms in state CONNECT)"),
+        );
+        assert!(link.state().unwrap_err().contains("not connected"), "another broker may answer");
+        link.error(&KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "1/1 brokers are down");
+        assert_eq!(link.state(), Err(refused.to_owned()));
+        link.statistics(&up());
+        link.error(&KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "1/1 brokers are down");
+        assert_eq!(link.state(), Err("1/1 brokers are down".to_owned()), "the old reason is over");
     }
 
     #[test]

@@ -12,21 +12,22 @@ use std::{
 
 use rdkafka::{
     ClientContext, Offset, Statistics, TopicPartitionList,
+    client::OAuthToken,
     consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance},
     error::{KafkaError as ClientError, KafkaResult},
-    statistics::Partition,
     topic_partition_list::TopicPartitionListElem,
 };
 
 use super::{
+    commit,
+    lag::lag_of,
     link::Link,
     losses::Expected,
+    token::TokenFile,
     transactions::{Outcome, Transactions},
 };
 use crate::{config::settings::KafkaSettings, pipeline::SourceEvent, record::Position};
 
-/// How long the group's offsets of new partitions are waited for.
-const COMMITTED_WAIT: Duration = Duration::from_secs(2);
 /// How long partitions that are revoked wait for the transaction of what was done of them.
 const REVOCATION_WAIT: Duration = Duration::from_secs(10);
 /// Transactions that are begun before they go, where the first is aborted.
@@ -75,7 +76,7 @@ pub(super) struct Context {
 
 impl Context {
     pub(super) fn new(settings: &KafkaSettings, transactions: Option<Arc<Transactions>>) -> Self {
-        let link = Link::new(&settings.brokers);
+        let link = Link::new(&settings.brokers).showing(TokenFile::of(settings));
         Self {
             link,
             mail: Mutex::default(),
@@ -183,6 +184,12 @@ impl Context {
 }
 
 impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.link.token()
+    }
+
     fn error(&self, error: ClientError, reason: &str) {
         self.link.error(&error, reason);
     }
@@ -196,14 +203,6 @@ impl ClientContext for Context {
         // librdkafka keeps one more, of the number -1, for what belongs to none yet.
         mail.partitions = partitions.map_or(0, |partitions| partitions.keys().filter(|number| **number >= 0).count());
     }
-}
-
-/// Records of a partition that were not handed to us yet; `None` where it isn't ours or its end isn't known.
-fn lag_of(partition: &Partition) -> Option<i64> {
-    let known = |offset: i64| (offset >= 0).then_some(offset);
-    let end = known(partition.ls_offset).or(known(partition.hi_offset))?;
-    let fetched = known(partition.app_offset).or(known(partition.committed_offset)).or(known(partition.lo_offset))?;
-    partition.desired.then_some((end - fetched).max(0))
 }
 
 impl ConsumerContext for Context {
@@ -231,8 +230,8 @@ impl ConsumerContext for Context {
     fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
             Rebalance::Assign(partitions) => {
-                let begun = committed(consumer, partitions);
                 let partitions = numbers(partitions);
+                let begun = begun(consumer, &partitions);
                 if !partitions.is_empty() {
                     self.link.works();
                 }
@@ -266,13 +265,9 @@ impl ConsumerContext for Context {
 
 /// Where the group goes on in these partitions, as far as it has committed anything. Without an answer in time nobody can tell
 /// what was lost in between.
-fn committed(consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList) -> Vec<Position> {
-    let position = |element: &TopicPartitionListElem<'_>| match element.offset() {
-        Offset::Offset(offset) => Some(Position { partition: element.partition(), offset }),
-        _ => None,
-    };
-    match consumer.committed_offsets(partitions.clone(), COMMITTED_WAIT) {
-        Ok(committed) => committed.elements().iter().filter_map(position).collect(),
+fn begun(consumer: &BaseConsumer<Context>, partitions: &[i32]) -> Vec<Position> {
+    match commit::committed(consumer, consumer.context().topic(), partitions) {
+        Ok(committed) => committed.into_iter().map(|(partition, offset)| Position { partition, offset }).collect(),
         Err(error) => {
             tracing::debug!(%error, "the committed offsets of new partitions are not known");
             Vec::new()
@@ -282,28 +277,4 @@ fn committed(consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList) 
 
 fn numbers(partitions: &TopicPartitionList) -> Vec<i32> {
     partitions.elements().iter().map(TopicPartitionListElem::partition).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lag_is_what_was_not_handed_over_yet_whatever_is_committed() {
-        let ours = Partition {
-            desired: true,
-            lo_offset: 10,
-            hi_offset: 120,
-            ls_offset: 100,
-            app_offset: -1001,
-            committed_offset: -1001,
-            ..Partition::default()
-        };
-        assert_eq!(lag_of(&ours), Some(90), "a cold start that has read nothing has all before it");
-        assert_eq!(lag_of(&Partition { committed_offset: 30, ..ours.clone() }), Some(70));
-        assert_eq!(lag_of(&Partition { committed_offset: 30, app_offset: 95, ..ours.clone() }), Some(5));
-        assert_eq!(lag_of(&Partition { ls_offset: -1001, app_offset: 95, ..ours.clone() }), Some(25));
-        assert_eq!(lag_of(&Partition { ls_offset: -1001, hi_offset: -1001, ..ours.clone() }), None);
-        assert_eq!(lag_of(&Partition { desired: false, ..ours }), None, "another member's");
-    }
 }

@@ -5,14 +5,18 @@
 
 mod commit;
 pub mod embedded;
+mod fault;
+mod lag;
 mod link;
 mod losses;
 mod membership;
 mod output_topics;
 mod parcel;
+pub mod renewal;
 mod settings;
 pub mod sink;
 pub mod source;
+mod token;
 pub mod topic;
 pub mod transactions;
 pub mod writer;

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::{ClientContext, client::Client, error::RDKafkaErrorCode};
 
+use super::fault::{Wish, forbidden};
 use crate::config::settings::KafkaSettings;
 
 /// Time between two looks for topics that were not seen yet, and how long one look may take.
@@ -41,7 +42,8 @@ impl OutputTopics {
                 None => false,
                 Some(error) => {
                     let error = RDKafkaErrorCode::from(error);
-                    faults.push(format!("topic `{topic}`: {error}"));
+                    let missing = || format!("topic `{topic}`: {error}");
+                    faults.push(forbidden(error, &Wish::Write { topic }).unwrap_or_else(missing));
                     true
                 }
             }

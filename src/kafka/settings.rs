@@ -12,7 +12,7 @@ use super::KafkaError;
 use crate::config::settings::{DeliveryGuarantee, KafkaSettings, StartAt};
 
 /// What strayd sets itself, and why nobody else may.
-const OWNED: [(&str, &str); 10] = [
+const OWNED: [(&str, &str); 12] = [
     ("bootstrap.servers", "kafka.brokers"),
     ("metadata.broker.list", "kafka.brokers"),
     ("group.id", "kafka.group"),
@@ -23,6 +23,8 @@ const OWNED: [(&str, &str); 10] = [
     ("delivery.timeout.ms", "an anomaly waits for its broker as long as it takes"),
     ("message.timeout.ms", "an anomaly waits for its broker as long as it takes"),
     ("transactional.id", "kafka.transactional_id"),
+    ("enable.sasl.oauthbearer.unsecure.jwt", "kafka.oauth_token_file"),
+    ("sasl.oauthbearer.config", "kafka.oauth_token_file"),
 ];
 
 /// Which client a setting is for.
@@ -106,7 +108,30 @@ pub struct KafkaProblem {
 pub fn check(settings: &KafkaSettings) -> Vec<KafkaProblem> {
     let properties = settings.properties.iter().map(|(key, value)| ("properties", key, Some(value.as_str())));
     let secrets = settings.secrets.keys().map(|key| ("secrets", key, None));
-    properties.chain(secrets).filter_map(|(table, key, value)| check_key(table, key, value)).collect()
+    let keys = properties.chain(secrets).filter_map(|(table, key, value)| check_key(table, key, value));
+    keys.chain(check_token(settings)).collect()
+}
+
+/// A token that no broker asks for, or none where they do.
+fn check_token(settings: &KafkaSettings) -> Option<KafkaProblem> {
+    let value = |key: &str| settings.properties.iter().find(|(given, _)| without_side(given) == key).map(|(_, v)| v);
+    let mechanism = value("sasl.mechanism").or_else(|| value("sasl.mechanisms"));
+    let is_bearer = mechanism.is_some_and(|mechanism| mechanism == "OAUTHBEARER");
+    // librdkafka's own client of identity providers takes no file; where it isn't built in, its keys are refused.
+    let is_oidc = value("sasl.oauthbearer.method").is_some();
+    let (problem, expected) = match (&settings.oauth_token_file, is_bearer) {
+        (None, true) if !is_oidc => {
+            ("is not set, but kafka.properties.sasl.mechanism is OAUTHBEARER", "a file with a token")
+        }
+        (Some(_), false) => ("is shown to nobody", "kafka.properties.sasl.mechanism: OAUTHBEARER, or no such file"),
+        _ => return None,
+    };
+    Some(KafkaProblem { key: "kafka.oauth_token_file".into(), problem: problem.into(), expected })
+}
+
+/// The key without the prefix that says which client it is for.
+pub(super) fn without_side(key: &str) -> &str {
+    key.strip_prefix("consumer.").or_else(|| key.strip_prefix("producer.")).unwrap_or(key)
 }
 
 /// `value` is `None` where it stands in a file.
@@ -136,12 +161,15 @@ fn check_key(table: &str, key: &str, value: Option<&str>) -> Option<KafkaProblem
     None
 }
 
-/// Every secret that can't be read.
+/// Every secret that can't be read, or is none.
 pub fn check_secrets(settings: &KafkaSettings) -> Vec<KafkaProblem> {
     let unreadable = settings.secrets.iter().filter_map(|(key, file)| {
-        let cause = std::fs::read_to_string(file).err()?;
         // Not its name: who mistakes the table for that of the values writes the secret here.
-        let problem = format!("the file that it names can't be read: {cause}");
+        let problem = match std::fs::read_to_string(file) {
+            Err(cause) => format!("the file that it names can't be read: {cause}"),
+            Ok(text) if text.trim().is_empty() => "the file that it names is empty".to_owned(),
+            Ok(_) => return None,
+        };
         Some(KafkaProblem { key: format!("kafka.secrets.{key}"), problem, expected: "a file with the secret" })
     });
     unreadable.collect()
@@ -249,6 +277,7 @@ mod tests {
             dead_letter_topic: "d".into(),
             properties: properties.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
             secrets: BTreeMap::new(),
+            oauth_token_file: None,
         }
     }
 
@@ -319,6 +348,25 @@ mod tests {
         let absent = check_clients(&settings(&[("security.protocol", "SSL"), ("ssl.ca.location", "/nonexistent/ca")]));
         assert_eq!(absent.len(), 1, "{absent:?}");
         assert!(absent[0].problem.contains("ssl.ca.location"), "{absent:?}");
+    }
+
+    #[test]
+    fn a_token_goes_with_the_mechanism_that_shows_it() {
+        let told = |settings: &KafkaSettings| -> Vec<String> {
+            check(settings).into_iter().map(|problem| format!("{}: {}", problem.key, problem.problem)).collect()
+        };
+        let mut bearer = settings(&[("sasl.mechanism", "OAUTHBEARER"), ("security.protocol", "SASL_SSL")]);
+        let missing = told(&bearer);
+        assert!(missing.len() == 1 && missing[0].starts_with("kafka.oauth_token_file: is not set"), "{missing:?}");
+        bearer.oauth_token_file = Some("/run/token".into());
+        assert_eq!(told(&bearer), [""; 0]);
+        bearer.properties.insert("sasl.mechanism".into(), "PLAIN".into());
+        assert_eq!(told(&bearer), ["kafka.oauth_token_file: is shown to nobody"]);
+        let unsecured = told(&settings(&[("enable.sasl.oauthbearer.unsecure.jwt", "true")]));
+        assert!(unsecured[0].contains("set by strayd itself (kafka.oauth_token_file)"), "{unsecured:?}");
+        // This build has no libcurl.
+        let oidc = told(&settings(&[("sasl.mechanisms", "OAUTHBEARER"), ("sasl.oauthbearer.method", "oidc")]));
+        assert!(oidc.len() == 1 && oidc[0].contains("sasl.oauthbearer.method: is refused"), "{oidc:?}");
     }
 
     #[test]

@@ -7,16 +7,19 @@ use std::{
 
 use rdkafka::{
     ClientContext, Message, Statistics,
+    client::OAuthToken,
     error::{KafkaError as ClientError, RDKafkaErrorCode},
-    producer::{BaseProducer, DeliveryResult, Producer, ProducerContext},
+    producer::{BaseProducer, DeliveryResult, Producer, ProducerContext, PurgeConfig},
 };
 
 use super::{
     KafkaError,
+    fault::{Wish, forbidden},
     link::Link,
     output_topics::OutputTopics,
     parcel::{Addresses, Parcel, Sender, is_too_large},
     settings,
+    token::TokenFile,
 };
 use crate::{
     config::settings::KafkaSettings,
@@ -29,6 +32,9 @@ const ROOM_WAIT: Duration = Duration::from_millis(50);
 
 /// Time before a message that the broker refused is sent again.
 const RESEND_WAIT: Duration = Duration::from_secs(1);
+
+/// How long messages that are taken from a producer may take to come back.
+const PURGE_WAIT: Duration = Duration::from_millis(200);
 
 /// A message that came back, to be sent again.
 struct Returned {
@@ -67,6 +73,12 @@ impl Context {
 }
 
 impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.link.token()
+    }
+
     fn error(&self, error: ClientError, reason: &str) {
         self.link.error(&error, reason);
     }
@@ -110,12 +122,34 @@ pub struct KafkaSink {
 impl KafkaSink {
     /// Makes the producer; a broker that is away is waited for.
     pub fn connect(settings: &KafkaSettings) -> Result<Self, KafkaError> {
-        let context = Context { link: Link::new(&settings.brokers), mail: Mutex::default() };
+        let link = Link::new(&settings.brokers).showing(TokenFile::of(settings));
+        let context = Context { link, mail: Mutex::default() };
         Ok(Self {
             producer: settings::producer(settings)?.create_with_context(context)?,
             addresses: Addresses::new(settings),
             topics: OutputTopics::new(settings),
         })
+    }
+
+    /// Whether nothing is on its way or waits to be sent again.
+    pub(super) fn is_idle(&self) -> bool {
+        self.producer.in_flight_count() == 0 && self.producer.context().mail().returned.is_empty()
+    }
+
+    /// Whether a broker answers and says nothing against us.
+    pub(super) fn is_connected(&self) -> bool {
+        self.producer.context().link.state().is_ok()
+    }
+
+    /// Takes over from another one what has ended and what waits to be sent again. What is still on its way there is sent
+    /// anew, and may then be there twice.
+    pub(super) fn take_over(&self, old: Self) {
+        old.producer.purge(PurgeConfig::default().queue().inflight());
+        old.take_reports(PURGE_WAIT);
+        let left = std::mem::take(&mut *old.producer.context().mail());
+        let mut mail = self.producer.context().mail();
+        mail.ended.extend(left.ended);
+        mail.returned.extend(left.returned);
     }
 
     /// Takes all delivery reports that are there: one call of librdkafka's client takes but one of them.
@@ -193,7 +227,9 @@ impl Sink for KafkaSink {
         let context = self.producer.context();
         let mut faults: Vec<String> = Vec::new();
         for Returned { parcel, error, .. } in &context.mail().returned {
-            let fault = format!("topic `{}`: {error}", parcel.topic);
+            let topic = &parcel.topic;
+            let forbidden = error.rdkafka_error_code().and_then(|code| forbidden(code, &Wish::Write { topic }));
+            let fault = forbidden.unwrap_or_else(|| format!("topic `{topic}`: {error}"));
             // There are a few topics, and maybe thousands of messages.
             if !faults.contains(&fault) {
                 faults.push(fault);

@@ -1,6 +1,7 @@
 //! The source: a consumer whose messages are lent, not copied, and whose offsets move only when told.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, MutexGuard},
     time::{Duration, Instant},
 };
@@ -13,6 +14,7 @@ use rdkafka::{
 
 use super::{
     KafkaError, commit,
+    fault::{Wish, forbidden},
     link::{Refusal, is_missing_topic, refuses},
     losses::Losses,
     membership::{Context, Mail},
@@ -36,8 +38,10 @@ const COMMIT_WAIT: Duration = Duration::from_millis(20);
 pub struct KafkaSource {
     consumer: BaseConsumer<Context>,
     topic: String,
+    group: String,
     paused: bool,
-    told: Option<Result<(), String>>,
+    /// What was last told of the connection.
+    told: Result<(), String>,
     looked: Instant,
     losses: Losses,
 }
@@ -53,12 +57,33 @@ impl KafkaSource {
         settings: &KafkaSettings,
         transactions: Option<Arc<Transactions>>,
     ) -> Result<Self, KafkaError> {
+        let source = Self::unsubscribed(settings, transactions)?;
+        source.subscribe()?;
+        Ok(source)
+    }
+
+    /// No member of the group yet.
+    pub(super) fn unsubscribed(
+        settings: &KafkaSettings,
+        transactions: Option<Arc<Transactions>>,
+    ) -> Result<Self, KafkaError> {
         let topic = settings.input_topic.clone();
         let context = Context::new(settings, transactions);
+        // That a source that starts is not connected yet is no news.
+        let told = context.link.state();
         let consumer: BaseConsumer<Context> = settings::consumer(settings)?.create_with_context(context)?;
-        consumer.subscribe(&[&topic])?;
-        let (told, looked, losses) = (None, Instant::now(), Losses::new(settings));
-        Ok(Self { consumer, topic, paused: false, told, looked, losses })
+        let (group, looked, losses) = (settings.group.clone(), Instant::now(), Losses::new(settings));
+        Ok(Self { consumer, topic, group, paused: false, told, looked, losses })
+    }
+
+    /// Joins the group.
+    pub(super) fn subscribe(&self) -> Result<(), KafkaError> {
+        Ok(self.consumer.subscribe(&[&self.topic])?)
+    }
+
+    /// What the group has committed of these partitions, as far as it has.
+    pub(super) fn committed(&self, partitions: &[i32]) -> Result<BTreeMap<i32, i64>, KafkaError> {
+        Ok(commit::committed(&self.consumer, &self.topic, partitions)?)
     }
 
     fn mail(&self) -> MutexGuard<'_, Mail> {
@@ -73,7 +98,9 @@ impl KafkaSource {
                 self.consumer.context().link.refused(Some(Refusal { why, is_missing_topic: true }));
             }
             Some(code) if refuses(code) => {
-                let refusal = Refusal { why: error.to_string(), is_missing_topic: false };
+                let wish = Wish::Read { topic: &self.topic, group: &self.group };
+                let why = forbidden(code, &wish).unwrap_or_else(|| error.to_string());
+                let refusal = Refusal { why, is_missing_topic: false };
                 self.consumer.context().link.refused(Some(refusal));
             }
             // librdkafka goes on by itself: transport errors, timeouts, leader changes.
@@ -186,14 +213,12 @@ impl Source for KafkaSource {
         context.transactions.iter().for_each(|transactions| context.hear(transactions));
         let mut events = std::mem::take(&mut self.mail().events);
         let now = self.consumer.context().link.state();
-        if self.told.as_ref() != Some(&now) {
+        if self.told != now {
             match &now {
                 Ok(()) => events.push(SourceEvent::Up),
-                // A source that starts is not connected yet, which is no news.
-                Err(_) if self.told.is_none() => {}
                 Err(why) => events.push(SourceEvent::Down(why.clone())),
             }
-            self.told = Some(now);
+            self.told = now;
         }
         events
     }

@@ -7,11 +7,12 @@ use std::{
 
 use rdkafka::{
     ClientContext, Message as _, Offset, TopicPartitionList,
+    client::OAuthToken,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::KafkaError as ClientError,
 };
 
-use super::{KafkaError, link::refuses, settings};
+use super::{KafkaError, link::refuses, settings, token::TokenFile};
 use crate::{
     config::settings::KafkaSettings,
     pipeline::feedback::{Look, Message, VerdictSource},
@@ -23,9 +24,17 @@ const FIND_WAIT: Duration = Duration::from_secs(2);
 /// How long one look for the next message takes while an event is looked for.
 const SEARCH_WAIT: Duration = Duration::from_millis(200);
 
-struct Context;
+struct Context {
+    token: TokenFile,
+}
 
 impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.token.token()
+    }
+
     fn error(&self, error: ClientError, reason: &str) {
         tracing::debug!(target: "librdkafka", %error, reason, "client error");
     }
@@ -55,11 +64,36 @@ impl TopicReader {
             .set("group.protocol", "classic")
             .set("partition.assignment.strategy", "range")
             .set("queued.min.messages", "1000");
-        Ok(Self { consumer: config.create_with_context(Context)?, topic: topic.to_owned(), unread: None })
+        let context = Context { token: TokenFile::of(settings) };
+        Ok(Self { consumer: config.create_with_context(context)?, topic: topic.to_owned(), unread: None })
+    }
+
+    /// Goes on with another consumer, made of what the files of the settings hold now.
+    ///
+    /// # Errors
+    /// It can't be made; the old one goes on.
+    pub(super) fn renew(&mut self, settings: &KafkaSettings) -> Result<(), KafkaError> {
+        let new = Self::new(settings, &self.topic)?;
+        if self.unread.is_some() {
+            let mut list = TopicPartitionList::new();
+            // Dropped before its consumer: see the rule of this module.
+            for element in self.consumer.position()?.elements() {
+                let next =
+                    if let Offset::Offset(next) = element.offset() { Offset::Offset(next) } else { Offset::Beginning };
+                list.add_partition_offset(&self.topic, element.partition(), next)?;
+            }
+            new.consumer.assign(&list)?;
+        }
+        self.consumer = new.consumer;
+        Ok(())
     }
 
     /// Finds the topic's partitions and begins with the oldest message of each.
     fn begin(&mut self) -> Result<(), KafkaError> {
+        // Who is asked for a token is asked in a poll, and without one nobody answers what follows.
+        if let Some(Err(error)) = self.consumer.poll(Duration::ZERO) {
+            return Err(error.into());
+        }
         let found = self.consumer.fetch_metadata(Some(&self.topic), FIND_WAIT)?;
         let partitions: BTreeSet<i32> =
             found.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect();

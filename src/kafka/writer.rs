@@ -7,11 +7,12 @@ use std::{
 
 use rdkafka::{
     ClientContext,
+    client::OAuthToken,
     error::KafkaError as ClientError,
     producer::{BaseProducer, DeliveryResult, Producer, ProducerContext},
 };
 
-use super::{KafkaError, embedded::Fed, settings};
+use super::{KafkaError, embedded::Fed, fault, settings, token::TokenFile};
 use crate::config::settings::KafkaSettings;
 
 /// What became of the records so far.
@@ -25,9 +26,9 @@ pub struct Written {
     pub reason: Option<String>,
 }
 
-#[derive(Default)]
 struct Context {
     written: Mutex<Written>,
+    token: TokenFile,
 }
 
 impl Context {
@@ -37,8 +38,14 @@ impl Context {
 }
 
 impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.token.token()
+    }
+
     fn error(&self, error: ClientError, reason: &str) {
-        tracing::warn!(%error, reason, "the broker can't be used");
+        tracing::warn!(%error, reason = fault::explained(reason), "the broker can't be used");
     }
 }
 
@@ -81,7 +88,8 @@ impl RecordWriter {
     /// # Errors
     /// The settings can't be used.
     pub fn to_topic(settings: &KafkaSettings, topic: &str) -> Result<Self, KafkaError> {
-        let producer = settings::producer(settings)?.create_with_context(Context::default())?;
+        let context = Context { written: Mutex::default(), token: TokenFile::of(settings) };
+        let producer = settings::producer(settings)?.create_with_context(context)?;
         Ok(Self { producer, topic: topic.to_owned() })
     }
 

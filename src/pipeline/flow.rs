@@ -63,8 +63,8 @@ pub(super) struct Flow {
 }
 
 impl Flow {
-    pub(super) fn new(settings: &Settings, Parts { sink, metrics, .. }: &Parts<'_>) -> Self {
-        metrics.connecting();
+    pub(super) fn new(settings: &Settings, parts: &Parts<'_>) -> Self {
+        parts.metrics.connecting();
         Self {
             ledger: Ledger::default(),
             outstanding: Outstanding::default(),
@@ -73,15 +73,16 @@ impl Flow {
             pause: Pause::default(),
             held: Held::new(&settings.record.format),
             mute: settings.role == Role::Trainer,
-            with_offsets: sink.delivers_with_offsets(),
+            with_offsets: parts.sink.delivers_with_offsets(),
             counts: BatchCounts::default(),
             publishing: Duration::ZERO,
-            delay: metrics.local_delay(),
-            scores: metrics.local_scores(),
+            delay: parts.metrics.local_delay(),
+            scores: parts.metrics.local_scores(),
             population_told: None,
             judged: (0, 0),
             interval_seconds: None,
-            sink_told: None,
+            // That a sink that starts is not connected yet is no news.
+            sink_told: parts.sink.health().err().map(Err),
             summary: RunSummary::default(),
         }
     }
@@ -349,6 +350,7 @@ impl Flow {
             SourceEvent::Lost { from, records } => parts.metrics.records_lost(from, records.unsigned_abs()),
             SourceEvent::Transaction(result) => parts.metrics.transaction(&result),
             SourceEvent::Committed(partitions) => parts.metrics.offsets_committed(partitions as u64),
+            SourceEvent::Renewed(result) => parts.metrics.credentials(&result),
             SourceEvent::Up => {
                 parts.metrics.connected(Side::Source);
                 parts.board.set_source(Ok(()));

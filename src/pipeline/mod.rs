@@ -68,6 +68,9 @@ pub enum SourceEvent {
     Up,
     /// The connection is down; the text says why.
     Down(String),
+    /// Certificates, keys or passwords have changed: there is a new connection that shows them, or it can't be made of them,
+    /// for this reason, and the old one goes on.
+    Renewed(Result<(), String>),
 }
 
 /// Where records come from.

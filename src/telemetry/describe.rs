@@ -137,6 +137,15 @@ pub enum TransactionResult {
     Aborted,
 }
 
+/// What became of changed certificates, keys and passwords.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CredentialsResult {
+    /// A new connection shows them.
+    TakenUp,
+    /// No connection can be made with them; the old one goes on.
+    Unfit,
+}
+
 /// How putting another model to work ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SwapResult {
@@ -204,6 +213,11 @@ impl TransactionResult {
     pub const WORDS: [&'static str; 2] = ["committed", "aborted"];
 }
 
+impl CredentialsResult {
+    /// The label's values, in the order of the variants.
+    pub const WORDS: [&'static str; 2] = ["taken_up", "unfit"];
+}
+
 impl SwapResult {
     /// The label's values, in the order of the variants.
     pub const WORDS: [&'static str; 2] = ["swapped", "failed"];
@@ -226,6 +240,7 @@ const TRAINING_RESULT: Label = Label { name: "result", values: || TrainingResult
 const GATE_CHECK: Label = Label { name: "reason", values: || Check::ALL.map(Check::as_str).to_vec() };
 const KEPT_OUT_REASON: Label = Label { name: "reason", values: || KeptOut::ALL.map(KeptOut::as_str).to_vec() };
 const TRANSACTION_RESULT: Label = Label { name: "result", values: || TransactionResult::WORDS.to_vec() };
+const CREDENTIALS_RESULT: Label = Label { name: "result", values: || CredentialsResult::WORDS.to_vec() };
 const SWAP_RESULT: Label = Label { name: "result", values: || SwapResult::WORDS.to_vec() };
 const COUNTERFACTUAL_RESULT: Label = Label { name: "result", values: || CounterfactualResult::WORDS.to_vec() };
 const PART: Label = Label { name: "part", values: || Part::WORDS.to_vec() };
@@ -312,6 +327,8 @@ descriptions! {
     RECORDS_HELD = "strayd_records_held", Gauge, [],
         "Records that wait for the schema that they were written with; reading pauses meanwhile.";
     CONNECTED = "strayd_connected", Gauge, [END], "1 while an end of the pipeline is connected; NaN before it is tried.";
+    CREDENTIALS = "strayd_credentials_changes_total", Counter, [CREDENTIALS_RESULT],
+        "Changes of the files with Kafka's certificates, keys and passwords: taken up by a new connection, or unfit for one.";
     READY = "strayd_ready", Gauge, [], "1 while /readyz says ready.";
     COLD_START_REMAINING = "strayd_cold_start_rows_remaining", Gauge, [], "Rows that the cold start still waits for.";
     TRAINING_RUNS = "strayd_training_runs_total", Counter, [TRAINING_RESULT], "Training runs by how they ended.";

@@ -10,7 +10,7 @@ use prometheus::{
 use tracing::{error, info, warn};
 
 use super::{
-    describe::{self, DeliveryResult, End, Outcome, OutputKind, Part, TransactionResult},
+    describe::{self, CredentialsResult, DeliveryResult, End, Outcome, OutputKind, Part, TransactionResult},
     feedback::FeedbackMetrics,
     incidents::IncidentMetrics,
     model::ModelMetrics,
@@ -116,6 +116,7 @@ pub struct Metrics {
     consumer_lag: Gauge,
     records_held: Gauge,
     connected: Vec<Gauge>,
+    credentials: Vec<IntCounter>,
     ready: Gauge,
     cold_start_remaining: Gauge,
     pub(super) training: TrainingMetrics,
@@ -164,6 +165,7 @@ impl Metrics {
             consumer_lag: gauge(add, &describe::CONSUMER_LAG, 0.0),
             records_held: gauge(add, &describe::RECORDS_HELD, 0.0),
             connected: gauges(add, &describe::CONNECTED, f64::NAN),
+            credentials: counters(add, &describe::CREDENTIALS),
             ready: gauge(add, &describe::READY, 0.0),
             cold_start_remaining: gauge(add, &describe::COLD_START_REMAINING, 0.0),
             training: TrainingMetrics::new(add),
@@ -303,6 +305,20 @@ impl Metrics {
         warn!(end = End::WORDS[end as usize], "not connected, trying again: {cause}");
     }
 
+    /// Certificates, keys or passwords have changed, and are shown by a new connection, or can't be, for this reason.
+    pub fn credentials(&self, result: &Result<(), String>) {
+        match result {
+            Ok(()) => {
+                self.credentials[CredentialsResult::TakenUp as usize].inc();
+                info!("changed certificates or passwords of Kafka are taken up");
+            }
+            Err(why) => {
+                self.credentials[CredentialsResult::Unfit as usize].inc();
+                error!("changed certificates or passwords of Kafka can't be used, the old ones stay: {why}");
+            }
+        }
+    }
+
     /// The cold start still waits for this many rows.
     pub fn cold_start_remaining(&self, rows: usize) {
         self.cold_start_remaining.set(rows as f64);
@@ -366,7 +382,7 @@ pub(super) mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::telemetry::{DESCRIPTIONS, MetricKind, SwapResult, TrainingResult, metrics_table};
+    use crate::telemetry::{CredentialsResult, DESCRIPTIONS, MetricKind, SwapResult, TrainingResult, metrics_table};
 
     const HERE: Position = Position { partition: 3, offset: 14 };
 
@@ -422,6 +438,7 @@ pub(super) mod tests {
         assert_eq!(End::WORDS[End::Sink as usize], "sink");
         assert_eq!(TrainingResult::WORDS[TrainingResult::Refused as usize], "refused");
         assert_eq!(SwapResult::WORDS[SwapResult::Failed as usize], "failed");
+        assert_eq!(CredentialsResult::WORDS[CredentialsResult::Unfit as usize], "unfit");
         assert_eq!(Part::WORDS[Part::Registry as usize], "registry");
         for (index, reason) in DeadLetterReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, index);

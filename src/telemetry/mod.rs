@@ -12,8 +12,8 @@ pub mod training;
 
 pub use board::{Board, ModelStatus, OpenIncident, Phase};
 pub use describe::{
-    DESCRIPTIONS, DeliveryResult, Description, End, Label, MetricKind, Outcome, OutputKind, Part, Stage, SwapResult,
-    TrainingResult, metrics_table,
+    CredentialsResult, DESCRIPTIONS, DeliveryResult, Description, End, Label, MetricKind, Outcome, OutputKind, Part,
+    Stage, SwapResult, TrainingResult, metrics_table,
 };
 pub use incidents::{GroupOpened, IncidentOpened};
 pub use metrics::{BatchCounts, LocalDelay, LocalScores, Metrics};

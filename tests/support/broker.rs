@@ -67,7 +67,12 @@ impl Broker {
     /// An Apache Kafka with these settings, made of the port for clients, that for its controller and the folder for its
     /// log. `None` where there is none.
     pub fn apache(settings: impl FnOnce(u16, u16, &Path) -> String) -> Option<Self> {
-        Some(Self::Apache(Arc::new(Apache::configured(settings)?)))
+        Self::apache_with(Extras::default(), settings)
+    }
+
+    /// The same with further arguments.
+    pub fn apache_with(extras: Extras, settings: impl FnOnce(u16, u16, &Path) -> String) -> Option<Self> {
+        Some(Self::Apache(Arc::new(Apache::configured(extras, settings)?)))
     }
 
     /// The real one, for what only that can do.
@@ -137,10 +142,20 @@ impl Broker {
     }
 }
 
+/// What an Apache Kafka is started with beside its settings.
+#[derive(Debug, Default)]
+pub struct Extras {
+    /// For Java itself.
+    pub java: Vec<String>,
+    /// For the tool that formats the log directory, such as users to begin with.
+    pub format: Vec<String>,
+}
+
 /// Apache Kafka in KRaft mode: broker and controller in one process, on free loopback ports.
 pub struct Apache {
     directory: tempfile::TempDir,
     port: u16,
+    java: Vec<String>,
     running: Mutex<Option<Running>>,
 }
 
@@ -153,7 +168,7 @@ struct Running {
 impl Apache {
     /// With settings for tests.
     fn start() -> Option<Self> {
-        Self::configured(|port, controller, log| {
+        Self::configured(Extras::default(), |port, controller, log| {
             format!(
                 "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
                  listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
@@ -167,18 +182,19 @@ impl Apache {
     }
 
     /// Formats a log directory and starts the broker; `None` where there are no jars.
-    fn configured(settings: impl FnOnce(u16, u16, &Path) -> String) -> Option<Self> {
+    pub fn configured(extras: Extras, settings: impl FnOnce(u16, u16, &Path) -> String) -> Option<Self> {
         if !root().join(".local/kafka/libs").is_dir() {
             leave_out("KAFKA: ITS JARS ARE NOT HERE, SO NO TEST MET A REAL BROKER");
             return None;
         }
         let directory = tempfile::tempdir().expect("a temporary folder can be made");
-        let (port, controller) = free_ports();
+        let [port, controller] = free_ports();
         let settings = settings(port, controller, &directory.path().join("log"));
         fs::write(directory.path().join("server.properties"), settings).expect("the broker's settings can be written");
-        let apache = Self { directory, port, running: Mutex::default() };
+        let apache = Self { directory, port, java: extras.java, running: Mutex::default() };
         let format = apache
             .arguments(Command::new("java"), "kafka.tools.StorageTool", &["format", "-t", CLUSTER_ID, "-c"])
+            .args(extras.format)
             .output()
             .expect("java runs, make test-tools installs it");
         assert!(format.status.success(), "the log directory can't be formatted: {format:?}");
@@ -193,7 +209,9 @@ impl Apache {
     /// Adds what java needs to run this main class on the broker's settings.
     fn arguments(&self, mut command: Command, class: &str, arguments: &[&str]) -> Command {
         command
-            .args(["-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
+            .args(["-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+            .args(&self.java)
+            .arg("-cp")
             .arg(root().join(".local/kafka/libs/*"))
             .arg(class)
             .args(arguments)
@@ -293,12 +311,11 @@ impl Drop for Apache {
     }
 }
 
-/// Two ports that nobody listens on. Another process could take them before the broker does; the kernel hands out
+/// Ports that nobody listens on. Another process could take them before the broker does; the kernel hands out
 /// ports in turn, so it would have to be quick.
-fn free_ports() -> (u16, u16) {
-    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    let [first, second] = listeners.map(|listener| listener.local_addr().expect("a bound address").port());
-    (first, second)
+pub fn free_ports<const N: usize>() -> [u16; N] {
+    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    listeners.map(|listener| listener.local_addr().expect("a bound address").port())
 }
 
 /// Everything that is committed in a topic, up to its present end.

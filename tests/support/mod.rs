@@ -5,6 +5,7 @@
 
 pub mod alertmanager;
 pub mod broker;
+pub mod certificates;
 pub mod daemon;
 pub mod incidents;
 pub mod kube;
@@ -17,4 +18,5 @@ pub mod promql;
 pub mod python;
 pub mod records;
 pub mod registry;
+pub mod secured;
 pub mod tools;

@@ -37,6 +37,8 @@
 {{- end -}}
 {{- if .Values.kafka.sasl.mechanism -}}
 {{- $_ := set $properties "sasl.mechanism" .Values.kafka.sasl.mechanism -}}
+{{- end -}}
+{{- if and .Values.kafka.sasl.mechanism (not (include "strayd.showsToken" .)) -}}
 {{- $_ := set $secrets "sasl.username" "/run/secrets/strayd/kafka-sasl/username" -}}
 {{- $_ := set $secrets "sasl.password" "/run/secrets/strayd/kafka-sasl/password" -}}
 {{- end -}}
@@ -58,6 +60,9 @@
 {{- if $added -}}
 {{- $_ := set $kafka $table (merge (deepCopy (default dict (get $kafka $table))) $added) -}}
 {{- end -}}
+{{- end -}}
+{{- if include "strayd.showsToken" . -}}
+{{- $_ := set $kafka "oauth_token_file" "/run/secrets/strayd/kafka-sasl/token" -}}
 {{- end -}}
 {{- $_ := set $config "kafka" $kafka -}}
 {{- if and .Values.gpu.enabled (not (dig "runtime" "device" "" $config)) -}}

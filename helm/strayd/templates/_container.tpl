@@ -110,13 +110,27 @@
   emptyDir: {sizeLimit: 256Mi}
 {{- if $values.kafka.sasl.mechanism }}
 - name: kafka-sasl
+  {{- with $values.kafka.sasl.token.audience }}
+  projected:
+    defaultMode: 0440
+    sources:
+      - serviceAccountToken:
+          audience: {{ . | quote }}
+          expirationSeconds: {{ $values.kafka.sasl.token.expirationSeconds | int64 }}
+          path: token
+  {{- else }}
   secret:
     secretName: {{ include "strayd.saslSecret" $root }}
     # Readable by the program's group alone.
     defaultMode: 0440
     items:
+      {{- if include "strayd.showsToken" $root }}
+      - {key: {{ $values.kafka.sasl.token.key | quote }}, path: token}
+      {{- else }}
       - {key: {{ $keys.username | quote }}, path: username}
       - {key: {{ $keys.password | quote }}, path: password}
+      {{- end }}
+  {{- end }}
 {{- end }}
 {{- if include "strayd.hasTlsSecret" $root }}
 - name: kafka-tls

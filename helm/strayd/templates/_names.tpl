@@ -54,6 +54,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- default (printf "%s-kafka-sasl" (include "strayd.fullname" .)) .Values.kafka.sasl.existingSecret -}}
 {{- end -}}
 
+{{/* Non-empty where Kafka is shown a token, and neither user name nor password. */}}
+{{- define "strayd.showsToken" -}}
+{{- if eq .Values.kafka.sasl.mechanism "OAUTHBEARER" -}}yes{{- end -}}
+{{- end -}}
+
 {{- define "strayd.tlsSecret" -}}
 {{- default (printf "%s-kafka-tls" (include "strayd.fullname" .)) .Values.kafka.tls.existingSecret -}}
 {{- end -}}

@@ -72,7 +72,11 @@
 {{- $problems := list -}}
 {{- $sasl := .Values.kafka.sasl -}}
 {{- $tls := .Values.kafka.tls -}}
-{{- if $sasl.mechanism -}}
+{{- if include "strayd.showsToken" . -}}
+{{- $problems = concat $problems (include "strayd.tokenProblems" . | fromYamlArray) -}}
+{{- else if $sasl.token.audience -}}
+{{- $problems = append $problems "kafka.sasl.token.audience is for kafka.sasl.mechanism = OAUTHBEARER; leave it out" -}}
+{{- else if $sasl.mechanism -}}
 {{- if and $sasl.existingSecret (or $sasl.username $sasl.password) -}}
 {{- $problems = append $problems "kafka.sasl has an existingSecret and a username or password; leave one of them out" -}}
 {{- else if not (or $sasl.existingSecret (and $sasl.username $sasl.password)) -}}
@@ -105,6 +109,26 @@
 {{- $problems = append $problems (printf "config.kafka.%s.%s is what `kafka` sets; leave one of them out" $table $key) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- $problems | toYaml -}}
+{{- end -}}
+
+{{- define "strayd.tokenProblems" -}}
+{{- $problems := list -}}
+{{- $sasl := .Values.kafka.sasl -}}
+{{- if or $sasl.username $sasl.password -}}
+{{- $problems = append $problems "kafka.sasl.mechanism = OAUTHBEARER shows a token; leave username and password out" -}}
+{{- end -}}
+{{- if and $sasl.existingSecret $sasl.token.audience -}}
+{{- $problems = append $problems "kafka.sasl has an existingSecret and a token.audience; leave one of them out" -}}
+{{- else if not (or $sasl.existingSecret $sasl.token.audience) -}}
+{{- $problems = append $problems "kafka.sasl.mechanism = OAUTHBEARER needs kafka.sasl.token.audience, or kafka.sasl.existingSecret" -}}
+{{- end -}}
+{{- if dig "kafka" "oauth_token_file" "" .Values.config -}}
+{{- $problems = append $problems "config.kafka.oauth_token_file is what `kafka.sasl` sets; leave one of them out" -}}
+{{- end -}}
+{{- if eq .Values.autoscaling.kind "keda" -}}
+{{- $problems = append $problems "autoscaling.kind = keda asks the brokers too, and has no token for OAUTHBEARER; use hpa" -}}
 {{- end -}}
 {{- $problems | toYaml -}}
 {{- end -}}

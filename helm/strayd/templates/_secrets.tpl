@@ -2,7 +2,7 @@
 {{- define "strayd.inlineSecrets" -}}
 {{- $sasl := .Values.kafka.sasl -}}
 {{- $tls := .Values.kafka.tls -}}
-{{- if and $sasl.mechanism (not $sasl.existingSecret) }}
+{{- if and $sasl.mechanism (not $sasl.existingSecret) (not (include "strayd.showsToken" .)) }}
 {{- include "strayd.secret" (dict "root" . "name" (include "strayd.saslSecret" .) "data" (dict "username" $sasl.username "password" $sasl.password)) }}
 {{- end }}
 {{- if and (include "strayd.hasTlsSecret" .) (not $tls.existingSecret) }}

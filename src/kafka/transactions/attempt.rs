@@ -12,6 +12,7 @@ use std::{
 
 use rdkafka::{
     ClientContext, Offset, Statistics, TopicPartitionList,
+    client::OAuthToken,
     error::{KafkaError as ClientError, KafkaResult, RDKafkaErrorCode},
     producer::{BaseProducer, DeliveryResult, Producer, ProducerContext},
 };
@@ -19,7 +20,7 @@ use rdkafka::{
 use super::{Failure, Job, Shared};
 use crate::{
     config::settings::KafkaSettings,
-    kafka::{KafkaError, link::Link, output_topics::OutputTopics, parcel::is_too_large, settings},
+    kafka::{KafkaError, link::Link, output_topics::OutputTopics, parcel::is_too_large, settings, token::TokenFile},
 };
 
 /// How long one call of librdkafka may take before the thread looks whether the program stops.
@@ -37,6 +38,12 @@ struct Context {
 }
 
 impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.link.token()
+    }
+
     fn error(&self, error: ClientError, reason: &str) {
         self.link.error(&error, reason);
     }
@@ -69,7 +76,8 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn new(settings: &KafkaSettings, shared: Arc<Shared>) -> Result<Self, KafkaError> {
-        let context = Context { link: Link::new(&settings.brokers), refused: Mutex::default() };
+        let link = Link::new(&settings.brokers).showing(TokenFile::of(settings));
+        let context = Context { link, refused: Mutex::default() };
         Ok(Self {
             producer: settings::transactional_producer(settings)?.create_with_context(context)?,
             topics: OutputTopics::new(settings),

@@ -56,8 +56,6 @@ impl Flow {
         if self.sink_told.as_ref() != Some(&health) {
             match &health {
                 Ok(()) => parts.metrics.connected(Side::Sink),
-                // A sink that starts is not connected yet, which is no news.
-                Err(_) if self.sink_told.is_none() => {}
                 Err(why) => parts.metrics.disconnected(Side::Sink, why),
             }
             parts.board.set_sink(health.clone());
