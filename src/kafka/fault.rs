@@ -1,6 +1,6 @@
 //! What librdkafka says of a broker that can't be used, with what would be right.
 
-use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{ClientContext, client::Client, types::RDKafkaErrorCode};
 
 /// Words of librdkafka's (those of brokers and of OpenSSL among them) with what would be right. The first that occurs counts.
 const ADVICE: [(&[&str], &str); 6] = [
@@ -63,6 +63,20 @@ pub(super) fn forbidden(code: RDKafkaErrorCode, wish: &Wish<'_>) -> Option<Strin
         )),
         _ => None,
     }
+}
+
+/// What is wrong with an output topic.
+pub(super) fn of_output(topic: &str, code: Option<RDKafkaErrorCode>, error: &dyn std::fmt::Display) -> String {
+    let told = code.and_then(|code| forbidden(code, &Wish::Write { topic }));
+    told.unwrap_or_else(|| format!("topic `{topic}`: {error}"))
+}
+
+/// Why a producer will never write anything: a user who may write to no topic at all gets no idempotent producer.
+pub(super) fn forbids_writing<C: ClientContext>(client: &Client<C>) -> Option<String> {
+    let (code, _) = client.fatal_error()?;
+    let why =
+        "the broker forbids writing to the output topics: its ACLs must allow this user Write and Describe on them";
+    (code == RDKafkaErrorCode::ClusterAuthorizationFailed).then(|| why.to_owned())
 }
 
 /// What is asked of a broker.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::{ClientContext, client::Client, error::RDKafkaErrorCode};
 
-use super::fault::{Wish, forbidden};
+use super::fault;
 use crate::config::settings::KafkaSettings;
 
 /// Time between two looks for topics that were not seen yet, and how long one look may take.
@@ -42,8 +42,7 @@ impl OutputTopics {
                 None => false,
                 Some(error) => {
                     let error = RDKafkaErrorCode::from(error);
-                    let missing = || format!("topic `{topic}`: {error}");
-                    faults.push(forbidden(error, &Wish::Write { topic }).unwrap_or_else(missing));
+                    faults.push(fault::of_output(topic, Some(error), &error));
                     true
                 }
             }

@@ -13,8 +13,7 @@ use rdkafka::{
 };
 
 use super::{
-    KafkaError,
-    fault::{Wish, forbidden},
+    KafkaError, fault,
     link::Link,
     output_topics::OutputTopics,
     parcel::{Addresses, Parcel, Sender, is_too_large},
@@ -29,7 +28,6 @@ use crate::{
 
 /// How long one look for room in a full buffer takes.
 const ROOM_WAIT: Duration = Duration::from_millis(50);
-
 /// Time before a message that the broker refused is sent again.
 const RESEND_WAIT: Duration = Duration::from_secs(1);
 
@@ -141,6 +139,11 @@ impl KafkaSink {
         self.producer.context().link.state().is_ok()
     }
 
+    /// Why this producer will never write anything, although another one may.
+    pub(super) fn forbidden(&self) -> Option<String> {
+        fault::forbids_writing(self.producer.client())
+    }
+
     /// Takes over from another one what has ended and what waits to be sent again. What is still on its way there is sent
     /// anew, and may then be there twice.
     pub(super) fn take_over(&self, old: Self) {
@@ -170,7 +173,9 @@ impl KafkaSink {
             let Err((error, _)) = self.producer.send(parcel.record(Box::new(parcel.sender))) else { return Ok(()) };
             match error.rdkafka_error_code() {
                 Some(RDKafkaErrorCode::QueueFull) => self.producer.poll(ROOM_WAIT),
-                Some(RDKafkaErrorCode::Fatal) => return Err(SinkError::Fatal(error.to_string())),
+                Some(RDKafkaErrorCode::Fatal) if self.forbidden().is_none() => {
+                    return Err(SinkError::Fatal(error.to_string()));
+                }
                 _ => {
                     // The client itself refuses it, before anything went over the wire.
                     self.producer.context().take_back(parcel, error);
@@ -227,9 +232,7 @@ impl Sink for KafkaSink {
         let context = self.producer.context();
         let mut faults: Vec<String> = Vec::new();
         for Returned { parcel, error, .. } in &context.mail().returned {
-            let topic = &parcel.topic;
-            let forbidden = error.rdkafka_error_code().and_then(|code| forbidden(code, &Wish::Write { topic }));
-            let fault = forbidden.unwrap_or_else(|| format!("topic `{topic}`: {error}"));
+            let fault = fault::of_output(&parcel.topic, error.rdkafka_error_code(), error);
             // There are a few topics, and maybe thousands of messages.
             if !faults.contains(&fault) {
                 faults.push(fault);

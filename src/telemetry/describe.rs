@@ -2,6 +2,7 @@
 
 use MetricKind::{Counter, Gauge, Histogram};
 
+use super::kafka::{CredentialsResult, TransactionResult};
 use crate::{
     detect::{
         gates::{Suppression, cold_start::WatchState},
@@ -128,24 +129,6 @@ pub enum CounterfactualResult {
     Unknown,
 }
 
-/// How a transaction of outputs and offsets ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TransactionResult {
-    /// Its outputs are there for all to see, and its offsets are committed.
-    Committed,
-    /// Nothing has happened; the next one takes its outputs and offsets.
-    Aborted,
-}
-
-/// What became of changed certificates, keys and passwords.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CredentialsResult {
-    /// A new connection shows them.
-    TakenUp,
-    /// No connection can be made with them; the old one goes on.
-    Unfit,
-}
-
 /// How putting another model to work ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SwapResult {
@@ -206,16 +189,6 @@ impl TrainingResult {
 impl CounterfactualResult {
     /// The label's values, in the order of the variants.
     pub const WORDS: [&'static str; 3] = ["explained", "unexplained", "unknown"];
-}
-
-impl TransactionResult {
-    /// The label's values, in the order of the variants.
-    pub const WORDS: [&'static str; 2] = ["committed", "aborted"];
-}
-
-impl CredentialsResult {
-    /// The label's values, in the order of the variants.
-    pub const WORDS: [&'static str; 2] = ["taken_up", "unfit"];
 }
 
 impl SwapResult {

@@ -10,9 +10,10 @@ use prometheus::{
 use tracing::{error, info, warn};
 
 use super::{
-    describe::{self, CredentialsResult, DeliveryResult, End, Outcome, OutputKind, Part, TransactionResult},
+    describe::{self, DeliveryResult, End, Outcome, OutputKind, Part},
     feedback::FeedbackMetrics,
     incidents::IncidentMetrics,
+    kafka::{CredentialsResult, TransactionResult},
     model::ModelMetrics,
     register::{
         counter, counters, counters_by_two, fraction_counter, gauge, gauge_vec, gauges, histogram, histograms, register,

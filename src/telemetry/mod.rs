@@ -4,6 +4,7 @@ pub mod board;
 mod describe;
 mod feedback;
 pub mod incidents;
+mod kafka;
 pub mod log;
 pub mod metrics;
 mod model;
@@ -12,9 +13,10 @@ pub mod training;
 
 pub use board::{Board, ModelStatus, OpenIncident, Phase};
 pub use describe::{
-    CredentialsResult, DESCRIPTIONS, DeliveryResult, Description, End, Label, MetricKind, Outcome, OutputKind, Part,
-    Stage, SwapResult, TrainingResult, metrics_table,
+    DESCRIPTIONS, DeliveryResult, Description, End, Label, MetricKind, Outcome, OutputKind, Part, Stage, SwapResult,
+    TrainingResult, metrics_table,
 };
 pub use incidents::{GroupOpened, IncidentOpened};
+pub use kafka::{CredentialsResult, TransactionResult};
 pub use metrics::{BatchCounts, LocalDelay, LocalScores, Metrics};
 pub use training::TrainingOutcome;

@@ -120,7 +120,14 @@ impl Broker {
         (0..partitions).for_each(|partition| {
             list.add_partition(topic, partition);
         });
-        let committed = consumer.committed_offsets(list, PATIENCE).expect("the broker tells the group's offsets");
+        let start = Instant::now();
+        // A broker that has just started has no coordinator yet.
+        let committed = loop {
+            match consumer.committed_offsets(list.clone(), PATIENCE) {
+                Ok(committed) => break committed,
+                Err(error) => assert!(start.elapsed() < PATIENCE, "the broker tells no offsets of the group: {error}"),
+            }
+        };
         let offset = |offset: Offset| if let Offset::Offset(offset) = offset { Some(offset) } else { None };
         committed.elements().iter().map(|element| offset(element.offset())).collect()
     }

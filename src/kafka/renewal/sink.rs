@@ -12,6 +12,9 @@ use crate::{
 
 /// How long the old producer's word counts while the new one connects.
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// Time before another producer is tried where one was forbidden to write at all, and after which it counts as allowed.
+const TRY_AGAIN: Duration = Duration::from_secs(10);
+const ALLOWED_AFTER: Duration = Duration::from_secs(5);
 
 /// The output topics, written to with what the files hold now.
 pub struct RenewingSink {
@@ -22,6 +25,8 @@ pub struct RenewingSink {
     is_due: bool,
     /// Until when the new producer is believed to connect.
     connecting: Option<Instant>,
+    /// Why the last producer was forbidden to write at all, and since when this one tries.
+    forbidden: Option<(String, Instant)>,
 }
 
 impl RenewingSink {
@@ -32,7 +37,7 @@ impl RenewingSink {
     pub fn connect(settings: &KafkaSettings) -> Result<Self, KafkaError> {
         let watch = Watch::new(settings);
         let inner = KafkaSink::connect(settings)?;
-        Ok(Self { inner, settings: settings.clone(), watch, is_due: false, connecting: None })
+        Ok(Self { inner, settings: settings.clone(), watch, is_due: false, connecting: None, forbidden: None })
     }
 
     fn renew(&mut self) {
@@ -44,14 +49,33 @@ impl RenewingSink {
             return;
         }
         self.is_due = false;
+        if self.replace() {
+            self.connecting = (!is_down).then(|| Instant::now() + CONNECT_WAIT);
+        }
+    }
+
+    /// Puts a new producer in the old one's place, if one can be made.
+    fn replace(&mut self) -> bool {
         match KafkaSink::connect(&self.settings) {
             Ok(new) => {
                 let old = std::mem::replace(&mut self.inner, new);
                 self.inner.take_over(old);
-                self.connecting = (!is_down).then(|| Instant::now() + CONNECT_WAIT);
+                true
             }
-            Err(error) => tracing::debug!(%error, "no producer can be made of the files as they are now"),
+            Err(error) => {
+                tracing::debug!(%error, "no producer can be made of the files as they are now");
+                false
+            }
         }
+    }
+
+    /// A producer that was forbidden to write at all never works again, but rights may be given at any time.
+    fn wait_for_rights(&mut self, why: String) {
+        let mut since = self.forbidden.as_ref().map_or_else(Instant::now, |(_, since)| *since);
+        if since.elapsed() >= TRY_AGAIN && self.replace() {
+            since = Instant::now();
+        }
+        self.forbidden = Some((why, since));
     }
 }
 
@@ -61,12 +85,22 @@ impl Sink for RenewingSink {
     }
 
     fn deliveries(&mut self, wait: Duration, visit: &mut dyn FnMut(Delivery)) -> Result<(), SinkError> {
+        if let Some(why) = self.inner.forbidden() {
+            self.wait_for_rights(why);
+            std::thread::sleep(wait);
+            return Ok(());
+        }
         self.inner.deliveries(wait, visit)?;
         self.renew();
         Ok(())
     }
 
     fn health(&self) -> Result<(), String> {
+        if let Some((why, since)) = &self.forbidden
+            && (self.inner.forbidden().is_some() || since.elapsed() < ALLOWED_AFTER)
+        {
+            return Err(why.clone());
+        }
         let is_connecting = self.connecting.is_some_and(|until| Instant::now() < until);
         if is_connecting && !self.inner.is_connected() { Ok(()) } else { self.inner.health() }
     }

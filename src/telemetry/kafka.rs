@@ -1,0 +1,29 @@
+//! Words for how things end that are between Kafka and us.
+
+/// How a transaction of outputs and offsets ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransactionResult {
+    /// Its outputs are there for all to see, and its offsets are committed.
+    Committed,
+    /// Nothing has happened; the next one takes its outputs and offsets.
+    Aborted,
+}
+
+/// What became of changed certificates, keys and passwords.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CredentialsResult {
+    /// A new connection shows them.
+    TakenUp,
+    /// No connection can be made with them; the old one goes on.
+    Unfit,
+}
+
+impl TransactionResult {
+    /// The label's values, in the order of the variants.
+    pub const WORDS: [&'static str; 2] = ["committed", "aborted"];
+}
+
+impl CredentialsResult {
+    /// The label's values, in the order of the variants.
+    pub const WORDS: [&'static str; 2] = ["taken_up", "unfit"];
+}
