@@ -84,10 +84,10 @@ fn decode(sets: &[&str], payload: &[u8]) {
     }
 }
 
-/// A payload whose fields have names, in this format.
-fn decode_fields(format: &str, payload: &[u8]) {
+/// A payload of these fields in this format.
+fn decode_fields(fields: &str, format: &str, payload: &[u8]) {
     let (entity, time) = ("record.entity={\"field\": \"id\"}", "record.timestamp={\"field\": \"time\"}");
-    decode(&[FIELDS, entity, time, &format!("record.format={format}")], payload);
+    decode(&[fields, entity, time, &format!("record.format={format}")], payload);
 }
 
 /// A file of `fuzz/schemas`.
@@ -101,29 +101,32 @@ fn schema(name: &str) -> String {
 
 /// A payload of JSON.
 pub fn json(data: &[u8]) {
-    decode_fields("json", data);
+    decode_fields(FIELDS, "json", data);
 }
 
 /// A payload of MessagePack.
 pub fn messagepack(data: &[u8]) {
-    decode_fields("messagepack", data);
+    decode_fields(FIELDS, "messagepack", data);
 }
 
 /// A line of CSV.
 pub fn csv(data: &[u8]) {
-    decode_fields(r#"{"csv": {"columns": ["id", "time", "load", "net.sent", "requests", "open", "mode"]}}"#, data);
+    let fields = r#"record.features=["load", {"path": "sent", "transform": "log1p"}, {"path": "requests", "kind": "counter"},
+        {"path": "open", "kind": "boolean"}, {"path": "mode", "kind": "categorical", "vocabulary": ["on", "off", "1"]}]"#;
+    let format = r#"{"csv": {"columns": ["id", "time", "load", "sent", "requests", "open", "mode"]}}"#;
+    decode_fields(fields, format, data);
 }
 
 /// A datum of Avro, without a registry.
 pub fn avro(data: &[u8]) {
-    decode_fields(&format!("{{\"avro_schema\": \"{}\"}}", schema("reading.avsc")), data);
+    decode_fields(FIELDS, &format!("{{\"avro_schema\": \"{}\"}}", schema("reading.avsc")), data);
 }
 
 /// A message of Protobuf, without a registry.
 pub fn protobuf(data: &[u8]) {
     let file = schema("reading.proto");
     let format = format!("{{\"protobuf_schema\": {{\"file\": \"{file}\", \"message\": \"acme.Reading\"}}}}");
-    decode_fields(&format, data);
+    decode_fields(FIELDS, &format, data);
 }
 
 /// A payload that is a grid of raw bytes.

@@ -235,7 +235,7 @@ impl Discovery {
     /// The categories of the field at `path`, the most frequent first, equally frequent ones by name.
     ///
     /// # Errors
-    /// [`DiscoveryError::NoCategories`] (also for a field that [`Discovery::new`] was not told of) or
+    /// [`DiscoveryError::NoCategories`] (also for a field that this was not told of when it was made) or
     /// [`DiscoveryError::TooManyCategories`].
     pub fn vocabulary(&self, path: &FieldPath) -> Result<Vec<String>, DiscoveryError> {
         self.check()?;
