@@ -9,6 +9,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -20,6 +21,14 @@ use support::{
     records::stream,
     secured::{PASSWORDS, Secured},
 };
+
+/// The broker of these tests spends much of its time on TLS with clients that it refuses: one test at a time meets it, so that none waits
+/// for longer than it would by itself.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A password that nobody has.
 const WRONG: &str = "wrong-Zq81-secret";
@@ -114,6 +123,7 @@ fn tells_no_secret(daemon: &Daemon, login: &Login) {
 
 #[test]
 fn each_way_to_log_in_reads_records_and_publishes_anomalies() {
+    let _alone = alone();
     const ROWS: usize = 600;
     let Some(secured) = Secured::shared() else { return };
     let ways = [
@@ -169,6 +179,7 @@ fn is_refused(stage: &Stage, login: Login, words: &[&str]) {
 
 #[test]
 fn who_is_refused_is_told_why_and_what_would_be_right() {
+    let _alone = alone();
     let Some(secured) = Secured::shared() else { return };
     let stage = Stage::new(&secured.broker(), "refusals", COLD_START);
     let mut late = Login::ssl(secured, "good");
@@ -206,6 +217,7 @@ fn who_is_refused_is_told_why_and_what_would_be_right() {
 
 #[test]
 fn a_token_that_is_dead_forged_or_none_is_named_with_its_file() {
+    let _alone = alone();
     let Some(secured) = Secured::shared() else { return };
     let stage = Stage::new(&secured.broker(), "tokens", COLD_START);
     let token = |signer: &str, expires_in: i64| secured.certificates.token("oauth", signer, expires_in);
@@ -230,6 +242,7 @@ fn a_token_that_is_dead_forged_or_none_is_named_with_its_file() {
 
 #[test]
 fn a_token_that_is_renewed_in_its_file_keeps_the_connection() {
+    let _alone = alone();
     const LIFE: Duration = Duration::from_secs(10);
     let Some(secured) = Secured::shared() else { return };
     let stage = Stage::new(&secured.broker(), "renewed", COLD_START);
