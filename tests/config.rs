@@ -464,6 +464,9 @@ fn values_that_clash_are_told() {
         ("kafka: {dead_letter_topic: strayd.anomalies}", "kafka.dead_letter_topic"),
         ("kafka: {incident_topic: strayd.anomalies}", "kafka.incident_topic"),
         ("kafka: {incident_topic: a/b}", "kafka.incident_topic"),
+        (r#"kafka: {group_instance_id: ""}"#, "kafka.group_instance_id"),
+        ("kafka: {group_instance_id: pump 0}", "kafka.group_instance_id"),
+        ("kafka: {properties: {group.instance.id: pump-0}}", "kafka.properties.group.instance.id"),
         (
             "kafka: {properties: {group.protocol: consumer, session.timeout.ms: 6000}}",
             "kafka.properties.session.timeout.ms",

@@ -123,6 +123,48 @@ fn an_input_topic_that_is_missing_is_named_by_readyz(kind: Kind) {
     });
 }
 
+/// The partitions that a log tells of in lines with this word.
+fn partitions_told(daemon: &Daemon, word: &str) -> Vec<String> {
+    let lines: Vec<serde_json::Value> =
+        daemon.log().lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let told = lines.iter().filter(|line| line["message"] == format!("partitions {word}"));
+    told.map(|line| line["partitions"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+/// Only a real broker knows members by names of their own. The session outlasts the restart of a busy machine, but not the test.
+#[test]
+fn a_named_member_that_is_killed_comes_back_to_its_partitions_and_no_other_notices() {
+    let Some(broker) = Broker::shared(Kind::Apache) else { return };
+    let stage = Stage::new(&broker, "named-members", COLD_START);
+    let records = stream(12, 4_000, 7, &PLANTED);
+    stage.feed(&records[..COLD_START]);
+    let start = |name: &str| {
+        let id = format!("kafka.group_instance_id={name}");
+        let session = r#"kafka.properties={"session.timeout.ms":"60000","heartbeat.interval.ms":"500"}"#;
+        Daemon::start(&stage.config(), &["--set", &id, "--set", session])
+    };
+    let mut first = start("pump-0");
+    first.wait_ready();
+    let mut second = start("pump-1");
+    second.wait_for("a partition for the second", |daemon| {
+        (partitions_told(daemon, "assigned").last()?.as_str() != "[]").then_some(())
+    });
+    let told = || [partitions_told(&second, "assigned"), partitions_told(&second, "revoked")];
+    let before = told();
+    stage.feed(&records[COLD_START..3_000]);
+    stage.wait_committed(&mut first, 3_000);
+    first.kill();
+    let mut again = start("pump-0");
+    again.wait_for("its partition is back", |daemon| partitions_told(daemon, "assigned").pop());
+    assert_ne!(partitions_told(&again, "assigned"), [before[0].last().cloned().unwrap_or_default()]);
+    stage.feed(&records[3_000..]);
+    stage.wait_committed(&mut again, records.len());
+    assert_eq!(told(), before, "the second has seen no rebalance");
+    assert_eq!(partitions_told(&again, "revoked"), [""; 0], "nor has the first");
+    assert_eq!(incidents_found(&stage.events(PLANTED.len()), &records), PLANTED.len());
+    assert_eq!(second.terminate().code(), Some(0), "{}", second.log());
+}
+
 /// Larger than what librdkafka's producer takes by default. Apache Kafka's own limit is about the same.
 #[test]
 fn a_record_of_two_megabytes_is_a_dead_letter_with_all_its_bytes() {

@@ -117,3 +117,20 @@ fn of_two_processes_with_one_transactional_id_the_older_ends_and_says_why() {
     assert!(older.log().contains("another process writes with the same kafka.transactional_id"), "{}", older.log());
     assert_eq!(newer.terminate().code(), Some(0), "{}", newer.log());
 }
+
+#[test]
+fn of_two_processes_with_one_name_in_the_group_the_older_ends_and_says_why() {
+    let Some(broker) = Broker::shared(Kind::Apache) else { return };
+    let stage = Stage::new(&broker, "same-name", COLD_START);
+    stage.feed(&stream(27, BEFORE, 4, &[]));
+    let named = ["--set", "kafka.group_instance_id=pump-0"];
+    let mut older = Daemon::start(&stage.config(), &named);
+    older.wait_ready();
+    stage.wait_committed(&mut older, BEFORE);
+    let mut newer = Daemon::start(&stage.config(), &named);
+    let ended = newer.wait_for("the older ends", |_| older.ended());
+    assert_eq!(ended.code(), Some(1), "{}", older.log());
+    assert!(older.log().contains("under the same kafka.group_instance_id"), "{}", older.log());
+    newer.wait_ready();
+    assert_eq!(newer.terminate().code(), Some(0), "{}", newer.log());
+}

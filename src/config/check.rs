@@ -67,6 +67,10 @@ fn kafka_settings(raw: RawKafka, problems: &mut Problems) -> KafkaSettings {
     }
     if raw.transactional_id.as_ref().is_some_and(|id| id.trim().is_empty()) {
         problems.push("kafka.transactional_id", "is empty", "a name of this process alone, or null");
+    if let Some(problem) = raw.group_instance_id.as_deref().and_then(instance_problem) {
+        let expected = "1 to 249 of letters, digits, `.`, `_`, `-`, of this process alone, or null";
+        problems.push("kafka.group_instance_id", problem, expected);
+    }
     }
     group_protocol(&raw, problems);
     let settings = KafkaSettings {
@@ -82,6 +86,7 @@ fn kafka_settings(raw: RawKafka, problems: &mut Problems) -> KafkaSettings {
         feedback_topic: raw.feedback_topic,
         dead_letter_topic: raw.dead_letter_topic,
         properties: raw.properties,
+        group_instance_id: raw.group_instance_id,
         secrets: raw.secrets,
         oauth_token_file: file(raw.oauth_token_file, "kafka.oauth_token_file", problems),
     };
@@ -104,14 +109,28 @@ fn topics(raw: &RawKafka, problems: &mut Problems) {
     let named = [
         ("kafka.input_topic", raw.input_topic.as_deref()),
         ("kafka.anomaly_topic", Some(raw.anomaly_topic.as_str())),
+/// What a broker would refuse when the group is joined, long after the start.
+fn instance_problem(id: &str) -> Option<String> {
+    match id {
+        "" => Some("is empty".to_owned()),
+        _ if !is_kafka_name(id) => Some(format!("`{id}` is no name of a member")),
+        _ => None,
+    }
+}
+
+/// Whether Kafka takes it as the name of a topic or of a member of a group.
+fn is_kafka_name(name: &str) -> bool {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    !name.is_empty() && name.len() <= 249 && name != "." && name != ".." && name.chars().all(legal)
+}
+
         ("kafka.incident_topic", raw.incident_topic.as_deref()),
         ("kafka.feedback_topic", raw.feedback_topic.as_deref()),
         ("kafka.dead_letter_topic", Some(raw.dead_letter_topic.as_str())),
     ];
     let mut seen: Vec<(&str, &str)> = Vec::new();
     for (key, topic) in named.into_iter().filter_map(|(key, topic)| Some((key, topic?))) {
-        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if topic.is_empty() || topic.len() > 249 || topic == "." || topic == ".." || !topic.chars().all(legal) {
+        if !is_kafka_name(topic) {
             problems.push(key, format!("`{topic}` is no topic name"), "1 to 249 of letters, digits, `.`, `_`, `-`");
         } else if let Some((other, _)) = seen.iter().find(|(_, name)| *name == topic) {
             problems.push(key, format!("`{topic}` is also {other}"), "a topic of its own");

@@ -59,6 +59,9 @@ pub struct RawKafka {
     pub group: String,
     /// Where a group without committed offsets begins.
     pub start: StartAt,
+    /// Name of this process in its group, of no other at a time: who comes back under it within session.timeout.ms gets its
+    /// partitions back without a rebalance; null makes each start a new member.
+    pub group_instance_id: Option<String>,
     /// What follows from records that the topic's retention deleted before they were read.
     pub on_loss: OnLoss,
     /// What holds of outputs when a process ends in the midst of its work.

@@ -15,6 +15,8 @@ pub struct KafkaSettings {
     pub group: String,
     /// `kafka.start`: where a group without committed offsets begins.
     pub start: StartAt,
+    /// `kafka.group_instance_id`: name of this process in its group; `None` makes each start a new member.
+    pub group_instance_id: Option<String>,
     /// `kafka.on_loss`: what follows from records that were deleted before they were read.
     pub on_loss: OnLoss,
     /// `kafka.delivery`: what holds of outputs when a process ends in the midst of its work.

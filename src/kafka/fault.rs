@@ -79,6 +79,17 @@ pub(super) fn forbids_writing<C: ClientContext>(client: &Client<C>) -> Option<St
     (code == RDKafkaErrorCode::ClusterAuthorizationFailed).then(|| why.to_owned())
 }
 
+/// Why a client will never work any more, if it won't.
+pub(super) fn fatal<C: ClientContext>(client: &Client<C>) -> Option<String> {
+    let (code, why) = client.fatal_error()?;
+    Some(match code {
+        RDKafkaErrorCode::FencedInstanceId => format!(
+            "another process is in the group under the same kafka.group_instance_id, which must be this one's alone ({why})"
+        ),
+        _ => why,
+    })
+}
+
 /// What is asked of a broker.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Wish<'a> {

@@ -12,10 +12,11 @@ use super::KafkaError;
 use crate::config::settings::{DeliveryGuarantee, KafkaSettings, StartAt};
 
 /// What strayd sets itself, and why nobody else may.
-const OWNED: [(&str, &str); 12] = [
+const OWNED: [(&str, &str); 13] = [
     ("bootstrap.servers", "kafka.brokers"),
     ("metadata.broker.list", "kafka.brokers"),
     ("group.id", "kafka.group"),
+    ("group.instance.id", "kafka.group_instance_id"),
     ("auto.offset.reset", "kafka.start"),
     ("enable.auto.commit", "an offset moves only after its record has ended"),
     ("enable.auto.offset.store", "an offset moves only after its record has ended"),
@@ -55,6 +56,9 @@ pub(super) fn consumer(settings: &KafkaSettings) -> Result<ClientConfig, KafkaEr
     if !new_protocol {
         // Under KIP-848 the broker assigns, and the client must not say how.
         config.set("partition.assignment.strategy", "cooperative-sticky");
+    }
+    if let Some(id) = &settings.group_instance_id {
+        config.set("group.instance.id", id);
     }
     overlay(&mut config, settings, Side::Consumer)?;
     Ok(config)
@@ -143,7 +147,9 @@ fn check_key(table: &str, key: &str, value: Option<&str>) -> Option<KafkaProblem
             Ok(Some(plain)) => plain,
             Ok(None) => continue,
             Err(KafkaError::Owned { why, .. }) => {
-                return told(format!("is set by strayd itself ({why})"), "no such key");
+                let is_key = why.starts_with("kafka.");
+                let expected = if is_key { "that key, which strayd has for it" } else { "no such key" };
+                return told(format!("is set by strayd itself ({why})"), expected);
             }
             Err(other) => return told(other.to_string(), "another key"),
         };
@@ -267,6 +273,7 @@ mod tests {
             brokers: "localhost:1".into(),
             input_topic: "in".into(),
             group: "g".into(),
+            group_instance_id: None,
             start: StartAt::Earliest,
             on_loss: OnLoss::Continue,
             delivery: DeliveryGuarantee::AtLeastOnce,
@@ -301,6 +308,19 @@ mod tests {
     }
 
     #[test]
+    #[test]
+    fn a_member_with_a_name_of_its_own_is_named_to_the_consumer_alone() {
+        let named = KafkaSettings { group_instance_id: Some("pump-0".into()), ..settings(&[]) };
+        assert_eq!(consumer(&named).unwrap().get("group.instance.id"), Some("pump-0"));
+        assert_eq!(producer(&named).unwrap().get("group.instance.id"), None);
+        assert_eq!(consumer(&settings(&[])).unwrap().get("group.instance.id"), None);
+        let told = check(&settings(&[("consumer.group.instance.id", "pump-0")]));
+        assert_eq!(
+            (told[0].problem.as_str(), told[0].expected),
+            ("is set by strayd itself (kafka.group_instance_id)", "that key, which strayd has for it")
+        );
+    }
+
     fn every_key_that_can_not_be_used_is_told_and_no_value() {
         let mut settings = settings(&[
             ("group.id", "x"),

@@ -14,7 +14,7 @@ use rdkafka::{
 
 use super::{
     KafkaError, commit,
-    fault::{Wish, forbidden},
+    fault::{self, Wish, forbidden},
     link::{Refusal, is_missing_topic, refuses},
     losses::Losses,
     membership::{Context, Mail},
@@ -92,7 +92,7 @@ impl KafkaSource {
 
     fn fault(&self, error: &ClientError) -> Result<(), SourceError> {
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::Fatal) => return Err(SourceError::Fatal(error.to_string())),
+            Some(RDKafkaErrorCode::Fatal) => return Err(self.fatal(error)),
             Some(code) if is_missing_topic(code) => {
                 let why = format!("the topic `{}` does not exist (yet)", self.topic);
                 self.consumer.context().link.refused(Some(Refusal { why, is_missing_topic: true }));
@@ -107,6 +107,10 @@ impl KafkaSource {
             _ => tracing::debug!(%error, "consumer"),
         }
         Ok(())
+    }
+
+    fn fatal(&self, error: &ClientError) -> SourceError {
+        SourceError::Fatal(fault::fatal(self.consumer.client()).unwrap_or_else(|| error.to_string()))
     }
 
     /// A missing topic is told once; that it is there now is seen by looking. A member of the group without a partition
@@ -137,6 +141,10 @@ impl KafkaSource {
 
     /// Sends what is finished on its way to the broker, unless another commit still is.
     fn send_commit(&self) -> Result<(), SourceError> {
+        // A member that another process has shut out learns it from nothing that it polls.
+        if let Some(why) = fault::fatal(self.consumer.client()) {
+            return Err(SourceError::Fatal(why));
+        }
         let context = self.consumer.context();
         if let Some(transactions) = &context.transactions {
             context.hear(transactions);
@@ -157,9 +165,7 @@ impl KafkaSource {
         });
         match sent {
             Ok(()) => Ok(()),
-            Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) => {
-                Err(SourceError::Fatal(error.to_string()))
-            }
+            Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) => Err(self.fatal(&error)),
             Err(error) => {
                 self.mail().committing = false;
                 tracing::warn!(%error, "commit failed; uncommitted records will be read again after a restart");

@@ -56,7 +56,9 @@ impl TopicReader {
     /// # Errors
     /// The settings can't be used.
     pub fn new(settings: &KafkaSettings, topic: &str) -> Result<Self, KafkaError> {
-        let mut config = settings::consumer(settings)?;
+        // It is no member of the group, so nobody's place in it.
+        let nameless = KafkaSettings { group_instance_id: None, ..settings.clone() };
+        let mut config = settings::consumer(&nameless)?;
         config
             .set("enable.partition.eof", "true")
             .set("auto.offset.reset", "earliest")
