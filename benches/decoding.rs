@@ -58,7 +58,8 @@ fn decode(settings: &RecordSettings, payloads: &[Vec<u8>]) -> f64 {
     let seconds = median_seconds(ROUNDS, || {
         for payload in payloads {
             let position = Position { partition: 0, offset: 0 };
-            let raw = RawRecord { position, timestamp_ms: None, key: Some(b"e"), payload: Some(payload) };
+            let raw =
+                RawRecord { position, timestamp_ms: None, key: Some(b"e"), payload: Some(payload), headers: None };
             decoder.decode(&raw, &mut out).expect("the record is sound");
         }
     });

@@ -64,6 +64,7 @@ fn model(preset: &str, cpu: &Runtime) -> Model {
             key: None,
             payload: record.into_bytes().into(),
             run: 0,
+            headers: None,
         })
         .collect();
     let recipe = recipe(cpu.clone(), settings(preset, "cpu"));

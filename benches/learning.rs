@@ -43,6 +43,7 @@ fn raw<'a>(at: usize, key: &'a str, payloads: &'a [String]) -> RawRecord<'a> {
         timestamp_ms: Some(at as i64),
         key: Some(key.as_bytes()),
         payload: Some(payloads[at % payloads.len()].as_bytes()),
+        headers: None,
     }
 }
 

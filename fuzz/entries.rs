@@ -68,7 +68,8 @@ fn schema_of(sets: &[&str]) -> Schema {
 fn decode(sets: &[&str], payload: &[u8]) {
     let mut decoder = decoder(sets);
     let position = Position { partition: 0, offset: 1 };
-    let record = RawRecord { position, timestamp_ms: Some(1), key: Some(b"pump-1"), payload: Some(payload) };
+    let record =
+        RawRecord { position, timestamp_ms: Some(1), key: Some(b"pump-1"), payload: Some(payload), headers: None };
     let mut decoded = [DecodedRecord::default(), DecodedRecord::default()];
     let results = decoded.each_mut().map(|decoded| decoder.decode(&record, decoded));
     assert_eq!(results[0].is_ok(), results[1].is_ok());

@@ -94,6 +94,7 @@ impl Source for VecSource {
                     timestamp_ms: record.timestamp_ms,
                     key: record.key.as_deref(),
                     payload: record.payload.as_deref(),
+                    headers: None,
                 }),
                 // As with Kafka, an event ends a poll.
                 Some(Step::Tell(event)) => {

@@ -3,6 +3,13 @@
 
 mod support;
 
+use std::{
+    ffi::OsStr,
+    io::Write,
+    os::unix::ffi::OsStrExt,
+    process::{Command, Stdio},
+};
+
 use support::{
     broker::{Broker, Kind, on_both_brokers},
     daemon::{Daemon, Stage},
@@ -163,6 +170,27 @@ fn a_named_member_that_is_killed_comes_back_to_its_partitions_and_no_other_notic
     assert_eq!(partitions_told(&again, "revoked"), [""; 0], "nor has the first");
     assert_eq!(incidents_found(&stage.events(PLANTED.len()), &records), PLANTED.len());
     assert_eq!(second.terminate().code(), Some(0), "{}", second.log());
+}
+
+#[test]
+fn a_dead_letter_keeps_the_headers_of_its_record_whatever_bytes_their_keys_are() {
+    let Some(kcat) = support::tools::binary("kcat") else { return };
+    let broker = Broker::own(Kind::Embedded).expect("it is in this process");
+    let stage = Stage::new(&broker, "headers", COLD_START);
+    let mut producer = Command::new(kcat)
+        .args(["-b", &stage.servers, "-t", &stage.input(), "-P", "-H", "trace=00-1", "-H"])
+        .arg(OsStr::from_bytes(b"ke\xffy=1"))
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("kcat starts");
+    producer.stdin.take().expect("standard input is piped").write_all(b"{\"load\":").expect("kcat reads");
+    assert!(producer.wait().expect("kcat ends").success());
+    let mut daemon = stage.start();
+    daemon.wait_records(1);
+    let headers = stage.read(&stage.dead_letters(), 1).remove(0).headers;
+    let found = ["trace", "ke\u{fffd}y", "strayd.error.reason"].map(|key| headers.get(key).map(String::as_str));
+    assert_eq!(found, [Some("00-1"), Some("1"), Some("undecodable")], "{headers:?}");
+    assert_eq!(daemon.terminate().code(), Some(0), "{}", daemon.log());
 }
 
 /// Larger than what librdkafka's producer takes by default. Apache Kafka's own limit is about the same.

@@ -76,6 +76,7 @@ fn model(settings: &Settings) -> Arc<Model> {
         timestamp_ms: Some(row * 1000),
         key: Some(b"a"[..].into()),
         payload: payload(row, Odd::Nothing).into(),
+        headers: None,
         run: 0,
     };
     let sample: Vec<SampleRecord> = (0..400).map(record).collect();
@@ -261,7 +262,8 @@ impl Bench {
         for row in self.next..self.next + rows {
             let record = record("a", row, odd);
             let (key, payload) = (record.key.as_deref(), record.payload.as_deref());
-            let raw = RawRecord { position: record.position, timestamp_ms: record.timestamp_ms, key, payload };
+            let raw =
+                RawRecord { position: record.position, timestamp_ms: record.timestamp_ms, key, payload, headers: None };
             self.scoring.take(&raw, &mut NoObserver);
             let told = &mut self.told;
             let scored = self.scoring.flush(&mut self.seen, &mut |_, _, announcements| {

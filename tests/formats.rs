@@ -226,3 +226,4 @@ fn tombstones_end_as_such_before_and_after_the_cold_start() {
     assert_eq!(daemon.metric("strayd_records_total")["outcome=\"tombstone\""], 3.0);
     assert_eq!(daemon_letters(&stage), 0);
 }
+    assert!(letters.iter().all(|letter| letter.headers["trace"] == "00-1"), "also of one that waited for its schema");

@@ -63,6 +63,7 @@ fn record(offset: usize, entity: &str, time_ms: i64, fields: &[(String, f64)]) -
         key: Some(entity.as_bytes().into()),
         payload: format!("{{{}}}", fields.join(",")).into_bytes().into(),
         run: 0,
+        headers: None,
     }
 }
 

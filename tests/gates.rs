@@ -50,6 +50,7 @@ fn model(settings: &Settings) -> Model {
         timestamp_ms: Some(row as i64 * 1000),
         key: Some(b"a"[..].into()),
         payload: payload(row, 0.0).into_bytes().into(),
+        headers: None,
         run: 0,
     };
     let sample: Vec<SampleRecord> = (0..400).map(record).collect();
@@ -275,7 +276,7 @@ fn learning(sets: &[&str]) -> Scoring {
 fn judge(scoring: &mut Scoring, rows: &[OwnedRecord]) {
     for row in rows {
         let (key, payload) = (row.key.as_deref(), row.payload.as_deref());
-        let raw = RawRecord { position: row.position, timestamp_ms: row.timestamp_ms, key, payload };
+        let raw = RawRecord { position: row.position, timestamp_ms: row.timestamp_ms, key, payload, headers: None };
         scoring.take(&raw, &mut NoObserver);
         scoring.flush(&mut NoObserver, &mut |_, _, _| {}).expect("the batch can be scored");
     }

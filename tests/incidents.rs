@@ -62,6 +62,7 @@ fn model(settings: &Settings) -> Model {
         timestamp_ms: Some(row * 1000),
         key: Some(b"a"[..].into()),
         payload: payload(row, false).into_bytes().into(),
+        headers: None,
         run: 0,
     };
     let sample: Vec<SampleRecord> = (0..SAMPLE as i64).map(record).collect();
@@ -286,6 +287,7 @@ fn entities_that_begin_to_stray_in_one_batch_cost_one_more_run_and_normal_rows_n
             timestamp_ms: record.timestamp_ms,
             key: record.key.as_deref(),
             payload: record.payload.as_deref(),
+            headers: None,
         };
         scoring.take(&raw, &mut NoObserver);
         if scoring.room() == 0 {
@@ -353,6 +355,7 @@ impl Bench {
             timestamp_ms: record.timestamp_ms,
             key: record.key.as_deref(),
             payload: record.payload.as_deref(),
+            headers: None,
         };
         let read = |json: &[u8]| serde_json::from_slice(json).expect("an event is JSON");
         self.scoring.take(&raw, &mut NoObserver);
@@ -528,6 +531,7 @@ fn what_fills_windows_at_a_cold_start_teaches_intervals_and_tells_no_silence() {
             timestamp_ms: record.timestamp_ms,
             key: record.key.as_deref(),
             payload: record.payload.as_deref(),
+            headers: None,
         };
         bench.scoring.prime(&raw).expect("the record is sound");
     }

@@ -51,6 +51,7 @@ fn model(settings: &Settings) -> Model {
             timestamp_ms: Some(row as i64 * 1000),
             key: Some(b"a"[..].into()),
             payload: text.as_bytes().into(),
+            headers: None,
             run: 0,
         }
     };
@@ -76,6 +77,7 @@ fn a_million_entities_take_turns_in_the_memory_of_those_that_may_be_held() {
             timestamp_ms: Some(row as i64),
             key: Some(key.as_bytes()),
             payload: Some(text.as_bytes()),
+            headers: None,
         };
         ended += usize::from(scoring.take(&raw, &mut NoObserver).is_some());
         if scoring.room() == 0 || row + 1 == MILLION {

@@ -48,6 +48,7 @@ fn model(seed: u64, parent: Option<&str>) -> Model {
             .into_bytes()
             .into(),
         run: 0,
+        headers: None,
     };
     let recipe = Recipe {
         source: "sensors".to_owned(),

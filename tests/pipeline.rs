@@ -49,6 +49,7 @@ fn sample() -> Vec<SampleRecord> {
         key: None,
         payload: payload(row, false).into_bytes().into(),
         run: 0,
+        headers: None,
     };
     (0..SAMPLE).map(record).collect()
 }
@@ -488,6 +489,7 @@ fn score_rows(scoring: &mut Scoring, entity: &str, partition: i32, odd: bool) {
             timestamp_ms: Some(row as i64 * 1000),
             key: Some(entity.as_bytes()),
             payload: Some(payload.as_bytes()),
+            headers: None,
         };
         scoring.take(&raw, &mut NoObserver);
         scoring.flush(&mut NoObserver, &mut |_, _, _| {}).expect("the batch can be scored");

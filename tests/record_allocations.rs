@@ -31,6 +31,7 @@ fn scoring() -> Scoring {
         key: Some(ENTITIES[row % ENTITIES.len()].as_bytes().into()),
         payload: payload(row).into_bytes().into(),
         run: 0,
+        headers: None,
     };
     let sample: Vec<SampleRecord> = (0..2_000).map(record).collect();
     let go_on = &mut |_: &_| std::ops::ControlFlow::Continue(());
@@ -50,6 +51,7 @@ fn allocations(scoring: &mut Scoring, rows: std::ops::Range<usize>) -> usize {
             timestamp_ms: Some((row / ENTITIES.len()) as i64 * 60_000),
             key: Some(ENTITIES[row % ENTITIES.len()].as_bytes()),
             payload: Some(payload.as_bytes()),
+            headers: None,
         };
         scoring.take(&raw, &mut NoObserver);
         if scoring.room() == 0 {

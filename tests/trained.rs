@@ -61,6 +61,7 @@ fn train(runtime: &Runtime, sample: &[Vec<f32>], sets: &[&str]) -> Result<Model,
             key: None,
             payload: format!("{{{}}}", fields.join(",")).into_bytes().into(),
             run: 0,
+            headers: None,
         }
     };
     let sample: Vec<SampleRecord> = sample.iter().enumerate().map(record).collect();

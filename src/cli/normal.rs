@@ -108,6 +108,7 @@ mod tests {
                 timestamp_ms: Some(0),
                 key: None,
                 payload: Some(payload.as_bytes()),
+                headers: None,
             };
             kept.extend(normal.keep(&raw, true).map(|record| (record.position.offset, record.run)));
         }

@@ -129,6 +129,7 @@ impl Source for FileSource {
                 timestamp_ms: Some(0),
                 key: None,
                 payload: Some(&self.payload),
+                headers: None,
             });
             self.row += 1;
             lent += 1;

@@ -7,6 +7,7 @@ mod commit;
 pub mod embedded;
 mod fault;
 mod lag;
+mod headers;
 mod link;
 mod losses;
 mod membership;

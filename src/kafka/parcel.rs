@@ -6,19 +6,24 @@ use std::sync::Arc;
 use rdkafka::{
     IntoOpaque,
     error::{KafkaError as ClientError, RDKafkaErrorCode},
-    message::{Header, Headers, OwnedHeaders},
+    message::{Header, Headers as _, OwnedHeaders},
     producer::BaseRecord,
 };
 
 use crate::{
     config::settings::KafkaSettings,
     pipeline::{Delivery, Output},
-    record::Position,
+    record::{
+        Position,
+        headers::{Headers as _, KeptHeaders},
+    },
     telemetry::OutputKind,
 };
 
 /// Bytes that are kept of a dead letter which the broker refuses as too large.
 const TRUNCATED_BYTES: usize = 64 * 1024;
+/// Says how many headers of its record a dead letter lacks.
+const LEFT_OUT: &str = "strayd.headers.left_out";
 /// Marks a dead letter whose payload was cut.
 const TRUNCATED: &str = "strayd.truncated";
 
@@ -56,7 +61,8 @@ impl Parcel {
 
     /// Whether no second try could end better than this one did: the broker will not take these bytes.
     pub(super) fn is_hopeless(&self, error: &ClientError) -> bool {
-        let cut = self.headers.iter().any(|header| header.key == TRUNCATED);
+        // The last one: a record that was a dead letter itself may bring such a header along.
+        let cut = self.headers.iter().last().is_some_and(|header| header.key == TRUNCATED);
         let invalid = matches!(
             error.rdkafka_error_code(),
             Some(RDKafkaErrorCode::InvalidMessage | RDKafkaErrorCode::InvalidRecord)
@@ -117,9 +123,9 @@ impl Addresses {
         Some(match output {
             Output::Anomaly { entity, json } => event(&self.anomaly, entity, json),
             Output::Incident { entity, json } => event(self.incident.as_ref()?, entity, json),
-            Output::DeadLetter { key, payload, position, reason, error } => {
+            Output::DeadLetter { key, payload, headers, position, reason, error } => {
                 let (partition, offset) = (position.partition.to_string(), position.offset.to_string());
-                let headers = OwnedHeaders::new()
+                let headers = copied(&headers)
                     .insert(header("strayd.error.reason", reason.as_str()))
                     .insert(header("strayd.error.message", &error))
                     .insert(header("strayd.source.topic", &self.input))
@@ -131,6 +137,90 @@ impl Addresses {
     }
 }
 
+/// The headers that a record came with, and how many of them are missing.
+fn copied(headers: &KeptHeaders) -> OwnedHeaders {
+    let copied = headers.iter().fold(OwnedHeaders::new(), |copied, (key, value)| copied.insert(Header { key, value }));
+    match headers.left_out() {
+        0 => copied,
+        left_out => copied.insert(header(LEFT_OUT, &left_out.to_string())),
+    }
+}
+
 fn header<'a>(key: &'a str, value: &'a str) -> Header<'a, &'a str> {
     Header { key, value: Some(value) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{Settings, settings::Preset},
+        record::{DeadLetterReason, headers::Headers as KeptIn},
+    };
+
+    /// Headers of a record: these.
+    #[derive(Debug)]
+    struct Given(Vec<(String, Option<Vec<u8>>)>);
+
+    impl KeptIn for Given {
+        fn visit(&self, visit: &mut dyn FnMut(&str, Option<&[u8]>)) {
+            self.0.iter().for_each(|(key, value)| visit(key, value.as_deref()));
+        }
+    }
+
+    fn dead_letter(given: Vec<(String, Option<Vec<u8>>)>) -> Parcel {
+        let position = Position { partition: 1, offset: 7 };
+        let output = Output::DeadLetter {
+            key: None,
+            payload: Some(vec![b'x'; 200_000]),
+            headers: KeptHeaders::copy(&Given(given)),
+            position,
+            reason: DeadLetterReason::Undecodable,
+            error: "broken".into(),
+        };
+        Addresses::new(&Settings::defaults(Preset::Timeseries).kafka).parcel(position, output).unwrap()
+    }
+
+    fn headers(parcel: &Parcel) -> Vec<(String, Option<String>)> {
+        let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+        parcel.headers.iter().map(|header| (header.key.to_owned(), header.value.map(text))).collect()
+    }
+
+    #[test]
+    fn a_dead_letter_bears_the_headers_of_its_record_and_ours_behind_them() {
+        let given = vec![
+            ("trace".to_owned(), Some(b"00-1".to_vec())),
+            ("trace".to_owned(), None),
+            ("empty".to_owned(), Some(Vec::new())),
+        ];
+        let found = headers(&dead_letter(given));
+        let text = |key: &str, value: &str| (key.to_owned(), Some(value.to_owned()));
+        let first = [
+            text("trace", "00-1"),
+            ("trace".to_owned(), None),
+            text("empty", ""),
+            text("strayd.error.reason", "undecodable"),
+        ];
+        assert_eq!(found[..4], first);
+        assert_eq!(found.last(), Some(&text("strayd.source.offset", "7")));
+    }
+
+    #[test]
+    fn a_flood_of_headers_is_cut_and_says_so() {
+        let found = headers(&dead_letter(vec![("k".to_owned(), Some(vec![b'v'; 1_000])); 1_000]));
+        let bytes: usize = found.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, String::len)).sum();
+        assert!(bytes < 20_000, "{bytes}");
+        let left_out = found.iter().find(|(key, _)| key == "strayd.headers.left_out").unwrap();
+        assert_eq!(left_out.1.as_deref(), Some("984"), "16 of 1,001 bytes go into 16 KiB");
+    }
+
+    #[test]
+    fn a_dead_letter_that_is_read_and_dies_again_is_cut_like_any_other() {
+        let too_large = ClientError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge);
+        let mut parcel = dead_letter(vec![("strayd.truncated".to_owned(), Some(b"9".to_vec()))]);
+        assert!(!parcel.is_hopeless(&too_large), "it was not cut yet");
+        parcel.cut();
+        assert_eq!(parcel.payload.as_ref().map(Vec::len), Some(TRUNCATED_BYTES));
+        assert!(parcel.is_hopeless(&too_large));
+    }
 }

@@ -15,6 +15,7 @@ use rdkafka::{
 use super::{
     KafkaError, commit,
     fault::{self, Wish, forbidden},
+    headers::MessageHeaders,
     link::{Refusal, is_missing_topic, refuses},
     losses::Losses,
     membership::{Context, Mail},
@@ -193,11 +194,13 @@ impl Source for KafkaSource {
                         self.consumer.context().link.works();
                     }
                     self.losses.look(&self.consumer, position)?;
+                    let headers = MessageHeaders(&message);
                     visit(RawRecord {
                         position,
                         timestamp_ms: message.timestamp().to_millis(),
                         key: message.key(),
                         payload: message.payload(),
+                        headers: Some(&headers),
                     });
                     taken += 1;
                 }

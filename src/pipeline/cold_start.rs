@@ -356,7 +356,7 @@ fn stray(parts: &mut Parts<'_>, flow: &mut Flow, strays: &mut Vec<SampleRecord>)
     let now = now_ms();
     source.poll(1, LONGEST_POLL, &mut |raw: RawRecord<'_>| {
         flow.open(&raw, now, outside.sink);
-        match SampleRecord::copy(&raw) {
+        match SampleRecord::copy_whole(&raw) {
             Some(record) => strays.push(record),
             None => failed = flow.end(&raw, End::Tombstone, &mut outside).err(),
         }

@@ -11,7 +11,7 @@ use crate::{
     train::sample::SampleRecord,
 };
 
-/// A sample is not kept beyond this many bytes of payload, whatever its count of records.
+/// A sample is not kept beyond this many bytes of values and headers, whatever its count of records.
 const MAX_SAMPLE_BYTES: usize = 512 << 20;
 /// Nor beyond this many times `training.rows`, when training failed again and again.
 const MAX_SAMPLE_TIMES: usize = 4;
@@ -62,8 +62,8 @@ impl Collection {
     /// Takes one record, or says why nothing can be learned from it.
     pub fn take(&mut self, raw: &RawRecord<'_>) -> Result<(), RecordError> {
         self.decoder.decode(raw, &mut self.decoded)?;
-        let record = SampleRecord::copy(raw).ok_or(RecordError::Empty)?;
-        self.bytes += record.payload.len();
+        let record = SampleRecord::copy_whole(raw).ok_or(RecordError::Empty)?;
+        self.bytes += record.bytes();
         self.records.push_back(record);
         self.taken += 1;
         Ok(())
@@ -87,7 +87,7 @@ impl Collection {
 
     /// Training on the sample failed: it is kept, and another attempt is made when more records came in.
     pub fn give_back(&mut self, sample: Vec<SampleRecord>) {
-        self.bytes += sample.iter().map(|record| record.payload.len()).sum::<usize>();
+        self.bytes += sample.iter().map(|record| record.bytes()).sum::<usize>();
         let newer = std::mem::replace(&mut self.records, sample.into());
         self.records.extend(newer);
         self.taken = 0;
@@ -102,7 +102,7 @@ impl Collection {
             return None;
         }
         let oldest = self.records.pop_front()?;
-        self.bytes -= oldest.payload.len();
+        self.bytes -= oldest.bytes();
         Some(oldest)
     }
 
@@ -110,7 +110,7 @@ impl Collection {
     pub fn forget(&mut self, partitions: &[i32]) {
         let before = self.records.len();
         self.records.retain(|record| !partitions.contains(&record.position.partition));
-        self.bytes = self.records.iter().map(|record| record.payload.len()).sum();
+        self.bytes = self.records.iter().map(|record| record.bytes()).sum();
         self.taken = self.taken.saturating_sub(before - self.records.len());
     }
 
@@ -132,7 +132,13 @@ mod tests {
     fn take(collection: &mut Collection, offsets: std::ops::Range<i64>) {
         for offset in offsets {
             let position = Position { partition: (offset % 2) as i32, offset };
-            let raw = RawRecord { position, timestamp_ms: Some(offset), key: Some(b"a"), payload: Some(b"{\"x\":1}") };
+            let raw = RawRecord {
+                position,
+                timestamp_ms: Some(offset),
+                key: Some(b"a"),
+                payload: Some(b"{\"x\":1}"),
+                headers: None,
+            };
             collection.take(&raw).unwrap();
         }
     }
@@ -142,7 +148,7 @@ mod tests {
         let mut collection = collection(10);
         let position = Position { partition: 0, offset: 0 };
         for payload in [None, Some(&b"{\"x\":"[..]), Some(&b"[1]"[..])] {
-            let raw = RawRecord { position, timestamp_ms: Some(0), key: Some(b"a"), payload };
+            let raw = RawRecord { position, timestamp_ms: Some(0), key: Some(b"a"), payload, headers: None };
             assert!(collection.take(&raw).is_err(), "{payload:?}");
         }
         assert_eq!(collection.progress(), (0, 10));

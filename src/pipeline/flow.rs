@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     config::settings::{Role, Settings},
-    record::{Position, RawRecord, RecordError},
+    record::{Position, RawRecord, RecordError, headers::KeptHeaders},
     stream::ledger::Ledger,
     telemetry::{
         End as Side, OutputKind,
@@ -210,6 +210,7 @@ impl Flow {
         let output = Output::DeadLetter {
             key: raw.key.map(<[u8]>::to_vec),
             payload: raw.payload.map(<[u8]>::to_vec),
+            headers: raw.headers.map(KeptHeaders::copy).unwrap_or_default(),
             position: raw.position,
             reason: error.reason(),
             error: text,

@@ -31,7 +31,7 @@ pub use end::End;
 use std::time::Duration;
 
 use crate::{
-    record::{DeadLetterReason, Position, RawRecord},
+    record::{DeadLetterReason, Position, RawRecord, headers::KeptHeaders},
     telemetry::OutputKind,
 };
 
@@ -130,6 +130,8 @@ pub enum Output {
         key: Option<Vec<u8>>,
         /// Value of the record as it came.
         payload: Option<Vec<u8>>,
+        /// Headers of the record as they came, as far as they are kept.
+        headers: KeptHeaders,
         /// Where it came from.
         position: Position,
         /// The word for headers and metrics.
@@ -153,7 +155,7 @@ impl Output {
     pub fn size(&self) -> usize {
         match self {
             Self::Anomaly { json, .. } | Self::Incident { json, .. } => json.len(),
-            Self::DeadLetter { payload, .. } => payload.as_ref().map_or(0, Vec::len),
+            Self::DeadLetter { payload, headers, .. } => payload.as_ref().map_or(0, Vec::len) + headers.bytes(),
         }
     }
 }

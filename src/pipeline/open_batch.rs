@@ -75,6 +75,8 @@ impl OpenBatch {
             timestamp_ms: pending.timestamp_ms,
             key: pending.key.clone().map(|key| &self.raw[key]),
             payload: Some(&self.raw[pending.payload.clone()]),
+            // To keep them would cost each record something, for the sake of those whose score is no number.
+            headers: None,
         }
     }
 

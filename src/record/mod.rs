@@ -7,12 +7,14 @@ pub mod decode;
 pub mod discover;
 pub mod features;
 pub mod grid;
+pub mod headers;
 pub mod path;
 pub mod timestamp;
 
 use serde::Serialize;
 
 use grid::{CellType, Fault, Shape};
+use headers::Headers;
 
 /// Where a record stands in its source. For files the partition is 0 and the offset is the row, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -34,6 +36,8 @@ pub struct RawRecord<'a> {
     pub key: Option<&'a [u8]>,
     /// The message value; `None` is a tombstone.
     pub payload: Option<&'a [u8]>,
+    /// What stands beside them; `None` where there is nothing or it was not kept.
+    pub headers: Option<&'a dyn Headers>,
 }
 
 /// Why a record can't be scored and goes to the dead-letter topic.

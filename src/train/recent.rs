@@ -424,7 +424,8 @@ mod tests {
             let offset = self.next[entity];
             self.next[entity] += 1;
             let position = Position { partition: entity as i32, offset };
-            let raw = RawRecord { position, timestamp_ms: Some(offset), key: None, payload: Some(payload) };
+            let raw =
+                RawRecord { position, timestamp_ms: Some(offset), key: None, payload: Some(payload), headers: None };
             let name = Arc::clone(&self.names[entity]);
             let row =
                 Offered { raw, slot: entity as u32, entity: &name, time_us, standing, imputed: &[false, false, false] };
@@ -552,7 +553,7 @@ mod tests {
         // Too short for a window.
         (23..26).for_each(|minute| assert_eq!(stream.normal(0, minute * MINUTE), Taken::Kept));
         let position = Position { partition: 0, offset: 26 };
-        let raw = RawRecord { position, timestamp_ms: None, key: None, payload: Some(b"{}") };
+        let raw = RawRecord { position, timestamp_ms: None, key: None, payload: Some(b"{}"), headers: None };
         let name = Arc::clone(&stream.names[0]);
         let mut row = Offered {
             raw,
@@ -630,7 +631,7 @@ mod tests {
         let mut stream = Stream::new(bounds(1_000), 2);
         for (minute, entity) in [(0, 0), (1, 0), (2, 1), (3, 1), (4, 0)] {
             let position = Position { partition: entity, offset: minute };
-            let raw = RawRecord { position, timestamp_ms: None, key: None, payload: Some(b"{}") };
+            let raw = RawRecord { position, timestamp_ms: None, key: None, payload: Some(b"{}"), headers: None };
             // A new allocation of the name each time, as after a swap.
             let name: Arc<str> = stream.names[entity as usize].to_string().into();
             let standing = Standing::Normal;
@@ -705,7 +706,7 @@ mod tests {
         let payload = vec![b'7'; 746];
         let offer = |sample: &mut RecentSample, slot: usize, offset: i64, time_us: i64| {
             let position = Position { partition: 0, offset };
-            let raw = RawRecord { position, timestamp_ms: None, key: None, payload: Some(&payload) };
+            let raw = RawRecord { position, timestamp_ms: None, key: None, payload: Some(&payload), headers: None };
             let (entity, standing) = (&names[slot], Standing::Normal);
             let row = Offered { raw, slot: slot as u32, entity, time_us, standing, imputed: &[false; 38] };
             sample.offer(&row)

@@ -9,6 +9,7 @@ use crate::{
         decode::{Decoder, Schema},
         discover::{Discovery, DiscoveryError},
         features::{CounterState, EncoderError, FeatureEncoder, FeatureKind, FeatureSetting, columns_of},
+        headers::{Headers, KeptHeaders},
     },
 };
 
@@ -26,21 +27,36 @@ pub struct SampleRecord {
     pub key: Option<Arc<[u8]>>,
     /// The message value.
     pub payload: Arc<[u8]>,
+    /// The message's headers, for those that may yet become dead letters; `None` where there are none.
+    pub headers: Option<Arc<KeptHeaders>>,
     /// Number of the run that the record belongs to. Records of one entity with the same number followed each other
     /// directly; between two numbers others were left out, and no window may reach across.
     pub run: u32,
 }
 
 impl SampleRecord {
-    /// A copy of a lent record; `None` for a tombstone, which nothing can be learned from.
+    /// A copy of a lent record without its headers, which nothing can be learned from; `None` for a tombstone, which neither
+    /// can.
     pub fn copy(raw: &RawRecord<'_>) -> Option<Self> {
         Some(Self {
             position: raw.position,
             timestamp_ms: raw.timestamp_ms,
             key: raw.key.map(Into::into),
             payload: raw.payload?.into(),
+            headers: None,
             run: 0,
         })
+    }
+
+    /// The same with its headers, of a record that still has to come to its end.
+    pub fn copy_whole(raw: &RawRecord<'_>) -> Option<Self> {
+        let headers = raw.headers.map(KeptHeaders::copy).filter(|headers| !headers.is_empty()).map(Arc::new);
+        Some(Self { headers, ..Self::copy(raw)? })
+    }
+
+    /// Bytes of its value and its headers.
+    pub fn bytes(&self) -> usize {
+        self.payload.len() + self.headers.as_ref().map_or(0, |headers| headers.bytes())
     }
 
     /// Lends the record again.
@@ -50,6 +66,7 @@ impl SampleRecord {
             timestamp_ms: self.timestamp_ms,
             key: self.key.as_deref(),
             payload: Some(&self.payload),
+            headers: self.headers.as_deref().map(|headers| headers as &dyn Headers),
         }
     }
 }

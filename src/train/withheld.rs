@@ -72,6 +72,7 @@ mod tests {
             timestamp_ms: Some(offset * 1000),
             key: None,
             payload: b"{}"[..].into(),
+            headers: None,
             run: 0,
         };
         (0..rows).map(record).collect()

@@ -158,7 +158,7 @@ pub fn feed_compressed(stage: &Stage, messages: &[Message], codec: &str) {
     let producer: BaseProducer = config.create().expect("a producer can be made");
     let topic = stage.input();
     for (key, payload) in messages {
-        // Nobody reads headers, and nobody minds them.
+        // Of no account for a record; a dead letter keeps it.
         let headers = OwnedHeaders::new().insert(Header { key: "trace", value: Some("00-1") });
         let mut record = BaseRecord::<str, [u8]>::to(&topic).key(key.as_str()).headers(headers);
         record.payload = payload.as_deref();

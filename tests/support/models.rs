@@ -69,5 +69,6 @@ pub fn raw(at: usize, record: &Record) -> RawRecord<'_> {
         timestamp_ms: Some(at as i64),
         key: Some(record.key.as_bytes()),
         payload: Some(record.payload.as_bytes()),
+        headers: None,
     }
 }

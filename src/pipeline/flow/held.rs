@@ -46,7 +46,7 @@ impl Flow {
 
     /// Lets the record wait. `false` for a tombstone, which has no schema to wait for.
     pub(in super::super) fn hold(&mut self, raw: &RawRecord<'_>) -> bool {
-        let copy = SampleRecord::copy(raw);
+        let copy = SampleRecord::copy_whole(raw);
         let is_held = copy.is_some();
         self.held.records.extend(copy);
         is_held

@@ -59,7 +59,7 @@ fn decoder(format: RecordFormat) -> Decoder {
 
 fn raw(payload: &[u8]) -> RawRecord<'_> {
     let position = Position { partition: 0, offset: 0 };
-    RawRecord { position, timestamp_ms: Some(1), key: None, payload: Some(payload) }
+    RawRecord { position, timestamp_ms: Some(1), key: None, payload: Some(payload), headers: None }
 }
 
 /// All that was read, to the bit, and what was wrong with it.

@@ -43,7 +43,7 @@ fn settings() -> RecordSettings {
 
 fn raw(payload: &[u8]) -> RawRecord<'_> {
     let position = Position { partition: 0, offset: 0 };
-    RawRecord { position, timestamp_ms: Some(1), key: None, payload: Some(payload) }
+    RawRecord { position, timestamp_ms: Some(1), key: None, payload: Some(payload), headers: None }
 }
 
 fn undecodable_at(at: usize, what: &str) -> RecordError {
