@@ -14,17 +14,19 @@ use std::{
 use crate::{
     config::{
         Loaded,
-        settings::{Role, Settings},
+        settings::{KafkaSettings, Role, Settings},
     },
     detect::{LoadError, Scorers, device::DeviceError, runtime::Runtime, runtime::RuntimeError},
     http::{
         HttpError, HttpServer,
         admin::{Admin, TokenError},
     },
+    kafka::output_schemas,
     model::{Model, ModelError, metadata::GraphOrigin, registry::Registry},
     pipeline::{
         Observer, Sink, Source, device,
         learning::{Learning, Request},
+        registered,
         run::{self, Parts, Plan, RunError, RunSummary, Start},
     },
     telemetry::{
@@ -251,6 +253,13 @@ impl App {
             self.metrics.device(&self.runtime.device().to_string(), self.runtime.fell_back());
         }
         there
+    }
+
+    /// Waits, not ready, until the schemas of what is written are registered, where they have to be. To be called before the sink
+    /// is made and anything is read. `false` where `stop` was set first.
+    pub fn wait_for_schemas(&self, kafka: &KafkaSettings, stop: &AtomicBool) -> bool {
+        let kafka = kafka.clone();
+        registered::wait_for_schemas(move || output_schemas::register(&kafka), &self.board, stop)
     }
 
     /// Runs until the source ends or `stop` is set.

@@ -464,6 +464,8 @@ fn values_that_clash_are_told() {
         ("kafka: {dead_letter_topic: strayd.anomalies}", "kafka.dead_letter_topic"),
         ("kafka: {incident_topic: strayd.anomalies}", "kafka.incident_topic"),
         ("kafka: {incident_topic: a/b}", "kafka.incident_topic"),
+        ("kafka: {output_format: avro}", "record.schema_registry.url"),
+        ("{kafka: {output_format: avro}, record: {format: avro}}", "record.schema_registry.url"),
         (r#"kafka: {group_instance_id: ""}"#, "kafka.group_instance_id"),
         ("kafka: {group_instance_id: pump 0}", "kafka.group_instance_id"),
         ("kafka: {properties: {group.instance.id: pump-0}}", "kafka.properties.group.instance.id"),

@@ -6,6 +6,7 @@ use std::fs;
 
 use strayd::{
     detect::{
+        avro::EventKind,
         counterfactual::Counterfactual,
         event::{AnomalyEvent, Origin, Verdict, json_schema},
         explain::{Blame, Compared},
@@ -138,6 +139,39 @@ fn group(incident: &GroupIncident, state: State, cause: i64) -> IncidentEvent<'_
     let cause = Position { partition: 4, offset: cause };
     let telling = Telling { topic: "sensors", entity: &incident.name, state, cause };
     IncidentEvent::of_group(&telling, incident, "5c0ffee5a11d", vec![pressure(None)])
+}
+
+/// The fields that a schema names, each with whether it may be null.
+fn fields(schema: &serde_json::Value) -> std::collections::BTreeMap<String, bool> {
+    let nullable = |kind: &serde_json::Value| {
+        let words = kind.as_array().map(Vec::as_slice).unwrap_or_default();
+        words.iter().any(|word| word == "null" || word["type"] == "null")
+    };
+    match schema["properties"].as_object() {
+        Some(properties) => properties
+            .iter()
+            .map(|(name, field)| (name.clone(), nullable(&field["type"]) || nullable(&field["anyOf"])))
+            .collect(),
+        None => schema["fields"]
+            .as_array()
+            .expect("a schema has properties or fields")
+            .iter()
+            .map(|field| (field["name"].as_str().expect("a name").to_owned(), nullable(&field["type"])))
+            .collect(),
+    }
+}
+
+#[test]
+fn events_in_avro_have_the_fields_of_those_in_json_and_the_schemas_in_the_repository() {
+    for (kind, file, json) in [
+        (EventKind::Anomaly, "docs/anomaly-event.avsc", json_schema()),
+        (EventKind::Incident, "docs/incident-event.avsc", incident_event::json_schema()),
+    ] {
+        is_pinned(file, kind.schema_text());
+        let avro: serde_json::Value = serde_json::from_str(kind.schema_text()).unwrap();
+        assert!(fields(&json).len() > 20);
+        assert_eq!(fields(&avro), fields(&json), "{file}");
+    }
 }
 
 #[test]

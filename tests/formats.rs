@@ -4,7 +4,9 @@
 mod encode;
 mod support;
 
+use apache_avro::{Schema, reader::datum::GenericDatumReader};
 use encode::{AVRO, AVRO_LATER, Encoding, PROTOBUF, PROTOBUF_VALUES, PROTOBUF_VALUES_LATER, head};
+use strayd::kafka::embedded::ReadBack;
 use support::{
     broker::{Broker, Kind},
     daemon::{Daemon, Stage},
@@ -112,6 +114,88 @@ fn protobuf_is_watched_by_a_schema_from_files() {
     finds_the_incidents("protobuf-file", [&encoding; 2], &settings);
 }
 
+/// What any client with a registry does: asks for the schema by the id before the datum, and reads the datum by it. Gives the
+/// schema too.
+fn read_by_registry(registry: &Registry, message: &ReadBack) -> (Schema, serde_json::Value) {
+    let payload = message.payload.as_deref().expect("an event has a value");
+    let (head, mut datum) = payload.split_at(5);
+    assert_eq!((head[0], message.headers["content-type"].as_str()), (0, "avro/binary"));
+    let id = u32::from_be_bytes(head[1..].try_into().expect("four bytes"));
+    let schema = Schema::parse_str(&registry.schema(id)).expect("the registry gives a sound schema");
+    let reader = GenericDatumReader::builder(&schema).build().expect("the schema is sound");
+    let event = reader.read_value(&mut datum).expect("the datum is of its schema");
+    let event = serde_json::Value::try_from(event).expect("an event is JSON too");
+    (schema, event)
+}
+
+fn documented(file: &str) -> Schema {
+    let text = std::fs::read_to_string(support::tools::root().join("docs").join(file)).expect("it is documented");
+    Schema::parse_str(&text).expect("a documented schema is sound")
+}
+
+#[test]
+fn anomalies_and_incidents_are_written_in_avro_by_schemas_that_the_registry_gives() {
+    let Some(broker) = Broker::shared(Kind::Apache) else { return };
+    let Some(registry) = Registry::shared() else { return };
+    let stage = Stage::new(&broker, "avro-out", COLD_START);
+    let records = stream(37, 4_000, 4, &PLANTED);
+    stage.feed(&records);
+    let settings = [set("kafka.output_format", "avro"), set("record.schema_registry.url", &registry.url())];
+    let mut daemon = start(&stage, &settings);
+    stage.wait_committed(&mut daemon, records.len());
+    let read = |topic: &str, file: &str| -> Vec<serde_json::Value> {
+        let messages = stage.read(topic, PLANTED.len());
+        let read = messages.iter().map(|message| read_by_registry(registry, message));
+        read.map(|(schema, event)| {
+            assert_eq!(schema, documented(file));
+            event
+        })
+        .collect()
+    };
+    let anomalies = read(&stage.anomalies(), "anomaly-event.avsc");
+    assert_eq!(incidents_found(&anomalies, &records), PLANTED.len(), "{anomalies:?}");
+    let incidents = read(&stage.incidents(), "incident-event.avsc");
+    assert!(incidents.iter().any(|event| event["state"] == "opened" && event["kind"] == "anomaly"), "{incidents:?}");
+    // A start anew finds what is registered.
+    assert_eq!(daemon.terminate().code(), Some(0), "{}", daemon.log());
+    start(&stage, &settings).wait_ready();
+}
+
+/// With outputs and offsets in one transaction, an output that is not sent would be lost with its offset.
+#[test]
+fn nothing_is_read_before_the_registry_has_the_schemas_of_what_is_written_and_nothing_lost() {
+    let Some(broker) = Broker::shared(Kind::Apache) else { return };
+    let Some(registry) = Registry::start() else { return };
+    let stage = Stage::new(&broker, "avro-later", COLD_START);
+    let records = stream(38, 4_000, 4, &PLANTED);
+    stage.feed(&records);
+    registry.freeze(true);
+    let mut daemon = start(
+        &stage,
+        &[
+            set("kafka.output_format", "avro"),
+            set("kafka.delivery", "exactly_once"),
+            set("record.schema_registry.url", &registry.url()),
+            set("record.schema_registry.timeout", "500ms"),
+        ],
+    );
+    daemon.wait_for("/readyz names the registry", |daemon| {
+        let (code, why) = daemon.get("/readyz")?;
+        (code == 503 && why.contains("schema registry: http://") && why.contains("didn't answer")).then_some(())
+    });
+    assert!(!daemon.log().contains("partitions assigned"), "{}", daemon.log());
+    registry.freeze(false);
+    daemon.wait_ready();
+    stage.wait_committed(&mut daemon, records.len());
+    let anomalies: Vec<serde_json::Value> = stage
+        .read(&stage.anomalies(), PLANTED.len())
+        .iter()
+        .map(|message| read_by_registry(&registry, message).1)
+        .collect();
+    assert_eq!(incidents_found(&anomalies, &records), PLANTED.len());
+    assert_eq!(daemon.terminate().code(), Some(0), "{}", daemon.log());
+}
+
 #[test]
 fn no_record_is_lost_while_the_registry_is_away() {
     let Some(broker) = Broker::shared(Kind::Apache) else { return };
@@ -193,6 +277,7 @@ fn what_names_no_schema_of_the_registry_is_a_dead_letter_that_says_so() {
     assert!(told(2).contains("not valid Avro at byte 5: the record is cut off"), "{}", told(2));
     assert!(told(3).contains("found byte 0x7b, expected a zero"), "{}", told(3));
     assert_eq!(letters[0].payload.as_deref(), Some(&head(4_000_000)[..]));
+    assert!(letters.iter().all(|letter| letter.headers["trace"] == "00-1"), "also of one that waited for its schema");
 }
 
 #[test]
@@ -226,4 +311,3 @@ fn tombstones_end_as_such_before_and_after_the_cold_start() {
     assert_eq!(daemon.metric("strayd_records_total")["outcome=\"tombstone\""], 3.0);
     assert_eq!(daemon_letters(&stage), 0);
 }
-    assert!(letters.iter().all(|letter| letter.headers["trace"] == "00-1"), "also of one that waited for its schema");

@@ -14,6 +14,7 @@ use crate::{
         Settings,
         settings::{KafkaSettings, TimestampFormat},
     },
+    detect::avro::{self, EventKind},
     feedback::{Feedback, FeedbackError, Subject, SubjectKind, Told, Verdict},
     kafka::{KafkaError, embedded::Fed, topic::TopicReader, writer::RecordWriter},
     record::timestamp,
@@ -165,15 +166,22 @@ fn events(from: impl Read) -> Result<Vec<Event>, CommandError> {
 
 /// The last event of it in the topic that its kind is written to.
 fn find(kafka: &KafkaSettings, subject: &Subject) -> Result<Event, Failure> {
-    let topic = match subject.kind() {
-        SubjectKind::Anomaly => Some(&kafka.anomaly_topic),
-        SubjectKind::Incident | SubjectKind::Silence | SubjectKind::Group => kafka.incident_topic.as_ref(),
+    let (kind, topic) = match subject.kind() {
+        SubjectKind::Anomaly => (EventKind::Anomaly, Some(&kafka.anomaly_topic)),
+        SubjectKind::Incident | SubjectKind::Silence | SubjectKind::Group => {
+            (EventKind::Incident, kafka.incident_topic.as_ref())
+        }
     };
     let Some(topic) = topic else {
         let why = "kafka.incident_topic is null, so there are no events, expected --entity and --feature";
         return Err(Failure::config(&why));
     };
-    let event = |payload: &[u8]| serde_json::from_slice::<Event>(payload).ok().filter(|event| event.id == subject.id());
+    // The topic may hold events from before kafka.output_format was another.
+    let read = |payload: &[u8]| match avro::decode(kind, payload) {
+        Ok(event) => serde_json::from_value::<Event>(event).ok(),
+        Err(_) => serde_json::from_slice(payload).ok(),
+    };
+    let event = |payload: &[u8]| read(payload).filter(|event| event.id == subject.id());
     let found = TopicReader::new(kafka, topic)?.find_last(PATIENCE, |payload| event(payload).is_some())?;
     let not_found = || CommandError::NotFound { id: subject.id().to_owned(), topic: topic.clone() };
     found.and_then(|payload| event(&payload)).ok_or_else(|| Failure::other(&not_found()))

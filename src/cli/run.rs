@@ -46,6 +46,10 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         return Ok(());
     }
     let kafka = loaded.settings.kafka_of_role();
+    let publishes = loaded.settings.role != Role::Trainer;
+    if publishes && !app.wait_for_schemas(&kafka, &stop) {
+        return Ok(());
+    }
     let (mut source, mut sink) = ends(&kafka, loaded.settings.role)?;
     if let Some(topic) = &kafka.feedback_topic {
         plan.feedback = Some(Box::new(RenewingReader::connect(&kafka, topic)?));

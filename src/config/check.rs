@@ -4,21 +4,26 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use super::{
-    check_judging, check_network, check_record,
+    check_format, check_judging, check_network, check_record,
     error::Problems,
     raw::{Raw, RawHttp, RawKafka, RawLog, RawPipeline, RawRuntime},
     raw_model::{RawForeign, RawModel},
     settings::{
-        DeviceChoice, ForeignSettings, HttpSettings, KafkaSettings, LogSettings, ModelSettings, PipelineSettings,
-        RuntimeSettings, Settings,
+        DeviceChoice, EventFormat, ForeignSettings, HttpSettings, KafkaSettings, LogSettings, ModelSettings,
+        OutputFormat, PipelineSettings, RuntimeSettings, Settings,
     },
 };
-use crate::{kafka, telemetry::log};
+use crate::{
+    kafka,
+    schemas::{OutputSchemas, SchemaRegistrySettings},
+    telemetry::log,
+};
 
 /// Checks everything and adds to `problems`; the settings may only be used if there are none.
 pub(super) fn settings(raw: Raw, problems: &mut Problems) -> Settings {
-    let kafka = kafka_settings(raw.kafka, problems);
-    let record = check_record::record(raw.record, problems);
+    let schema_registry = check_format::needed_registry(&raw, problems);
+    let kafka = kafka_settings((raw.kafka, schema_registry.as_ref()), problems);
+    let record = check_record::record(raw.record, schema_registry.as_ref(), problems);
     let training = check_network::training(raw.training, &raw.model, (raw.preset, &record.features), problems);
     // Nothing can be reckoned with what is wrong.
     if !["record", "model", "training"].iter().any(|section| problems.concern_table(section)) {
@@ -30,6 +35,7 @@ pub(super) fn settings(raw: Raw, problems: &mut Problems) -> Settings {
         role: raw.role,
         kafka,
         record,
+        schema_registry,
         model: model(raw.model, problems),
         training,
         judging,
@@ -48,7 +54,10 @@ fn file(written: Option<PathBuf>, key: &str, problems: &mut Problems) -> Option<
     written
 }
 
-fn kafka_settings(raw: RawKafka, problems: &mut Problems) -> KafkaSettings {
+fn kafka_settings(
+    (raw, registry): (RawKafka, Option<&SchemaRegistrySettings>),
+    problems: &mut Problems,
+) -> KafkaSettings {
     for broker in raw.brokers.iter().flat_map(|brokers| brokers.split(',')) {
         if !is_broker(broker.trim()) {
             problems.push("kafka.brokers", format!("`{broker}` is no address"), "host:port, comma separated");
@@ -57,6 +66,10 @@ fn kafka_settings(raw: RawKafka, problems: &mut Problems) -> KafkaSettings {
     topics(&raw, problems);
     if raw.group.trim().is_empty() {
         problems.push("kafka.group", "is empty", "a name");
+    }
+    if let Some(problem) = raw.group_instance_id.as_deref().and_then(instance_problem) {
+        let expected = "1 to 249 of letters, digits, `.`, `_`, `-`, of this process alone, or null";
+        problems.push("kafka.group_instance_id", problem, expected);
     }
     for key in raw.secrets.keys().filter(|key| raw.properties.contains_key(*key)) {
         let problem = "is also set in kafka.properties";
@@ -67,16 +80,13 @@ fn kafka_settings(raw: RawKafka, problems: &mut Problems) -> KafkaSettings {
     }
     if raw.transactional_id.as_ref().is_some_and(|id| id.trim().is_empty()) {
         problems.push("kafka.transactional_id", "is empty", "a name of this process alone, or null");
-    if let Some(problem) = raw.group_instance_id.as_deref().and_then(instance_problem) {
-        let expected = "1 to 249 of letters, digits, `.`, `_`, `-`, of this process alone, or null";
-        problems.push("kafka.group_instance_id", problem, expected);
-    }
     }
     group_protocol(&raw, problems);
     let settings = KafkaSettings {
         brokers: raw.brokers.unwrap_or_default(),
         input_topic: raw.input_topic.unwrap_or_default(),
         group: raw.group,
+        group_instance_id: raw.group_instance_id,
         start: raw.start,
         on_loss: raw.on_loss,
         delivery: raw.delivery,
@@ -85,8 +95,11 @@ fn kafka_settings(raw: RawKafka, problems: &mut Problems) -> KafkaSettings {
         incident_topic: raw.incident_topic,
         feedback_topic: raw.feedback_topic,
         dead_letter_topic: raw.dead_letter_topic,
+        output_format: match (raw.output_format, registry) {
+            (EventFormat::Avro, Some(registry)) => OutputFormat::Avro(OutputSchemas::new(registry.clone())),
+            _ => OutputFormat::Json,
+        },
         properties: raw.properties,
-        group_instance_id: raw.group_instance_id,
         secrets: raw.secrets,
         oauth_token_file: file(raw.oauth_token_file, "kafka.oauth_token_file", problems),
     };
@@ -96,19 +109,6 @@ fn kafka_settings(raw: RawKafka, problems: &mut Problems) -> KafkaSettings {
     settings
 }
 
-/// `host:port`, `[v6]:port`, with an optional `scheme://` as librdkafka takes it.
-fn is_broker(text: &str) -> bool {
-    let address = text.split_once("://").map_or(text, |(_, address)| address);
-    let Some((host, port)) = address.rsplit_once(':') else { return false };
-    let bracketed = host.starts_with('[') && host.ends_with(']') && host.len() > 2;
-    let plain = !host.is_empty() && !host.contains([':', '/', ' ', '[', ']']);
-    (bracketed || plain) && port.parse::<u16>().is_ok_and(|port| port > 0)
-}
-
-fn topics(raw: &RawKafka, problems: &mut Problems) {
-    let named = [
-        ("kafka.input_topic", raw.input_topic.as_deref()),
-        ("kafka.anomaly_topic", Some(raw.anomaly_topic.as_str())),
 /// What a broker would refuse when the group is joined, long after the start.
 fn instance_problem(id: &str) -> Option<String> {
     match id {
@@ -124,6 +124,19 @@ fn is_kafka_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 249 && name != "." && name != ".." && name.chars().all(legal)
 }
 
+/// `host:port`, `[v6]:port`, with an optional `scheme://` as librdkafka takes it.
+fn is_broker(text: &str) -> bool {
+    let address = text.split_once("://").map_or(text, |(_, address)| address);
+    let Some((host, port)) = address.rsplit_once(':') else { return false };
+    let bracketed = host.starts_with('[') && host.ends_with(']') && host.len() > 2;
+    let plain = !host.is_empty() && !host.contains([':', '/', ' ', '[', ']']);
+    (bracketed || plain) && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+fn topics(raw: &RawKafka, problems: &mut Problems) {
+    let named = [
+        ("kafka.input_topic", raw.input_topic.as_deref()),
+        ("kafka.anomaly_topic", Some(raw.anomaly_topic.as_str())),
         ("kafka.incident_topic", raw.incident_topic.as_deref()),
         ("kafka.feedback_topic", raw.feedback_topic.as_deref()),
         ("kafka.dead_letter_topic", Some(raw.dead_letter_topic.as_str())),

@@ -4,8 +4,9 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use super::{
     error::Problems,
-    raw_format::{RawCsv, RawProtobuf, RawSchemaRegistry},
-    settings::{EntityFrom, FeatureSelection, RecordSettings},
+    raw::Raw,
+    raw_format::{RawCsv, RawFormat, RawProtobuf, RawSchemaRegistry},
+    settings::{EntityFrom, EventFormat, FeatureSelection, RecordSettings},
 };
 use crate::{
     record::{
@@ -16,15 +17,28 @@ use crate::{
     schemas::{Definition, SchemaRegistrySettings, SchemaSource, Schemas},
 };
 
-/// The registry that the format needs. Where something is wrong, nothing will be asked of what this gives.
-pub(super) fn registry<T: Send + Sync + 'static>(
-    written: &RawSchemaRegistry,
+/// The registry, where records or outputs need one. Where something is wrong, nothing will be asked of what this gives.
+pub(super) fn needed_registry(raw: &Raw, problems: &mut Problems) -> Option<SchemaRegistrySettings> {
+    let reason = match (&raw.record.format, raw.kafka.output_format) {
+        (RawFormat::Avro | RawFormat::Protobuf, _) => "record.format names no schema",
+        (_, EventFormat::Avro) => "kafka.output_format is avro",
+        _ => return None,
+    };
+    Some(registry(&raw.record.schema_registry, reason, problems))
+}
+
+/// Schemas that the registry gives by their ids. Without one, problems were told.
+pub(super) fn of_registry<T: Send + Sync + 'static>(
+    registry: Option<&SchemaRegistrySettings>,
     compile: fn(&Definition) -> Result<T, String>,
-    problems: &mut Problems,
 ) -> SchemaSource<T> {
+    SchemaSource::Registry(Schemas::new(registry.cloned().unwrap_or_default(), compile))
+}
+
+fn registry(written: &RawSchemaRegistry, reason: &str, problems: &mut Problems) -> SchemaRegistrySettings {
     let key = |name: &str| format!("record.schema_registry.{name}");
     match &written.url {
-        None => problems.push(key("url"), "is not set, but record.format names no schema", "http://HOST:PORT"),
+        None => problems.push(key("url"), format!("is not set, but {reason}"), "http://HOST:PORT"),
         Some(url) if !is_url(url) => {
             // It may hold a password.
             let problem = "is no address that can be asked";
@@ -47,8 +61,7 @@ pub(super) fn registry<T: Send + Sync + 'static>(
     }
     let url = written.url.as_deref().unwrap_or_default().trim_end_matches('/').to_owned();
     let RawSchemaRegistry { user, password_file, token_file, ca_file, timeout, .. } = written.clone();
-    let settings = SchemaRegistrySettings { url, user, password_file, token_file, ca_file, timeout: timeout.0 };
-    SchemaSource::Registry(Schemas::new(settings, compile))
+    SchemaRegistrySettings { url, user, password_file, token_file, ca_file, timeout: timeout.0 }
 }
 
 fn is_url(text: &str) -> bool {

@@ -11,25 +11,30 @@ use super::{
     settings::{EntityFrom, FeatureSelection, RawGrid, RecordFormat, RecordSettings, TimestampField},
     units::ByteSize,
 };
-use crate::record::{
-    decode::{AvroSchema, ProtobufSchema},
-    features::{FeatureKind, FeatureSetting, Transform, columns_of},
-    grid::{MAX_CELLS, Shape},
-    path::FieldPath,
+use crate::{
+    record::{
+        decode::{AvroSchema, ProtobufSchema},
+        features::{FeatureKind, FeatureSetting, Transform, columns_of},
+        grid::{MAX_CELLS, Shape},
+        path::FieldPath,
+    },
+    schemas::SchemaRegistrySettings,
 };
 
 /// What the only feature of raw bytes is called.
 const RAW_FEATURE: &str = "grid";
 
-pub(super) fn record(raw: RawRecordSection, problems: &mut Problems) -> RecordSettings {
+pub(super) fn record(
+    raw: RawRecordSection,
+    registry: Option<&SchemaRegistrySettings>,
+    problems: &mut Problems,
+) -> RecordSettings {
     let format = match raw.format {
         RawFormat::Json => RecordFormat::Json,
         RawFormat::MessagePack => RecordFormat::MessagePack,
-        RawFormat::Avro => RecordFormat::Avro(check_format::registry(&raw.schema_registry, AvroSchema::of, problems)),
+        RawFormat::Avro => RecordFormat::Avro(check_format::of_registry(registry, AvroSchema::of)),
         RawFormat::AvroSchema(ref file) => RecordFormat::Avro(check_format::avro_file(file, problems)),
-        RawFormat::Protobuf => {
-            RecordFormat::Protobuf(check_format::registry(&raw.schema_registry, ProtobufSchema::of, problems))
-        }
+        RawFormat::Protobuf => RecordFormat::Protobuf(check_format::of_registry(registry, ProtobufSchema::of)),
         RawFormat::ProtobufSchema(ref written) => {
             RecordFormat::Protobuf(check_format::protobuf_file(written, problems))
         }

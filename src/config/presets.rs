@@ -28,6 +28,7 @@ fn shared() -> Value {
             "anomaly_topic": "strayd.anomalies",
             "incident_topic": "strayd.incidents",
             "dead_letter_topic": "strayd.dead-letters",
+            "output_format": "json",
             "properties": {},
             "secrets": {},
         },

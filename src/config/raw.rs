@@ -13,7 +13,9 @@ use super::{
     raw_judging::RawJudging,
     raw_model::RawModel,
     raw_training::RawTraining,
-    settings::{DeliveryGuarantee, DeviceChoice, LogFormat, OnLoss, Preset, Role, StartAt, TimestampFormat},
+    settings::{
+        DeliveryGuarantee, DeviceChoice, EventFormat, LogFormat, OnLoss, Preset, Role, StartAt, TimestampFormat,
+    },
     units::{ByteSize, WrittenDuration},
 };
 use crate::record::{features::Transform, path::FieldPath};
@@ -57,11 +59,11 @@ pub struct RawKafka {
     pub input_topic: Option<String>,
     /// Consumer group; processes of one group share the topic's partitions.
     pub group: String,
-    /// Where a group without committed offsets begins.
-    pub start: StartAt,
     /// Name of this process in its group, of no other at a time: who comes back under it within session.timeout.ms gets its
     /// partitions back without a rebalance; null makes each start a new member.
     pub group_instance_id: Option<String>,
+    /// Where a group without committed offsets begins.
+    pub start: StartAt,
     /// What follows from records that the topic's retention deleted before they were read.
     pub on_loss: OnLoss,
     /// What holds of outputs when a process ends in the midst of its work.
@@ -76,6 +78,9 @@ pub struct RawKafka {
     pub feedback_topic: Option<String>,
     /// Topic for records that can't be scored, with the raw bytes and the reason.
     pub dead_letter_topic: String,
+    /// How anomalies and incidents are written: json, or avro behind the id of its schema (docs/formats.md), which is registered as
+    /// TOPIC-value in `record.schema_registry`.
+    pub output_format: EventFormat,
     /// Further librdkafka settings for consumer and producer, by their librdkafka names.
     #[schemars(extend("x-expected" = "librdkafka keys with text values"))]
     pub properties: BTreeMap<String, String>,

@@ -36,7 +36,7 @@ pub enum RawFormat {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawSchemaRegistry {
-    /// Where the registry serves Confluent's API, such as http://registry:8081. Needed by the formats avro and protobuf.
+    /// Where the registry serves Confluent's API, such as http://registry:8081. Needed by the formats avro and protobuf, and by `kafka.output_format: avro`.
     #[schemars(extend("x-expected" = "http://HOST:PORT or https://HOST:PORT, with a path if it has one"))]
     pub url: Option<String>,
     /// User who asks, with the password of password_file.

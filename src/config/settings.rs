@@ -8,7 +8,7 @@ pub use super::{
     budget::{AlarmBudget, EntityBudget},
     settings_format::{RawGrid, RecordFormat},
     settings_incidents::{FeedbackSettings, GroupRule, IncidentSettings, SeverityBounds, SilenceSettings},
-    settings_kafka::{DeliveryGuarantee, KafkaSettings, OnLoss, StartAt},
+    settings_kafka::{DeliveryGuarantee, EventFormat, KafkaSettings, OnLoss, OutputFormat, StartAt},
     settings_runtime::{DeviceChoice, RuntimeSettings},
     settings_training::{
         Activation, Contraction, Convolution, GateSettings, Kinds, Loss, NetworkKind, NetworkSettings, Noise,
@@ -22,6 +22,7 @@ use crate::{
         features::{FeatureSetting, Transform},
         path::FieldPath,
     },
+    schemas::SchemaRegistrySettings,
 };
 
 /// A kind of data, and with it the defaults of all settings that depend on it.
@@ -45,6 +46,8 @@ pub struct Settings {
     pub kafka: KafkaSettings,
     /// How a record becomes a row.
     pub record: RecordSettings,
+    /// `record.schema_registry`; `None` where neither records nor outputs need one.
+    pub schema_registry: Option<SchemaRegistrySettings>,
     /// Where models are kept and which one is used.
     pub model: ModelSettings,
     /// The network and how it is fitted.

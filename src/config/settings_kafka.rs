@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::schemas::OutputSchemas;
+
 /// `kafka.*`
 #[derive(Debug, Clone)]
 pub struct KafkaSettings {
@@ -13,10 +15,10 @@ pub struct KafkaSettings {
     pub input_topic: String,
     /// `kafka.group`: consumer group.
     pub group: String,
-    /// `kafka.start`: where a group without committed offsets begins.
-    pub start: StartAt,
     /// `kafka.group_instance_id`: name of this process in its group; `None` makes each start a new member.
     pub group_instance_id: Option<String>,
+    /// `kafka.start`: where a group without committed offsets begins.
+    pub start: StartAt,
     /// `kafka.on_loss`: what follows from records that were deleted before they were read.
     pub on_loss: OnLoss,
     /// `kafka.delivery`: what holds of outputs when a process ends in the midst of its work.
@@ -31,6 +33,8 @@ pub struct KafkaSettings {
     pub feedback_topic: Option<String>,
     /// `kafka.dead_letter_topic`
     pub dead_letter_topic: String,
+    /// `kafka.output_format`: how anomalies and incidents are written.
+    pub output_format: OutputFormat,
     /// `kafka.properties`: further librdkafka settings for consumer and producer.
     pub properties: BTreeMap<String, String>,
     /// `kafka.secrets`: librdkafka settings read from files (key -> file), never printed.
@@ -45,6 +49,25 @@ impl KafkaSettings {
         let incidents = self.incident_topic.as_deref();
         [self.anomaly_topic.as_str()].into_iter().chain(incidents).chain([self.dead_letter_topic.as_str()])
     }
+}
+
+/// How anomalies and incidents are written, as a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EventFormat {
+    /// One line of JSON.
+    Json,
+    /// An Avro datum behind the id of its schema in a registry.
+    Avro,
+}
+
+/// The same with what it needs.
+#[derive(Debug, Clone)]
+pub enum OutputFormat {
+    /// One line of JSON.
+    Json,
+    /// An Avro datum behind the id of its schema, one of these.
+    Avro(OutputSchemas),
 }
 
 /// Where a consumer group without committed offsets begins.

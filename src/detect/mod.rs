@@ -1,5 +1,6 @@
 //! From windows to verdicts: the [`Scorer`] seam and its ONNX Runtime form, the judge, calibration, explanation, events.
 
+pub mod avro;
 pub mod calibrate;
 pub mod counterfactual;
 mod cuda;

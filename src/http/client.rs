@@ -3,11 +3,11 @@
 
 use std::{path::PathBuf, pin::Pin, time::Duration};
 
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     Method, Request, Uri,
     body::Bytes,
-    header::{ACCEPT, AUTHORIZATION, HOST},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST},
 };
 use hyper_util::rt::TokioIo;
 use openssl::ssl::{SslConnector, SslMethod};
@@ -66,6 +66,9 @@ pub enum ClientError {
     },
 }
 
+/// A text that is posted, and what it is.
+type Body<'b> = Option<(&'static str, &'b str)>;
+
 /// What goes with a request beside its address.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
@@ -80,21 +83,31 @@ pub struct Access {
 /// Posts nothing to `url`, with a bearer token if there is one.
 pub fn post(url: &str, token: Option<&str>, patience: Duration) -> Result<Answer, ClientError> {
     let authorization = token.map(|token| format!("Bearer {token}"));
-    ask((Method::POST, url), &Access { authorization, ..Access::default() }, &["http"], patience)
+    ask((Method::POST, url, None), &Access { authorization, ..Access::default() }, &["http"], patience)
 }
 
 /// Gets `url`.
 pub fn get(url: &str, patience: Duration) -> Result<Answer, ClientError> {
-    ask((Method::GET, url), &Access::default(), &["http"], patience)
+    ask((Method::GET, url, None), &Access::default(), &["http"], patience)
 }
 
 /// Gets `url`, which may be behind TLS.
 pub fn get_with(url: &str, access: &Access, patience: Duration) -> Result<Answer, ClientError> {
-    ask((Method::GET, url), access, &["http", "https"], patience)
+    ask((Method::GET, url, None), access, &["http", "https"], patience)
+}
+
+/// Posts a text of this type to `url`, which may be behind TLS.
+pub fn post_with(
+    url: &str,
+    body: (&'static str, &str),
+    access: &Access,
+    patience: Duration,
+) -> Result<Answer, ClientError> {
+    ask((Method::POST, url, Some(body)), access, &["http", "https"], patience)
 }
 
 fn ask(
-    (method, url): (Method, &str),
+    (method, url, body): (Method, &str, Body<'_>),
     access: &Access,
     schemes: &[&str],
     patience: Duration,
@@ -120,7 +133,11 @@ fn ask(
     if let Some(accept) = access.accept {
         request = request.header(ACCEPT, accept);
     }
-    let request = request.body(Empty::<Bytes>::new()).map_err(|error| no_answer(error.into()))?;
+    if let Some((kind, _)) = body {
+        request = request.header(CONTENT_TYPE, kind);
+    }
+    let body = body.map(|(_, text)| Bytes::copy_from_slice(text.as_bytes())).unwrap_or_default();
+    let request = request.body(Full::new(body)).map_err(|error| no_answer(error.into()))?;
     let tls = (scheme == "https").then(|| connector(access)).transpose().map_err(no_answer)?;
     let port = authority.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
     let address = (authority.host().trim_matches(['[', ']']).to_owned(), port);
@@ -144,7 +161,7 @@ fn connector(access: &Access) -> Result<SslConnector, Cause> {
 async fn connect(
     (host, port): (String, u16),
     tls: Option<SslConnector>,
-    request: Request<Empty<Bytes>>,
+    request: Request<Full<Bytes>>,
 ) -> Result<Answer, Cause> {
     let stream = TcpStream::connect((host.as_str(), port)).await?;
     let Some(tls) = tls else { return exchange(stream, request).await };
@@ -155,7 +172,7 @@ async fn connect(
 
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    request: Request<Empty<Bytes>>,
+    request: Request<Full<Bytes>>,
 ) -> Result<Answer, Cause> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);

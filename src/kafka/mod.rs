@@ -12,6 +12,7 @@ mod link;
 mod losses;
 mod membership;
 mod output_topics;
+pub mod output_schemas;
 mod parcel;
 pub mod renewal;
 mod settings;

@@ -10,8 +10,10 @@ use rdkafka::{
     producer::BaseRecord,
 };
 
+use super::output_schemas;
 use crate::{
-    config::settings::KafkaSettings,
+    config::settings::{KafkaSettings, OutputFormat},
+    detect::avro::{self, EventKind},
     pipeline::{Delivery, Output},
     record::{
         Position,
@@ -92,37 +94,72 @@ pub(super) fn is_too_large(error: &ClientError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge)
 }
 
+/// A topic of events, and how they are written there.
+struct EventTopic {
+    name: Arc<str>,
+    kind: EventKind,
+    /// The id of its schema, which was registered before; `None` writes JSON.
+    schema: Option<Option<u32>>,
+}
+
+impl EventTopic {
+    fn new(kind: EventKind, name: &str, format: &OutputFormat) -> Self {
+        let schema = match format {
+            OutputFormat::Json => None,
+            OutputFormat::Avro(schemas) => Some(schemas.id(&output_schemas::subject(name))),
+        };
+        Self { name: name.into(), kind, schema }
+    }
+
+    fn parcel(&self, sender: Sender, (entity, json): (String, Vec<u8>)) -> Result<Parcel, String> {
+        let (payload, content) = match self.schema {
+            None => (json, "application/json"),
+            Some(id) => {
+                let id = id.ok_or_else(|| format!("the schema of topic `{}` is not registered", self.name))?;
+                (avro::encode(self.kind, id, &json)?, "avro/binary")
+            }
+        };
+        Ok(Parcel {
+            sender,
+            topic: Arc::clone(&self.name),
+            key: Some(entity.into_bytes()),
+            payload: Some(payload),
+            headers: OwnedHeaders::new().insert(header("content-type", content)),
+        })
+    }
+}
+
 /// The topics, and what is told of a dead letter's source.
 pub(super) struct Addresses {
-    anomaly: Arc<str>,
-    incident: Option<Arc<str>>,
+    anomaly: EventTopic,
+    incident: Option<EventTopic>,
     dead_letter: Arc<str>,
     input: String,
 }
 
 impl Addresses {
     pub(super) fn new(settings: &KafkaSettings) -> Self {
+        let format = &settings.output_format;
         Self {
-            anomaly: settings.anomaly_topic.as_str().into(),
-            incident: settings.incident_topic.as_deref().map(Into::into),
+            anomaly: EventTopic::new(EventKind::Anomaly, &settings.anomaly_topic, format),
+            incident: settings.incident_topic.as_deref().map(|name| EventTopic::new(EventKind::Incident, name, format)),
             dead_letter: settings.dead_letter_topic.as_str().into(),
             input: settings.input_topic.clone(),
         }
     }
 
     /// The message for an output; `None` where there is no topic for its kind.
-    pub(super) fn parcel(&self, position: Position, output: Output) -> Option<Parcel> {
+    ///
+    /// # Errors
+    /// An event is not what its schema says, which none of ours is, or the schema is not registered, which it is from the start.
+    pub(super) fn parcel(&self, position: Position, output: Output) -> Result<Option<Parcel>, String> {
         let sender = Sender { position, kind: output.kind() };
-        let event = |topic: &Arc<str>, entity: String, json| Parcel {
-            sender,
-            topic: Arc::clone(topic),
-            key: Some(entity.into_bytes()),
-            payload: Some(json),
-            headers: OwnedHeaders::new().insert(header("content-type", "application/json")),
-        };
-        Some(match output {
-            Output::Anomaly { entity, json } => event(&self.anomaly, entity, json),
-            Output::Incident { entity, json } => event(self.incident.as_ref()?, entity, json),
+        Ok(Some(match output {
+            Output::Anomaly { entity, json } => self.anomaly.parcel(sender, (entity, json))?,
+            Output::Incident { entity, json } => match &self.incident {
+                Some(topic) => topic.parcel(sender, (entity, json))?,
+                None => return Ok(None),
+            },
             Output::DeadLetter { key, payload, headers, position, reason, error } => {
                 let (partition, offset) = (position.partition.to_string(), position.offset.to_string());
                 let headers = copied(&headers)
@@ -133,7 +170,7 @@ impl Addresses {
                     .insert(header("strayd.source.offset", &offset));
                 Parcel { sender, topic: Arc::clone(&self.dead_letter), key, payload, headers }
             }
-        })
+        }))
     }
 }
 
@@ -178,7 +215,7 @@ mod tests {
             reason: DeadLetterReason::Undecodable,
             error: "broken".into(),
         };
-        Addresses::new(&Settings::defaults(Preset::Timeseries).kafka).parcel(position, output).unwrap()
+        Addresses::new(&Settings::defaults(Preset::Timeseries).kafka).parcel(position, output).unwrap().unwrap()
     }
 
     fn headers(parcel: &Parcel) -> Vec<(String, Option<String>)> {

@@ -266,7 +266,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::config::settings::OnLoss;
+    use crate::config::settings::{OnLoss, OutputFormat};
 
     fn settings(properties: &[(&str, &str)]) -> KafkaSettings {
         KafkaSettings {
@@ -282,6 +282,7 @@ mod tests {
             incident_topic: Some("i".into()),
             feedback_topic: None,
             dead_letter_topic: "d".into(),
+            output_format: OutputFormat::Json,
             properties: properties.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
             secrets: BTreeMap::new(),
             oauth_token_file: None,
@@ -308,7 +309,6 @@ mod tests {
     }
 
     #[test]
-    #[test]
     fn a_member_with_a_name_of_its_own_is_named_to_the_consumer_alone() {
         let named = KafkaSettings { group_instance_id: Some("pump-0".into()), ..settings(&[]) };
         assert_eq!(consumer(&named).unwrap().get("group.instance.id"), Some("pump-0"));
@@ -321,6 +321,7 @@ mod tests {
         );
     }
 
+    #[test]
     fn every_key_that_can_not_be_used_is_told_and_no_value() {
         let mut settings = settings(&[
             ("group.id", "x"),

@@ -204,10 +204,10 @@ impl Sink for KafkaSink {
     fn send(&mut self, position: Position, output: Output) -> Result<(), SinkError> {
         let sender = Sender { position, kind: output.kind() };
         match self.addresses.parcel(position, output) {
-            Some(parcel) => self.post(parcel),
+            Ok(Some(parcel)) => self.post(parcel),
             // Nobody makes events where there is no topic for them; one would have nothing to wait for.
-            None => {
-                self.producer.context().mail().ended.push(sender.delivery(Ok(())));
+            unsent => {
+                self.producer.context().mail().ended.push(sender.delivery(unsent.map(drop)));
                 Ok(())
             }
         }

@@ -19,6 +19,7 @@ mod outstanding;
 mod pause;
 pub mod population;
 pub mod prepared;
+pub mod registered;
 mod ruling;
 pub mod run;
 pub mod schedule;

@@ -7,11 +7,14 @@ use serde::{Deserialize, de::DeserializeOwned};
 use super::{Definition, SchemaRegistrySettings};
 use crate::http::{
     admin::read_token,
-    client::{self, Access, Answer},
+    client::{self, Access, Answer, ClientError},
 };
 
 /// A schema that refers to more others than this is not believed.
 const MOST_REFERENCES: usize = 256;
+
+/// What schemas are sent as.
+const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 
 /// Why there is no schema.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +60,22 @@ pub(super) fn fetch(settings: &SchemaRegistrySettings, id: u32) -> Result<Defini
     let mut references = Vec::new();
     registry.follow(told.references.unwrap_or_default(), &mut HashSet::new(), &mut references)?;
     Ok(Definition { kind: told.schema_type.unwrap_or_else(|| "AVRO".to_owned()), text: told.schema, references })
+}
+
+/// Finds the id of an Avro schema under a subject, and registers it there if the subject has it not.
+pub(super) fn register(settings: &SchemaRegistrySettings, subject: &str, schema: &str) -> Result<u32, FetchError> {
+    #[derive(Deserialize)]
+    struct Registered {
+        id: u32,
+    }
+    let registry = Registry { url: &settings.url, access: access(settings)?, settings };
+    let body = serde_json::json!({"schema": schema, "schemaType": "AVRO"}).to_string();
+    let path = format!("/subjects/{}", percent_encoded(subject));
+    match registry.post::<Registered>(&path, &body) {
+        Err(FetchError::Unknown(_)) => registry.post(&format!("{path}/versions"), &body),
+        found => found,
+    }
+    .map(|registered: Registered| registered.id)
 }
 
 /// What proves who asks. Files are read anew each time, so that what is rotated needs no restart.
@@ -107,9 +126,16 @@ impl Registry<'_> {
     }
 
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, FetchError> {
-        let url = format!("{}{path}", self.url);
-        let answer = client::get_with(&url, &self.access, self.settings.timeout)
-            .map_err(|error| FetchError::Away(error.to_string()))?;
+        Self::read(path, client::get_with(&format!("{}{path}", self.url), &self.access, self.settings.timeout))
+    }
+
+    fn post<T: DeserializeOwned>(&self, path: &str, body: &str) -> Result<T, FetchError> {
+        let (url, body) = (format!("{}{path}", self.url), (CONTENT_TYPE, body));
+        Self::read(path, client::post_with(&url, body, &self.access, self.settings.timeout))
+    }
+
+    fn read<T: DeserializeOwned>(path: &str, answer: Result<Answer, ClientError>) -> Result<T, FetchError> {
+        let answer = answer.map_err(|error| FetchError::Away(error.to_string()))?;
         match answer.status {
             200 => serde_json::from_str(&answer.body)
                 .map_err(|error| FetchError::Away(format!("{path} answers no schema: {error}"))),

@@ -5,6 +5,7 @@
 //! registry is away, and ends when nothing is left to fetch.
 
 mod fetch;
+mod outputs;
 mod settings;
 
 use std::{
@@ -15,7 +16,11 @@ use std::{
 };
 
 use fetch::{FetchError, fetch};
-pub use {fetch::Reference, settings::SchemaRegistrySettings};
+pub use {
+    fetch::Reference,
+    outputs::OutputSchemas,
+    settings::SchemaRegistrySettings,
+};
 
 /// What a payload begins with: a zero, and the schema's id in four bytes (Confluent's wire format).
 pub const HEADER_BYTES: usize = 5;

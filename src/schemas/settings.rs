@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 /// `record.schema_registry.*`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SchemaRegistrySettings {
     /// `url`: without a slash at its end.
     pub url: String,

@@ -14,7 +14,17 @@ use super::*;
 /// Long enough for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Answers each request, whose head it passes on, with the next of these until there are none.
+/// A request's head and, behind an empty line, its body.
+fn request(from: &mut impl BufRead) -> String {
+    let lines = from.lines().map_while(Result::ok).take_while(|line| !line.is_empty());
+    let head: Vec<String> = lines.collect();
+    let length = head.iter().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    let mut body = vec![0; length.unwrap_or_default()];
+    from.read_exact(&mut body).unwrap();
+    format!("{}\n\n{}", head.join("\n"), String::from_utf8(body).unwrap())
+}
+
+/// Answers each request, which it passes on, with the next of these until there are none.
 struct Server {
     url: String,
     heads: Receiver<String>,
@@ -29,9 +39,7 @@ fn serve() -> Server {
     thread::spawn(move || {
         for (status, body) in next {
             let (mut stream, _) = listener.accept().unwrap();
-            let lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
-            let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
-            let _ = tell.send(head.join("\n"));
+            let _ = tell.send(request(&mut BufReader::new(stream.try_clone().unwrap())));
             let _ = write!(stream, "HTTP/1.1 {status} -\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         }
     });
@@ -146,4 +154,42 @@ fn a_schema_that_is_not_there_or_of_no_use_is_told_and_awaited_by_nobody() {
     server.answers.send((200, json!({"schema": "a", "schemaType": "PROTOBUF"}).to_string())).unwrap();
     assert!(wait(&schemas, 10).unwrap_err().contains("it is PROTOBUF, expected AVRO"));
     assert_eq!(schemas.fault(), None, "the registry answers");
+}
+
+/// What comes of registering a schema where the registry answers so, and the requests that it saw.
+fn registered(answers: &[(u16, serde_json::Value)]) -> (Result<(), String>, Vec<String>, OutputSchemas) {
+    let server = serve();
+    answers.iter().for_each(|(status, body)| server.answers.send((*status, body.to_string())).unwrap());
+    let schemas = OutputSchemas::new(settings(&server.url));
+    let result = schemas.register("strayd.anomalies-value", r#"{"type":"record"}"#);
+    (result, server.heads.try_iter().collect(), schemas)
+}
+
+fn lines(requests: &[String]) -> Vec<&str> {
+    requests.iter().filter_map(|request| request.lines().next()).collect()
+}
+
+#[test]
+fn a_schema_that_the_subject_has_is_found_by_who_may_only_read() {
+    let (result, requests, schemas) = registered(&[(200, json!({"subject": "s", "version": 1, "id": 17}))]);
+    assert_eq!((result, schemas.id("strayd.anomalies-value")), (Ok(()), Some(17)));
+    assert_eq!(lines(&requests), ["POST /subjects/strayd.anomalies-value HTTP/1.1"]);
+    let (head, body) = requests[0].split_once("\n\n").unwrap();
+    assert!(head.to_lowercase().contains("content-type: application/vnd.schemaregistry.v1+json"), "{head}");
+    let body: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert_eq!(body, json!({"schema": r#"{"type":"record"}"#, "schemaType": "AVRO"}));
+    assert_eq!(schemas.clone().register("strayd.anomalies-value", ""), Ok(()), "it is known, and nobody asked again");
+}
+
+#[test]
+fn a_schema_that_the_subject_has_not_is_registered_and_a_refusal_told_in_the_registrys_words() {
+    let missing = (404, json!({"error_code": 40401, "message": "Subject not found"}));
+    let (result, requests, schemas) = registered(&[missing.clone(), (200, json!({"id": 18}))]);
+    assert_eq!((result, schemas.id("strayd.anomalies-value")), (Ok(()), Some(18)));
+    let versions = "POST /subjects/strayd.anomalies-value/versions HTTP/1.1";
+    assert_eq!(lines(&requests), ["POST /subjects/strayd.anomalies-value HTTP/1.1", versions]);
+    let (refused, _, schemas) = registered(&[missing, (409, json!({"message": "incompatible with version 1"}))]);
+    let why = refused.unwrap_err();
+    assert!(why.contains("409") && why.contains("(incompatible with version 1)"), "{why}");
+    assert_eq!(schemas.id("strayd.anomalies-value"), None);
 }

@@ -85,6 +85,14 @@ impl Registry {
         answer["id"].as_u64().and_then(|id| u32::try_from(id).ok()).unwrap_or_else(|| panic!("no id in {answer}"))
     }
 
+    /// The text of the schema with this id.
+    pub fn schema(&self, id: u32) -> String {
+        let (status, answer) = self.ask("GET", &format!("/schemas/ids/{id}"), None).expect("the registry answers");
+        assert_eq!(status, 200, "{answer}");
+        let answer: Value = serde_json::from_str(&answer).expect("an answer is JSON");
+        answer["schema"].as_str().expect("a schema is text").to_owned()
+    }
+
     /// It answers no more, or goes on: connections are taken, and nothing comes back.
     pub fn freeze(&self, frozen: bool) {
         let pid = fs::read_to_string(self.folder.path().join("pid")).expect("the shell writes it");

@@ -31,9 +31,9 @@ impl Sink for TransactionalSink {
         let sender = Sender { position, kind: output.kind() };
         let parcel = self.addresses.parcel(position, output);
         self.transactions.shared.change(|state| match parcel {
-            Some(parcel) => state.held.push(parcel),
+            Ok(Some(parcel)) => state.held.push(parcel),
             // Nobody makes events where there is no topic for them; one would have nothing to wait for.
-            None => state.ended.push(sender.delivery(Ok(()))),
+            unsent => state.ended.push(sender.delivery(unsent.map(drop))),
         });
         Ok(())
     }
