@@ -55,14 +55,18 @@ fn changes(daemon: &Daemon, result: &str) -> f64 {
     daemon.metric("strayd_credentials_changes_total")[&format!("result=\"{result}\"")]
 }
 
+fn client_expiry(daemon: &Daemon) -> f64 {
+    daemon.metric("strayd_certificate_expiry_timestamp_seconds")["certificate=\"client\""]
+}
+
 #[test]
 fn certificates_are_rotated_to_a_new_authority_without_a_restart_and_each_record_counts_once() {
     const ROWS: usize = 800;
     let Some(certificates) = Certificates::new() else { return };
-    for authority in ["old", "new"] {
+    for (authority, days) in [("old", VALID), ("new", VALID + 1)] {
         certificates.authority(authority);
         certificates.certificate(&format!("broker-{authority}"), authority, VALID);
-        certificates.certificate(&format!("client-{authority}"), authority, VALID);
+        certificates.certificate(&format!("client-{authority}"), authority, days);
     }
     let lay = |file: &str, parts: &[&str]| replace(&certificates.path(file), &bundle(&certificates, parts));
     lay("shown.pem", &["broker-old.pem"]);
@@ -83,11 +87,13 @@ fn certificates_are_rotated_to_a_new_authority_without_a_restart_and_each_record
     stage.feed(&records[..chunk(0).end]);
     let mut daemon = Daemon::start(&stage.config(), &["--set", &brokers, "--set", &properties]);
     stage.wait_committed(&mut daemon, chunk(0).end);
+    let expiry = client_expiry(&daemon);
 
     // A key that belongs to another certificate: whoever writes them one after the other has it for a while.
     lay("tls.key", &["client-new.key"]);
     daemon.wait_for("the wrong key is told", |daemon| (changes(daemon, "unfit") == 1.0).then_some(()));
     assert!(daemon.log().contains("key values mismatch"), "{}", daemon.log());
+    assert_eq!(client_expiry(&daemon), expiry, "the old one is still in use");
     lay("tls.crt", &["client-new.crt"]);
     lay("ca.crt", &["old.crt", "new.crt"]);
     // Records keep coming while the connection is made anew.
@@ -96,6 +102,7 @@ fn certificates_are_rotated_to_a_new_authority_without_a_restart_and_each_record
         std::thread::sleep(Duration::from_millis(700));
     }
     daemon.wait_for("the new ones are taken up", |daemon| (changes(daemon, "taken_up") == 1.0).then_some(()));
+    daemon.wait_for("an expiry a day later", |daemon| (client_expiry(daemon) >= expiry + 86_400.0).then_some(()));
     stage.wait_committed(&mut daemon, chunk(1).end);
     stage.feed(&records[chunk(2)]);
     stage.wait_committed(&mut daemon, chunk(2).end);

@@ -9,6 +9,7 @@ use crate::{
     app::{self, App, Ends},
     config::settings::{DeliveryGuarantee, KafkaSettings, Role},
     kafka::{
+        certificates,
         renewal::{RenewingReader, RenewingSink, RenewingSource},
         source::KafkaSource,
         transactions::{TransactionalSink, Transactions},
@@ -46,6 +47,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         return Ok(());
     }
     let kafka = loaded.settings.kafka_of_role();
+    app.metrics().certificates(&certificates::expiries(&kafka));
     let publishes = loaded.settings.role != Role::Trainer;
     if publishes && !app.wait_for_schemas(&kafka, &stop) {
         return Ok(());

@@ -3,16 +3,17 @@
 //! A rule for everyone who changes something here: a `TopicPartitionList` that a consumer gave must be dropped before that
 //! consumer, because it holds references to its partitions and librdkafka's destructor waits for them for ever.
 
+pub mod certificates;
 mod commit;
 pub mod embedded;
 mod fault;
-mod lag;
 mod headers;
+mod lag;
 mod link;
 mod losses;
 mod membership;
-mod output_topics;
 pub mod output_schemas;
+mod output_topics;
 mod parcel;
 pub mod renewal;
 mod settings;

@@ -352,6 +352,7 @@ impl Flow {
             SourceEvent::Transaction(result) => parts.metrics.transaction(&result),
             SourceEvent::Committed(partitions) => parts.metrics.offsets_committed(partitions as u64),
             SourceEvent::Renewed(result) => parts.metrics.credentials(&result),
+            SourceEvent::Certificates(expiries) => parts.metrics.certificates(&expiries),
             SourceEvent::Up => {
                 parts.metrics.connected(Side::Source);
                 parts.board.set_source(Ok(()));

@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use crate::{
     record::{DeadLetterReason, Position, RawRecord, headers::KeptHeaders},
-    telemetry::OutputKind,
+    telemetry::{Certificate, OutputKind},
 };
 
 /// What a source says after one call of [`Source::poll`].
@@ -72,6 +72,8 @@ pub enum SourceEvent {
     /// Certificates, keys or passwords have changed: there is a new connection that shows them, or it can't be made of them,
     /// for this reason, and the old one goes on.
     Renewed(Result<(), String>),
+    /// The certificates in use are valid until then, epoch seconds.
+    Certificates(Vec<(Certificate, i64)>),
 }
 
 /// Where records come from.

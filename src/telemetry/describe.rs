@@ -2,7 +2,7 @@
 
 use MetricKind::{Counter, Gauge, Histogram};
 
-use super::kafka::{CredentialsResult, TransactionResult};
+use super::kafka::{Certificate, CredentialsResult, TransactionResult};
 use crate::{
     detect::{
         gates::{Suppression, cold_start::WatchState},
@@ -213,6 +213,7 @@ const TRAINING_RESULT: Label = Label { name: "result", values: || TrainingResult
 const GATE_CHECK: Label = Label { name: "reason", values: || Check::ALL.map(Check::as_str).to_vec() };
 const KEPT_OUT_REASON: Label = Label { name: "reason", values: || KeptOut::ALL.map(KeptOut::as_str).to_vec() };
 const TRANSACTION_RESULT: Label = Label { name: "result", values: || TransactionResult::WORDS.to_vec() };
+const CERTIFICATE: Label = Label { name: "certificate", values: || Certificate::WORDS.to_vec() };
 const CREDENTIALS_RESULT: Label = Label { name: "result", values: || CredentialsResult::WORDS.to_vec() };
 const SWAP_RESULT: Label = Label { name: "result", values: || SwapResult::WORDS.to_vec() };
 const COUNTERFACTUAL_RESULT: Label = Label { name: "result", values: || CounterfactualResult::WORDS.to_vec() };
@@ -302,6 +303,8 @@ descriptions! {
     CONNECTED = "strayd_connected", Gauge, [END], "1 while an end of the pipeline is connected; NaN before it is tried.";
     CREDENTIALS = "strayd_credentials_changes_total", Counter, [CREDENTIALS_RESULT],
         "Changes of the files with Kafka's certificates, keys and passwords: taken up by a new connection, or unfit for one.";
+    CERTIFICATE_EXPIRY = "strayd_certificate_expiry_timestamp_seconds", Gauge, [CERTIFICATE],
+        "Until when the certificates in use are valid that Kafka is shown, and the longest of the authorities that it is checked against, epoch seconds; NaN where none is configured.";
     READY = "strayd_ready", Gauge, [], "1 while /readyz says ready.";
     COLD_START_REMAINING = "strayd_cold_start_rows_remaining", Gauge, [], "Rows that the cold start still waits for.";
     TRAINING_RUNS = "strayd_training_runs_total", Counter, [TRAINING_RESULT], "Training runs by how they ended.";

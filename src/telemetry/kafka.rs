@@ -18,6 +18,20 @@ pub enum CredentialsResult {
     Unfit,
 }
 
+/// A certificate that Kafka and we know each other by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Certificate {
+    /// What is shown to brokers.
+    Client,
+    /// Who signs those of brokers.
+    Authority,
+}
+
+impl Certificate {
+    /// The label's values, in the order of the variants.
+    pub const WORDS: [&'static str; 2] = ["client", "authority"];
+}
+
 impl TransactionResult {
     /// The label's values, in the order of the variants.
     pub const WORDS: [&'static str; 2] = ["committed", "aborted"];

@@ -13,7 +13,7 @@ use super::{
     describe::{self, DeliveryResult, End, Outcome, OutputKind, Part},
     feedback::FeedbackMetrics,
     incidents::IncidentMetrics,
-    kafka::{CredentialsResult, TransactionResult},
+    kafka::{Certificate, CredentialsResult, TransactionResult},
     model::ModelMetrics,
     register::{
         counter, counters, counters_by_two, fraction_counter, gauge, gauge_vec, gauges, histogram, histograms, register,
@@ -118,6 +118,7 @@ pub struct Metrics {
     records_held: Gauge,
     connected: Vec<Gauge>,
     credentials: Vec<IntCounter>,
+    certificate_expiry: Vec<Gauge>,
     ready: Gauge,
     cold_start_remaining: Gauge,
     pub(super) training: TrainingMetrics,
@@ -167,6 +168,7 @@ impl Metrics {
             records_held: gauge(add, &describe::RECORDS_HELD, 0.0),
             connected: gauges(add, &describe::CONNECTED, f64::NAN),
             credentials: counters(add, &describe::CREDENTIALS),
+            certificate_expiry: gauges(add, &describe::CERTIFICATE_EXPIRY, f64::NAN),
             ready: gauge(add, &describe::READY, 0.0),
             cold_start_remaining: gauge(add, &describe::COLD_START_REMAINING, 0.0),
             training: TrainingMetrics::new(add),
@@ -318,6 +320,12 @@ impl Metrics {
                 error!("changed certificates or passwords of Kafka can't be used, the old ones stay: {why}");
             }
         }
+    }
+
+    /// Until when the certificates in use are valid, epoch seconds; those not named are none.
+    pub fn certificates(&self, expiries: &[(Certificate, i64)]) {
+        self.certificate_expiry.iter().for_each(|gauge| gauge.set(f64::NAN));
+        expiries.iter().for_each(|(certificate, end)| self.certificate_expiry[*certificate as usize].set(*end as f64));
     }
 
     /// The cold start still waits for this many rows.

@@ -17,6 +17,6 @@ pub use describe::{
     TrainingResult, metrics_table,
 };
 pub use incidents::{GroupOpened, IncidentOpened};
-pub use kafka::{CredentialsResult, TransactionResult};
+pub use kafka::{Certificate, CredentialsResult, TransactionResult};
 pub use metrics::{BatchCounts, LocalDelay, LocalScores, Metrics};
 pub use training::TrainingOutcome;

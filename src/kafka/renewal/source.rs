@@ -8,7 +8,7 @@ use std::{
 use super::{Look, Watch};
 use crate::{
     config::settings::KafkaSettings,
-    kafka::{KafkaError, source::KafkaSource},
+    kafka::{KafkaError, certificates, source::KafkaSource},
     pipeline::{Polled, Source, SourceError, SourceEvent},
     record::{Position, RawRecord},
 };
@@ -157,7 +157,8 @@ impl RenewingSource {
         self.assigned.clear();
         self.left.extend(left);
         self.replaced = Instant::now();
-        self.news.push(SourceEvent::Renewed(Ok(())));
+        let expiries = certificates::expiries(&self.settings);
+        self.news.extend([SourceEvent::Renewed(Ok(())), SourceEvent::Certificates(expiries)]);
         Ok(())
     }
 
