@@ -841,6 +841,11 @@ training: {epochs: 0}
     let secret = Case::yaml("kafka: {secrets: {sasl.password: /nonexistent/password}}");
     assert!(Settings::load(&secret.sources).is_ok());
     assert_eq!(keys(&secret.sources), ["kafka.secrets.sasl.password"]);
+    let registry = Case::yaml(
+        "{kafka: {output_format: avro}, record: {schema_registry: {url: 'https://r', user: u, password_file: /nonexistent/p, ca_file: /nonexistent/ca}}}",
+    );
+    assert!(Settings::load(&registry.sources).is_ok());
+    assert_eq!(keys(&registry.sources), ["record.schema_registry.password_file", "record.schema_registry.ca_file"]);
 }
 
 #[test]

@@ -12,7 +12,10 @@ use super::{
     settings::{Preset, Settings},
     shape,
 };
-use crate::kafka::{self, KafkaProblem};
+use crate::{
+    kafka::{self, KafkaProblem},
+    schemas::{RegistryProblem, SchemaRegistrySettings},
+};
 
 /// Where values come from. The environment is an argument, so that tests need not touch the process's own.
 #[derive(Debug, Clone, Default)]
@@ -83,7 +86,8 @@ impl Settings {
     /// is wrong with them is told together with everything else.
     ///
     /// # Errors
-    /// The same, and what librdkafka or the system says about `kafka.properties` and `kafka.secrets`.
+    /// The same, and what librdkafka or the system says about `kafka.properties`, `kafka.secrets` and the files of
+    /// `record.schema_registry`.
     pub fn load_with_clients(sources: &Sources) -> Result<Loaded, ConfigError> {
         let mut problems = Problems::default();
         let (settings, merged) = read(sources, &mut problems)?;
@@ -106,6 +110,9 @@ impl Settings {
     }
 
     fn check_clients(&self, problems: &mut Problems) {
+        let registry = self.schema_registry.iter().flat_map(SchemaRegistrySettings::check_secrets);
+        let registry: Vec<RegistryProblem> = registry.filter(|found| !problems.concerns(found.key)).collect();
+        registry.into_iter().for_each(|found| problems.push(found.key, found.problem, found.expected));
         let mut add = |found: Vec<KafkaProblem>| {
             for found in found {
                 if !problems.concerns(&found.key) {

@@ -19,7 +19,7 @@ use fetch::{FetchError, fetch};
 pub use {
     fetch::Reference,
     outputs::OutputSchemas,
-    settings::SchemaRegistrySettings,
+    settings::{RegistryProblem, SchemaRegistrySettings},
 };
 
 /// What a payload begins with: a zero, and the schema's id in four bytes (Confluent's wire format).

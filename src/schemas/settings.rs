@@ -1,6 +1,11 @@
 //! Where a schema registry is, and who asks.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use openssl::x509::X509;
 
 /// `record.schema_registry.*`
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,4 +22,56 @@ pub struct SchemaRegistrySettings {
     pub ca_file: Option<PathBuf>,
     /// `timeout`: how long one answer may take.
     pub timeout: Duration,
+}
+
+/// One thing that is wrong with what proves who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistryProblem {
+    /// The whole key, such as `record.schema_registry.password_file`.
+    pub key: &'static str,
+    /// What is wrong.
+    pub problem: String,
+    /// What would be right.
+    pub expected: &'static str,
+}
+
+impl SchemaRegistrySettings {
+    /// Every file that can't be read, or holds nothing of use. The registry is not asked.
+    pub fn check_secrets(&self) -> Vec<RegistryProblem> {
+        let secret = |key, file: &Option<PathBuf>| {
+            let problem = unreadable_secret(file.as_deref()?)?;
+            Some(RegistryProblem { key, problem, expected: "a file with the secret" })
+        };
+        let authorities = || {
+            let problem = no_authorities(self.ca_file.as_deref()?)?;
+            let expected = "a file with certificates (PEM)";
+            Some(RegistryProblem { key: "record.schema_registry.ca_file", problem, expected })
+        };
+        [
+            secret("record.schema_registry.password_file", &self.password_file),
+            secret("record.schema_registry.token_file", &self.token_file),
+            authorities(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// Not the file's name: who mistakes it for the secret itself writes that here.
+fn unreadable_secret(file: &Path) -> Option<String> {
+    match std::fs::read_to_string(file) {
+        Err(cause) => Some(format!("the file that it names can't be read: {cause}")),
+        Ok(text) if text.trim().is_empty() => Some("the file that it names is empty".to_owned()),
+        Ok(_) => None,
+    }
+}
+
+fn no_authorities(file: &Path) -> Option<String> {
+    let found = std::fs::read(file).map_err(|cause| format!("{} can't be read: {cause}", file.display()));
+    let found = found.and_then(|text| match X509::stack_from_pem(&text) {
+        Ok(certificates) if !certificates.is_empty() => Ok(()),
+        _ => Err(format!("{} holds no certificate that can be read", file.display())),
+    });
+    found.err()
 }

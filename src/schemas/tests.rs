@@ -193,3 +193,29 @@ fn a_schema_that_the_subject_has_not_is_registered_and_a_refusal_told_in_the_reg
     assert!(why.contains("409") && why.contains("(incompatible with version 1)"), "{why}");
     assert_eq!(schemas.id("strayd.anomalies-value"), None);
 }
+
+#[test]
+fn files_that_hold_nothing_of_use_are_told_and_no_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        std::fs::write(folder.path().join(name), text).unwrap();
+        Some(folder.path().join(name))
+    };
+    let bad = SchemaRegistrySettings {
+        password_file: file("password", "\n"),
+        token_file: Some("hunter2".into()),
+        ca_file: file("ca", "hunter3"),
+        ..settings("https://registry")
+    };
+    let problems = bad.check_secrets();
+    let told: Vec<(&str, &str)> = problems.iter().map(|found| (found.key, found.problem.as_str())).collect();
+    assert_eq!(told[0], ("record.schema_registry.password_file", "the file that it names is empty"));
+    assert!(told[1].0.ends_with(".token_file") && told[1].1.contains("can't be read: No such file"), "{told:?}");
+    assert!(
+        told[2].0.ends_with(".ca_file") && told[2].1.ends_with("holds no certificate that can be read"),
+        "{told:?}"
+    );
+    assert!(told.len() == 3 && !format!("{problems:?}").contains("hunter"), "{problems:?}");
+    let good = SchemaRegistrySettings { password_file: file("password", "x"), ..settings("https://registry") };
+    assert_eq!(good.check_secrets(), []);
+}
