@@ -97,7 +97,7 @@ fn lint_has_nothing_to_say() {
 }
 
 /// Values that can't work, over the smallest that can.
-const REFUSED: [&str; 39] = [
+const REFUSED: [&str; 44] = [
     "config.kafka.brokers=",
     "config.kafka.brokers=kafka\\,other:9092",
     "config.kafka.input_topic=null",
@@ -132,6 +132,11 @@ const REFUSED: [&str; 39] = [
     "kafka.tls.enabled=true,kafka.tls.clientCertificate=true",
     "kafka.tls.enabled=true,config.kafka.properties.security\\.protocol=PLAINTEXT",
     "kafka.tls.enabled=true,kafka.tls.ca=/etc/ssl/ca.crt",
+    "schemaRegistry.existingSecret=there",
+    "schemaRegistry.caKey=ca,config.record.schema_registry.url=https://registry",
+    "schemaRegistry.existingSecret=there,schemaRegistry.tokenKey=t,config.record.schema_registry.url=http://registry,config.record.schema_registry.token_file=/there",
+    "kafka.staticMembership=true,autoscaling.kind=hpa,registry.accessModes={ReadWriteMany}",
+    "kafka.staticMembership=true,config.kafka.group_instance_id=mine",
     "adminToken.value=here,adminToken.existingSecret=there",
     "adminToken.value=here,config.http.admin_token_file=/there",
     "gpu.enabled=true,mode=split,registry.accessModes={ReadWriteMany},image.digest=sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
@@ -321,14 +326,15 @@ fn secrets() -> Option<(tempfile::TempDir, String)> {
         ("kafka-sasl/username", "u"),
         ("kafka-sasl/password", "p"),
         ("admin/token", "0123456789abcdef0123456789abcdef"),
+        ("schema-registry/password", "p"),
     ] {
         fs::create_dir_all(folder.path().join(path).parent().unwrap()).unwrap();
         fs::write(folder.path().join(path), text).unwrap();
     }
     let certificates = folder.path().join("kafka-tls");
     fs::create_dir(&certificates).unwrap();
-    let make =
-        "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=test -keyout tls.key -out tls.crt && cp tls.crt ca.crt";
+    let make = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=test -keyout tls.key -out tls.crt && cp tls.crt ca.crt && \
+         cp tls.crt ../schema-registry/ca.crt";
     let made = Command::new("sh").args(["-c", make]).current_dir(&certificates).output().unwrap();
     if !made.status.success() {
         leave_out("OPENSSL: IT IS NOT HERE, SO THE CONFIGURATIONS OF THE CHART WERE NOT CHECKED");

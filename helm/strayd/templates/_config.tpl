@@ -52,7 +52,23 @@
 {{- dict "properties" $properties "secrets" $secrets | toYaml -}}
 {{- end -}}
 
-{{/* strayd.yaml: `config` as written, with what `kafka` and `gpu` add. */}}
+{{/* What `schemaRegistry` adds to config.record.schema_registry, as YAML. */}}
+{{- define "strayd.schemaRegistryWiring" -}}
+{{- $registry := .Values.schemaRegistry -}}
+{{- $files := dict -}}
+{{- if $registry.passwordKey -}}
+{{- $_ := set $files "password_file" "/run/secrets/strayd/schema-registry/password" -}}
+{{- end -}}
+{{- if $registry.tokenKey -}}
+{{- $_ := set $files "token_file" "/run/secrets/strayd/schema-registry/token" -}}
+{{- end -}}
+{{- if $registry.caKey -}}
+{{- $_ := set $files "ca_file" "/run/secrets/strayd/schema-registry/ca.crt" -}}
+{{- end -}}
+{{- toYaml $files -}}
+{{- end -}}
+
+{{/* strayd.yaml: `config` as written, with what `kafka`, `schemaRegistry` and `gpu` add. */}}
 {{- define "strayd.config" -}}
 {{- $config := deepCopy .Values.config -}}
 {{- $kafka := deepCopy (default dict $config.kafka) -}}
@@ -65,6 +81,11 @@
 {{- $_ := set $kafka "oauth_token_file" "/run/secrets/strayd/kafka-sasl/token" -}}
 {{- end -}}
 {{- $_ := set $config "kafka" $kafka -}}
+{{- with include "strayd.schemaRegistryWiring" . | fromYaml -}}
+{{- $record := deepCopy (default dict $config.record) -}}
+{{- $_ := set $record "schema_registry" (merge (deepCopy (default dict $record.schema_registry)) .) -}}
+{{- $_ = set $config "record" $record -}}
+{{- end -}}
 {{- if and .Values.gpu.enabled (not (dig "runtime" "device" "" $config)) -}}
 {{- $_ := set $config "runtime" (merge (dict "device" "cuda") (default dict $config.runtime)) -}}
 {{- end -}}

@@ -55,6 +55,9 @@
 {{- if and (ne .component "scorer") (include "strayd.hasAdminToken" .root) }}
 - --set=http.admin_token_file=/run/secrets/strayd/admin/token
 {{- end }}
+{{- if $values.kafka.staticMembership }}
+- --set=kafka.group_instance_id={{ .name }}
+{{- end }}
 {{- range $values.extraArgs }}
 - {{ . | quote }}
 {{- end }}
@@ -85,6 +88,9 @@
 {{- end }}
 {{- if include "strayd.hasTlsSecret" .root }}
 - {name: kafka-tls, mountPath: /run/secrets/strayd/kafka-tls, readOnly: true}
+{{- end }}
+{{- if $values.schemaRegistry.existingSecret }}
+- {name: schema-registry, mountPath: /run/secrets/strayd/schema-registry, readOnly: true}
 {{- end }}
 {{- if and (ne .component "scorer") (include "strayd.hasAdminToken" .root) }}
 - {name: admin, mountPath: /run/secrets/strayd/admin, readOnly: true}
@@ -145,6 +151,24 @@
       - {key: {{ $keys.cert | quote }}, path: tls.crt}
       - {key: {{ $keys.key | quote }}, path: tls.key}
       {{- end }}
+{{- end }}
+{{- with $values.schemaRegistry }}
+{{- if .existingSecret }}
+- name: schema-registry
+  secret:
+    secretName: {{ .existingSecret }}
+    defaultMode: 0440
+    items:
+      {{- with .passwordKey }}
+      - {key: {{ . | quote }}, path: password}
+      {{- end }}
+      {{- with .tokenKey }}
+      - {key: {{ . | quote }}, path: token}
+      {{- end }}
+      {{- with .caKey }}
+      - {key: {{ . | quote }}, path: ca.crt}
+      {{- end }}
+{{- end }}
 {{- end }}
 {{- if and (ne .component "scorer") (include "strayd.hasAdminToken" $root) }}
 - name: admin

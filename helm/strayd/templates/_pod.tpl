@@ -56,7 +56,7 @@ spec:
 {{- $values := .root.Values -}}
 {{- if $values.strategy -}}
 {{- toYaml $values.strategy -}}
-{{- else if or (eq .component "trainer") (not (has "ReadWriteMany" $values.registry.accessModes)) -}}
+{{- else if or (eq .component "trainer") $values.kafka.staticMembership (not (has "ReadWriteMany" $values.registry.accessModes)) -}}
 type: Recreate
 {{- else -}}
 # No surge: each member that joins or leaves the consumer group moves partitions.

@@ -14,6 +14,7 @@
 {{- end -}}
 {{- $problems = concat $problems (include "strayd.registryProblems" . | fromYamlArray) -}}
 {{- $problems = concat $problems (include "strayd.secretProblems" . | fromYamlArray) -}}
+{{- $problems = concat $problems (include "strayd.schemaRegistryProblems" . | fromYamlArray) -}}
 {{- if not (regexMatch "^(0\\.0\\.0\\.0|\\[::\\]):[1-9][0-9]*$" (dig "http" "listen" "0.0.0.0:9464" $config | toString)) -}}
 {{- $problems = append $problems "config.http.listen must be 0.0.0.0:PORT or [::]:PORT: probes and Prometheus come from outside the pod" -}}
 {{- end -}}
@@ -42,6 +43,12 @@
 {{- $problems = append $problems (printf "config.kafka.properties.%s is not seen by KEDA, which asks the brokers too; use kafka.sasl and kafka.tls" $key) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- if and .Values.kafka.staticMembership (or (gt (int .Values.replicas) 1) (ne .Values.autoscaling.kind "none")) -}}
+{{- $problems = append $problems "kafka.staticMembership is for one pod that scores: several have new names after each roll-out, and the partitions of the old ones would stand still" -}}
+{{- end -}}
+{{- if and .Values.kafka.staticMembership (dig "kafka" "group_instance_id" "" $config) -}}
+{{- $problems = append $problems "config.kafka.group_instance_id is what `kafka.staticMembership` sets; leave one of them out" -}}
 {{- end -}}
 {{- if and (ne .Values.autoscaling.kind "none") (lt (int .Values.autoscaling.maxReplicas) (int .Values.autoscaling.minReplicas)) -}}
 {{- $problems = append $problems "autoscaling.maxReplicas is below autoscaling.minReplicas" -}}
@@ -108,6 +115,27 @@
 {{- if hasKey (merge dict (get $wiring "properties") (get $wiring "secrets")) $key -}}
 {{- $problems = append $problems (printf "config.kafka.%s.%s is what `kafka` sets; leave one of them out" $table $key) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $problems | toYaml -}}
+{{- end -}}
+
+{{- define "strayd.schemaRegistryProblems" -}}
+{{- $problems := list -}}
+{{- $files := include "strayd.schemaRegistryWiring" . | fromYaml -}}
+{{- $secret := .Values.schemaRegistry.existingSecret -}}
+{{- $written := dig "record" "schema_registry" dict .Values.config -}}
+{{- if and $secret (not $files) -}}
+{{- $problems = append $problems "schemaRegistry has a Secret, but names none of its keys; set passwordKey, tokenKey or caKey" -}}
+{{- else if and $files (not $secret) -}}
+{{- $problems = append $problems "schemaRegistry names keys of a Secret, but has none; set schemaRegistry.existingSecret" -}}
+{{- end -}}
+{{- if and $secret (not (dig "url" "" $written)) -}}
+{{- $problems = append $problems "schemaRegistry has a Secret, but config.record.schema_registry.url is not set, so nobody is asked" -}}
+{{- end -}}
+{{- range $key, $_ := $files -}}
+{{- if dig $key "" $written -}}
+{{- $problems = append $problems (printf "config.record.schema_registry.%s is what `schemaRegistry` sets; leave one of them out" $key) -}}
 {{- end -}}
 {{- end -}}
 {{- $problems | toYaml -}}
