@@ -194,7 +194,7 @@ impl App {
             // Differs between processes and hosts, which is all that it is for.
             seed: RandomState::new().hash_one(std::process::id()),
         });
-        Ok(Some(Plan { start, follow: Some(registry), learning, feedback: None }))
+        Ok(Some(Plan { start, follow: Some(registry), learning, feedback: None, state: None }))
     }
 
     fn take_requests(&self) -> Option<Receiver<Request>> {

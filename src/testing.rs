@@ -112,7 +112,7 @@ impl Source for VecSource {
         std::mem::take(&mut self.events)
     }
 
-    fn finished(&mut self, next: Position) -> Result<(), SourceError> {
+    fn finished(&mut self, next: Position, _: Option<i64>) -> Result<(), SourceError> {
         self.finished.push(next);
         Ok(())
     }

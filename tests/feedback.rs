@@ -151,6 +151,7 @@ fn run(rows: Vec<OwnedRecord>, looks: Vec<Result<Look, String>>, settings: &Sett
             Output::Anomaly { .. } => alarms.push(position.offset),
             Output::Incident { json, .. } => incidents.push(serde_json::from_slice(json).expect("an event is JSON")),
             Output::DeadLetter { error, .. } => panic!("{error}"),
+            Output::Snapshot { .. } => {}
         }
     }
     let committed = source.committed.get(&0).copied();

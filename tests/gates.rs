@@ -130,6 +130,7 @@ fn run(start: Start, rows: Vec<OwnedRecord>, settings: &Settings) -> Outcome {
             Output::Anomaly { json, .. } => events.push((position.offset, event(json))),
             Output::Incident { json, .. } => incidents.push(event(json)),
             Output::DeadLetter { error, .. } => panic!("{error}"),
+            Output::Snapshot { .. } => {}
         }
     }
     let committed = source.committed.get(&0).copied();

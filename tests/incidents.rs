@@ -118,7 +118,7 @@ fn events(sink: &MemorySink) -> Vec<(i64, Value)> {
             assert_eq!(event["entity"], entity.as_str(), "the key is the entity");
             Some((position.offset, event))
         }
-        Output::Anomaly { .. } | Output::DeadLetter { .. } => None,
+        Output::Anomaly { .. } | Output::DeadLetter { .. } | Output::Snapshot { .. } => None,
     };
     sink.outputs.iter().filter_map(event).collect()
 }
@@ -188,7 +188,7 @@ fn turns(entities: i64, rows: i64, odd: std::ops::Range<i64>, by: [f64; 2]) -> V
 fn anomalies(sink: &MemorySink) -> Vec<Value> {
     let event = |(_, output): &(Position, Output)| match output {
         Output::Anomaly { json, .. } => Some(serde_json::from_slice(json).expect("an event is JSON")),
-        Output::Incident { .. } | Output::DeadLetter { .. } => None,
+        Output::Incident { .. } | Output::DeadLetter { .. } | Output::Snapshot { .. } => None,
     };
     sink.outputs.iter().filter_map(event).collect()
 }

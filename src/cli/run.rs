@@ -12,6 +12,7 @@ use crate::{
         certificates,
         renewal::{RenewingReader, RenewingSink, RenewingSource},
         source::KafkaSource,
+        state::KafkaState,
         transactions::{TransactionalSink, Transactions},
     },
     pipeline::{Discard, NoObserver, Sink, Source},
@@ -55,6 +56,9 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let (mut source, mut sink) = ends(&kafka, loaded.settings.role)?;
     if let Some(topic) = &kafka.feedback_topic {
         plan.feedback = Some(Box::new(RenewingReader::connect(&kafka, topic)?));
+    }
+    if let Some(topic) = &kafka.state_topic {
+        plan.state = Some(Box::new(KafkaState::connect(&kafka, topic)?));
     }
     let ends = Ends { source: &mut *source, sink: &mut *sink, observer: &mut NoObserver, progress: &mut |_| {} };
     let summary = app.run(plan, ends, &stop)?;

@@ -99,6 +99,7 @@ fn kafka_settings(
             (EventFormat::Avro, Some(registry)) => OutputFormat::Avro(OutputSchemas::new(registry.clone())),
             _ => OutputFormat::Json,
         },
+        state_topic: raw.state_topic,
         properties: raw.properties,
         secrets: raw.secrets,
         oauth_token_file: file(raw.oauth_token_file, "kafka.oauth_token_file", problems),
@@ -140,6 +141,7 @@ fn topics(raw: &RawKafka, problems: &mut Problems) {
         ("kafka.incident_topic", raw.incident_topic.as_deref()),
         ("kafka.feedback_topic", raw.feedback_topic.as_deref()),
         ("kafka.dead_letter_topic", Some(raw.dead_letter_topic.as_str())),
+        ("kafka.state_topic", raw.state_topic.as_deref()),
     ];
     let mut seen: Vec<(&str, &str)> = Vec::new();
     for (key, topic) in named.into_iter().filter_map(|(key, topic)| Some((key, topic?))) {
@@ -216,6 +218,8 @@ fn pipeline(raw: &RawPipeline) -> PipelineSettings {
         batch_wait: raw.batch_wait.0,
         commit_interval: raw.commit_interval.0,
         max_entities: raw.max_entities,
+        snapshot_interval: raw.snapshot_interval.0,
+        max_rewind: raw.max_rewind,
         shutdown_deadline: raw.shutdown_deadline.0,
     }
 }

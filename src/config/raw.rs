@@ -81,6 +81,9 @@ pub struct RawKafka {
     /// How anomalies and incidents are written: json, or avro behind the id of its schema (docs/formats.md), which is registered as
     /// TOPIC-value in `record.schema_registry`.
     pub output_format: EventFormat,
+    /// Compacted topic with what is remembered of entities, so that a restart or a rebalance goes on where it was; made where it
+    /// is missing. null keeps nothing: every restart begins anew.
+    pub state_topic: Option<String>,
     /// Further librdkafka settings for consumer and producer, by their librdkafka names.
     #[schemars(extend("x-expected" = "librdkafka keys with text values"))]
     pub properties: BTreeMap<String, String>,
@@ -170,6 +173,12 @@ pub struct RawPipeline {
     /// Entities kept in memory; beyond it, the one idle for longest makes room.
     #[schemars(range(min = 1, max = 100_000_000))]
     pub max_entities: usize,
+    /// An entity that has changed has a snapshot on `kafka.state_topic` after this time at the latest.
+    #[schemars(extend("x-minimum" = "100ms", "x-maximum" = "1h"))]
+    pub snapshot_interval: WrittenDuration,
+    /// After a restart or a rebalance at most this many records of each partition are read again to fill windows.
+    #[schemars(range(min = 0, max = 1_000_000_000))]
+    pub max_rewind: u64,
     /// Time to drain after SIGTERM.
     #[schemars(extend("x-minimum" = "1s", "x-maximum" = "1h"))]
     pub shutdown_deadline: WrittenDuration,

@@ -70,6 +70,7 @@ impl Settings {
         let mut kafka = self.kafka.clone();
         if self.role == Role::Trainer {
             kafka.group.push_str("-trainer");
+            kafka.state_topic = None;
         }
         kafka
     }
@@ -295,6 +296,10 @@ pub struct PipelineSettings {
     pub commit_interval: Duration,
     /// `pipeline.max_entities`: the longest idle entity makes room beyond this.
     pub max_entities: usize,
+    /// `pipeline.snapshot_interval`: an entity that has changed has a snapshot after this time at the latest.
+    pub snapshot_interval: Duration,
+    /// `pipeline.max_rewind`: the most records of a partition that are read again to fill windows.
+    pub max_rewind: u64,
     /// `pipeline.shutdown_deadline`: time to drain after SIGTERM.
     pub shutdown_deadline: Duration,
 }

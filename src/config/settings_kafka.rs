@@ -35,6 +35,8 @@ pub struct KafkaSettings {
     pub dead_letter_topic: String,
     /// `kafka.output_format`: how anomalies and incidents are written.
     pub output_format: OutputFormat,
+    /// `kafka.state_topic`; `None` keeps nothing of entities over restarts.
+    pub state_topic: Option<String>,
     /// `kafka.properties`: further librdkafka settings for consumer and producer.
     pub properties: BTreeMap<String, String>,
     /// `kafka.secrets`: librdkafka settings read from files (key -> file), never printed.
@@ -44,7 +46,7 @@ pub struct KafkaSettings {
 }
 
 impl KafkaSettings {
-    /// The topics that are written to.
+    /// The topics that outputs are written to.
     pub fn output_topics(&self) -> impl Iterator<Item = &str> {
         let incidents = self.incident_topic.as_deref();
         [self.anomaly_topic.as_str()].into_iter().chain(incidents).chain([self.dead_letter_topic.as_str()])

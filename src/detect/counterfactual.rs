@@ -1,13 +1,15 @@
 //! What a row would have scored, had its leading features been what the model expected of them: whether the features that
 //! an incident names do explain it.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     explain::{Explainer, JudgedRow},
     judge::{EntityJudgement, Judge, Judged},
 };
 
 /// The answer.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Counterfactual {
     /// The judged score that the row would have had; finite.
     pub score: f64,

@@ -1,5 +1,7 @@
 //! Which features are to blame: value, expected value, standardised error, share of the error, and since when.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     judge::{EntityJudgement, Judge, Past},
     leading::leading,
@@ -27,7 +29,7 @@ pub struct Blame {
 }
 
 /// What came in a column, and how far that was from what was expected.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Compared {
     /// What came, in the field's own unit.
     pub value: f64,

@@ -3,6 +3,8 @@
 //! [`IncidentState`] is the little that every entity keeps: whether it is in an incident. [`Incident`] is what is known
 //! of one that is open, and kept for as long as it is. Both are pure: time is that of the records.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     counterfactual::Counterfactual,
     explain::Compared,
@@ -18,7 +20,7 @@ use crate::{
 const SHIFTED: f64 = 0.9;
 
 /// Whether an entity is in an incident.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct IncidentState {
     /// Anomalous rows of the incident; 0 where there is none.
     anomalies: u32,
@@ -74,7 +76,7 @@ impl IncidentState {
 }
 
 /// A record and its event time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     /// Where the record stands.
     pub position: Position,
@@ -99,7 +101,7 @@ pub struct Evidence<'a> {
 
 /// The worst row of an incident: the one with the least p-value, and among equals the one with the highest score. Models
 /// that follow each other score in units of their own, p-values have none.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Peak {
     /// Its score.
     pub score: f64,
@@ -112,7 +114,7 @@ pub struct Peak {
 }
 
 /// What is known of the first anomalous row alone.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Opening {
     /// Per column how many rows before it began to stray, as
     /// [`EntityJudgement::onset`](super::judge::EntityJudgement::onset) tells it; empty where columns mean something else by
@@ -158,7 +160,7 @@ pub enum Update {
 const LEAP_US: u64 = 35 * 86_400 * 1_000_000;
 
 /// Rows in a run of which nearly all were anomalous.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Stretch {
     start_us: i64,
     rows: u64,
@@ -166,7 +168,7 @@ struct Stretch {
 }
 
 /// An incident so far.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Incident {
     /// Its first anomalous record.
     pub first: Mark,

@@ -1,7 +1,7 @@
 //! The incident event as consumers of the incident topic read it: flat JSON, deterministic ids, a stable schema.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     explain::Blame,
@@ -160,7 +160,7 @@ pub struct Telling<'a> {
 }
 
 /// A silence as an event tells it.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Silence {
     /// The last record before it.
     pub first: Mark,

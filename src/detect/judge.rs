@@ -10,6 +10,8 @@ mod past;
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 pub use past::Past;
 
 use super::limit::{Lift, Limit};
@@ -31,7 +33,7 @@ const VARIANCE_FLOOR: f32 = 0.25;
 const LANES: usize = 4;
 
 /// What the judge remembers of one entity.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EntityJudgement {
     /// Mean per column, scaled units; empty until the first row, and always where the entity's are those of all.
     mean: Vec<f32>,

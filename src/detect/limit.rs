@@ -7,6 +7,8 @@
 //! conformal inference (Gibbs and Candès, *NeurIPS* 2021), taken on the logarithm of the limit and counted per incident.
 //! Bounded below by the calibrated limit, above by a set multiple of it.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     config::settings::{EntityBudget, Recalibration},
     detect::calibrate::{Calibration, CalibrationError, SECONDS_PER_DAY},
@@ -17,7 +19,7 @@ use crate::{
 const BALANCE: f64 = 1.5;
 
 /// How much higher than calibrated an entity's limit is: its natural logarithm, >= 0.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Lift(f64);
 
 /// The limit of all entities, and the way each one's own moves.

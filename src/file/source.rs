@@ -144,7 +144,7 @@ impl Source for FileSource {
         vec![SourceEvent::Up, SourceEvent::Assigned(vec![PARTITION])]
     }
 
-    fn finished(&mut self, next: Position) -> Result<(), SourceError> {
+    fn finished(&mut self, next: Position, _: Option<i64>) -> Result<(), SourceError> {
         if next.partition == PARTITION && (self.finished..=self.row).contains(&next.offset) {
             self.finished = next.offset;
             return Ok(());

@@ -11,6 +11,7 @@ use rdkafka::{
     bindings::{rd_kafka_commit_queue, rd_kafka_queue_destroy, rd_kafka_queue_get_consumer},
     consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::{IsError, KafkaError, KafkaResult},
+    topic_partition_list::TopicPartitionListElem,
 };
 
 /// Sends the offsets on their way. The answer comes to the context's `commit_callback` in a later poll.
@@ -34,15 +35,52 @@ pub(super) fn in_background<C: ConsumerContext>(
     if code.is_error() { Err(KafkaError::ConsumerCommit(code.into())) } else { Ok(()) }
 }
 
-/// How long the broker may take to tell what is committed.
-const COMMITTED_WAIT: Duration = Duration::from_secs(5);
+/// How far a partition is finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// The next offset.
+    pub(super) next: i64,
+    /// From where on the partition has to be read to fill windows again; it stands in the commit's metadata. `None` where
+    /// nothing is to be filled.
+    pub(super) oldest: Option<i64>,
+}
 
-/// What the group has committed of these partitions, as far as it has.
+/// What the metadata of our commits begins with; the offset follows.
+const OLDEST: &str = "strayd/1 oldest=";
+
+impl Mark {
+    fn metadata(self) -> Option<String> {
+        self.oldest.map(|oldest| format!("{OLDEST}{oldest}"))
+    }
+
+    /// Another program, or a person, may have committed whatever they like.
+    fn of(next: i64, metadata: &[u8]) -> Self {
+        let text = std::str::from_utf8(metadata).unwrap_or_default();
+        let oldest = text.strip_prefix(OLDEST).and_then(|oldest| oldest.parse().ok());
+        Self { next, oldest: oldest.filter(|oldest| (0..=next).contains(oldest)) }
+    }
+}
+
+/// The marks as a list for the broker.
+pub(super) fn list(topic: &str, marks: &BTreeMap<i32, Mark>) -> KafkaResult<TopicPartitionList> {
+    let mut list = TopicPartitionList::new();
+    for (partition, mark) in marks {
+        let mut element = list.add_partition(topic, *partition);
+        element.set_offset(Offset::Offset(mark.next))?;
+        if let Some(metadata) = mark.metadata() {
+            element.set_metadata(metadata);
+        }
+    }
+    Ok(list)
+}
+
+/// What the group has committed of these partitions, as far as it has; the broker has `wait` to tell.
 pub(super) fn committed<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &str,
     partitions: &[i32],
-) -> KafkaResult<BTreeMap<i32, i64>> {
+    wait: Duration,
+) -> KafkaResult<BTreeMap<i32, Mark>> {
     if partitions.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -50,8 +88,46 @@ pub(super) fn committed<C: ConsumerContext>(
     for partition in partitions {
         list.add_partition(topic, *partition);
     }
-    let found = consumer.committed_offsets(list, COMMITTED_WAIT)?;
-    let offset = |offset| if let Offset::Offset(offset) = offset { Some(offset) } else { None };
-    let elements = found.elements();
-    Ok(elements.iter().filter_map(|one| Some((one.partition(), offset(one.offset())?))).collect())
+    Ok(marks(&consumer.committed_offsets(list, wait)?))
+}
+
+/// The marks of a list that a client gave, as far as it has any.
+pub(super) fn marks(list: &TopicPartitionList) -> BTreeMap<i32, Mark> {
+    let mark = |(at, element): (usize, &TopicPartitionListElem<'_>)| match element.offset() {
+        Offset::Offset(next) => Some((element.partition(), Mark::of(next, metadata(list, at)))),
+        _ => None,
+    };
+    list.elements().iter().enumerate().filter_map(mark).collect()
+}
+
+/// Metadata of the element at this place of the list. rdkafka's own accessor ends the program on bytes that are no text.
+fn metadata(list: &TopicPartitionList, at: usize) -> &[u8] {
+    assert!(at < list.count(), "{at} is the place of none of {} elements", list.count());
+    // SAFETY: the list has `count` elements in a row, and lives for as long as it is borrowed. Its metadata is a block of
+    // `metadata_size` bytes, or null.
+    unsafe {
+        let element = &*(*list.ptr()).elems.add(at);
+        match element.metadata.is_null() {
+            true => &[],
+            false => std::slice::from_raw_parts(element.metadata.cast(), element.metadata_size),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_of_a_commit_says_from_where_on_windows_are_filled_and_that_of_others_says_nothing() {
+        let mark = Mark { next: 90, oldest: Some(17) };
+        let list = list("t", &BTreeMap::from([(0, mark), (3, Mark { next: 5, oldest: None })])).unwrap();
+        let read: Vec<Mark> =
+            [90, 5].into_iter().enumerate().map(|(at, next)| Mark::of(next, metadata(&list, at))).collect();
+        assert_eq!(read, [mark, Mark { next: 5, oldest: None }]);
+        for foreign in [&b"\xff\xfe"[..], b"", b"strayd/1 oldest=", b"strayd/1 oldest=91", b"strayd/1 oldest=-4", b"17"]
+        {
+            assert_eq!(Mark::of(90, foreign), Mark { next: 90, oldest: None }, "{foreign:?}");
+        }
+    }
 }

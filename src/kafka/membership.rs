@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -13,13 +13,14 @@ use std::{
 use rdkafka::{
     ClientContext, Offset, Statistics, TopicPartitionList,
     client::OAuthToken,
-    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance},
-    error::{KafkaError as ClientError, KafkaResult},
+    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol},
+    error::{KafkaError as ClientError, KafkaResult, RDKafkaErrorCode},
     topic_partition_list::TopicPartitionListElem,
+    types::RDKafkaRespErr,
 };
 
 use super::{
-    commit,
+    commit::{self, Mark},
     lag::lag_of,
     link::Link,
     losses::Expected,
@@ -28,6 +29,14 @@ use super::{
 };
 use crate::{config::settings::KafkaSettings, pipeline::SourceEvent, record::Position};
 
+/// How long the broker may take to tell what is committed.
+const COMMITTED_WAIT: Duration = Duration::from_secs(5);
+/// The same where transactions commit: one that a killed process left open has to time out first.
+const TRANSACTED_WAIT: Duration = Duration::from_secs(45);
+/// How long the broker may take to tell where a partition begins.
+const BEGINNING_WAIT: Duration = Duration::from_secs(5);
+/// Partitions are read from where the group goes on.
+const NO_REWIND: i64 = -1;
 /// How long partitions that are revoked wait for the transaction of what was done of them.
 const REVOCATION_WAIT: Duration = Duration::from_secs(10);
 /// Transactions that are begun before they go, where the first is aborted.
@@ -42,8 +51,8 @@ pub(super) struct Mail {
     pub(super) partitions: usize,
     /// Partitions that are ours.
     pub(super) assigned: BTreeSet<i32>,
-    /// Next offset per partition that is finished and not yet on its way to the broker.
-    pub(super) finished: BTreeMap<i32, i64>,
+    /// What is finished of each partition and not yet on its way to the broker.
+    pub(super) finished: BTreeMap<i32, Mark>,
     /// Where partitions that came since the last poll go on, as far as the group has committed anything of them.
     begun: Vec<Position>,
     /// Partitions that went since then.
@@ -56,9 +65,9 @@ pub(super) struct Mail {
 
 impl Mail {
     /// An offset that was not committed is to be committed by the next one, unless its partition is not ours any more.
-    fn put_back(&mut self, partition: i32, offset: i64) {
+    fn put_back(&mut self, partition: i32, mark: Mark) {
         if self.assigned.contains(&partition) {
-            self.finished.entry(partition).or_insert(offset);
+            self.finished.entry(partition).or_insert(mark);
         }
     }
 }
@@ -72,6 +81,18 @@ pub(super) struct Context {
     pub(super) transactions: Option<Arc<Transactions>>,
     /// Partitions came or went since [`Context::tell`] was asked.
     changed: AtomicBool,
+    /// Partitions came since [`Context::have_come`] was asked.
+    came: AtomicBool,
+    /// The most records that are read again of a partition that comes; [`NO_REWIND`] reads none again.
+    rewind: AtomicI64,
+}
+
+/// Where reading of a partition that comes goes on.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    next: Position,
+    /// Where it begins; `None` where nothing is to be filled again.
+    from: Option<i64>,
 }
 
 impl Context {
@@ -83,6 +104,8 @@ impl Context {
             topic: settings.input_topic.clone(),
             transactions,
             changed: AtomicBool::new(false),
+            came: AtomicBool::new(false),
+            rewind: AtomicI64::new(NO_REWIND),
         }
     }
 
@@ -107,19 +130,26 @@ impl Context {
         mail.begun.drain(..).for_each(|position| expected.begin(position));
     }
 
+    /// Whether partitions came since the last call. What comes of them shall be lent after that was told.
+    pub(super) fn have_come(&self) -> bool {
+        self.came.load(Ordering::Relaxed) && self.came.swap(false, Ordering::Relaxed)
+    }
+
+    /// From now on partitions that come are read from where their windows begin, but at most so many records before the place
+    /// where the group goes on.
+    pub(super) fn rewind(&self, most: i64) {
+        self.rewind.store(most.max(0), Ordering::Relaxed);
+    }
+
     /// What is finished, and no longer as finished.
-    fn take_finished(&self) -> BTreeMap<i32, i64> {
+    fn take_finished(&self) -> BTreeMap<i32, Mark> {
         std::mem::take(&mut self.mail().finished)
     }
 
     /// What is finished, as a list for the broker, and no longer as finished; `None` if there is nothing.
     pub(super) fn take_finished_list(&self) -> KafkaResult<Option<TopicPartitionList>> {
         let finished = self.take_finished();
-        let mut list = TopicPartitionList::new();
-        for (partition, offset) in &finished {
-            list.add_partition_offset(&self.topic, *partition, Offset::Offset(*offset))?;
-        }
-        Ok((!finished.is_empty()).then_some(list))
+        if finished.is_empty() { Ok(None) } else { commit::list(&self.topic, &finished).map(Some) }
     }
 
     /// What is finished of partitions that go to another member is committed before it starts from there.
@@ -151,7 +181,7 @@ impl Context {
                 mail.events.extend([SourceEvent::Transaction(Ok(())), SourceEvent::Committed(partitions)]);
             }
             Outcome::Aborted { offsets, why } => {
-                offsets.into_iter().for_each(|(partition, offset)| mail.put_back(partition, offset));
+                offsets.into_iter().for_each(|(partition, mark)| mail.put_back(partition, mark));
                 mail.events.push(SourceEvent::Transaction(Err(why)));
             }
         }
@@ -205,44 +235,111 @@ impl ClientContext for Context {
     }
 }
 
-impl ConsumerContext for Context {
-    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Revoke(partitions) = rebalance {
-            let partitions = numbers(partitions);
-            match &self.transactions {
-                _ if self.mail().closing => {}
-                Some(transactions) => {
-                    self.transact_before_revocation(transactions, consumer);
-                    transactions.forget(&partitions);
-                }
-                None => self.commit_before_revocation(consumer),
+/// What happens when partitions come and go.
+impl Context {
+    /// What is done of partitions that go is committed before they do.
+    fn before_revocation(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
+        let partitions = numbers(partitions);
+        match &self.transactions {
+            _ if self.mail().closing => {}
+            Some(transactions) => {
+                self.transact_before_revocation(transactions, consumer);
+                transactions.forget(&partitions);
             }
-            let mut mail = self.mail();
-            mail.finished.retain(|partition, _| !partitions.contains(partition));
-            mail.assigned.retain(|partition| !partitions.contains(partition));
-            mail.begun.retain(|begun| !partitions.contains(&begun.partition));
-            mail.gone.extend(&partitions);
-            self.changed.store(true, Ordering::Relaxed);
-            mail.events.push(SourceEvent::Revoked(partitions));
+            None => self.commit_before_revocation(consumer),
+        }
+        let mut mail = self.mail();
+        mail.finished.retain(|partition, _| !partitions.contains(partition));
+        mail.assigned.retain(|partition| !partitions.contains(partition));
+        mail.begun.retain(|begun| !partitions.contains(&begun.partition));
+        mail.gone.extend(&partitions);
+        self.changed.store(true, Ordering::Relaxed);
+        mail.events.push(SourceEvent::Revoked(partitions));
+    }
+
+    /// Finds where reading of partitions that come goes on, as far as the group has committed anything, and has those begin
+    /// earlier whose windows do. Without an answer in time nobody can tell what was lost in between.
+    fn before_assignment(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) -> Vec<Place> {
+        let wait = if self.transactions.is_some() { TRANSACTED_WAIT } else { COMMITTED_WAIT };
+        let marks = match commit::committed(consumer, &self.topic, &numbers(partitions), wait) {
+            Ok(marks) => marks,
+            Err(error) if self.rewind.load(Ordering::Relaxed) == NO_REWIND => {
+                tracing::debug!(%error, "the committed offsets of new partitions are not known");
+                return Vec::new();
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the committed offsets of new partitions are not known, so their windows fill anew");
+                return Vec::new();
+            }
+        };
+        let place = |(partition, mark): (i32, Mark)| {
+            let from = self.beginning(consumer, partition, mark);
+            if let Some(from) = from.filter(|from| *from < mark.next) {
+                // The partition is one of the list, which is all that can be wrong with it.
+                drop(partitions.set_partition_offset(&self.topic, partition, Offset::Offset(from)));
+            }
+            Place { next: Position { partition, offset: mark.next }, from }
+        };
+        marks.into_iter().map(place).collect()
+    }
+
+    /// Where reading of a partition begins so that its windows are filled again: not before the log does, or the client would
+    /// go on somewhere else altogether.
+    fn beginning(&self, consumer: &BaseConsumer<Self>, partition: i32, mark: Mark) -> Option<i64> {
+        let most = self.rewind.load(Ordering::Relaxed);
+        let from = mark.oldest.filter(|_| most != NO_REWIND)?.max(mark.next - most);
+        if from >= mark.next {
+            return Some(mark.next);
+        }
+        match consumer.fetch_watermarks(&self.topic, partition, BEGINNING_WAIT) {
+            Ok((low, _)) => Some(from.max(low).min(mark.next)),
+            Err(error) => {
+                tracing::warn!(partition, %error, "where the partition begins is not known, so its windows fill anew");
+                Some(mark.next)
+            }
         }
     }
 
-    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        match rebalance {
-            Rebalance::Assign(partitions) => {
-                let partitions = numbers(partitions);
-                let begun = begun(consumer, &partitions);
-                if !partitions.is_empty() {
-                    self.link.works();
-                }
-                let mut mail = self.mail();
-                mail.assigned.extend(&partitions);
-                mail.begun.extend(begun);
-                self.changed.store(true, Ordering::Relaxed);
-                mail.events.push(SourceEvent::Assigned(partitions));
+    fn after_assignment(&self, partitions: &TopicPartitionList, places: Vec<Place>) {
+        let partitions = numbers(partitions);
+        if !partitions.is_empty() {
+            self.link.works();
+        }
+        let begins = |place: &Place| Position { offset: place.from.unwrap_or(place.next.offset), ..place.next };
+        let mut mail = self.mail();
+        mail.assigned.extend(&partitions);
+        mail.begun.extend(places.iter().map(begins));
+        mail.events.push(SourceEvent::Assigned(partitions));
+        let resumes = |Place { next, from }| Some(SourceEvent::Resumes { next, from: from? });
+        mail.events.extend(places.into_iter().filter_map(resumes));
+        self.changed.store(true, Ordering::Relaxed);
+        self.came.store(true, Ordering::Relaxed);
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        let is_cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
+        let done = match code {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                let places = self.before_assignment(consumer, partitions);
+                let done =
+                    if is_cooperative { consumer.incremental_assign(partitions) } else { consumer.assign(partitions) };
+                self.after_assignment(partitions, places);
+                done
             }
-            Rebalance::Error(error) => tracing::warn!(%error, "rebalance failed, librdkafka tries again"),
-            Rebalance::Revoke(_) => {}
+            other => {
+                if other == RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS {
+                    self.before_revocation(consumer, partitions);
+                } else {
+                    let error = RDKafkaErrorCode::from(other);
+                    tracing::warn!(%error, "rebalance failed, librdkafka tries again");
+                }
+                if is_cooperative { consumer.incremental_unassign(partitions) } else { consumer.unassign() }
+            }
+        };
+        if let Err(error) = done {
+            tracing::warn!(%error, "partitions can't be taken up or given away as the group asks for");
         }
     }
 
@@ -253,24 +350,8 @@ impl ConsumerContext for Context {
             Ok(()) => mail.events.push(SourceEvent::Committed(offsets.count())),
             Err(error) => {
                 tracing::warn!(%error, "commit failed; the next one covers it");
-                for element in offsets.elements() {
-                    if let Offset::Offset(offset) = element.offset() {
-                        mail.put_back(element.partition(), offset);
-                    }
-                }
+                commit::marks(offsets).into_iter().for_each(|(partition, mark)| mail.put_back(partition, mark));
             }
-        }
-    }
-}
-
-/// Where the group goes on in these partitions, as far as it has committed anything. Without an answer in time nobody can tell
-/// what was lost in between.
-fn begun(consumer: &BaseConsumer<Context>, partitions: &[i32]) -> Vec<Position> {
-    match commit::committed(consumer, consumer.context().topic(), partitions) {
-        Ok(committed) => committed.into_iter().map(|(partition, offset)| Position { partition, offset }).collect(),
-        Err(error) => {
-            tracing::debug!(%error, "the committed offsets of new partitions are not known");
-            Vec::new()
         }
     }
 }

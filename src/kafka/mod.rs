@@ -19,6 +19,7 @@ pub mod renewal;
 mod settings;
 pub mod sink;
 pub mod source;
+pub mod state;
 mod token;
 pub mod topic;
 pub mod transactions;

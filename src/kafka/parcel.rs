@@ -10,7 +10,7 @@ use rdkafka::{
     producer::BaseRecord,
 };
 
-use super::output_schemas;
+use super::{output_schemas, state};
 use crate::{
     config::settings::{KafkaSettings, OutputFormat},
     detect::avro::{self, EventKind},
@@ -47,6 +47,8 @@ impl Sender {
 pub(super) struct Parcel {
     pub(super) sender: Sender,
     pub(super) topic: Arc<str>,
+    /// `None` leaves it to the key.
+    pub(super) partition: Option<i32>,
     pub(super) key: Option<Vec<u8>>,
     pub(super) payload: Option<Vec<u8>>,
     pub(super) headers: OwnedHeaders,
@@ -56,6 +58,7 @@ impl Parcel {
     /// As librdkafka takes it, to come back by `opaque`.
     pub(super) fn record<O: IntoOpaque>(&self, opaque: O) -> BaseRecord<'_, [u8], [u8], O> {
         let mut record = BaseRecord::with_opaque_to(&self.topic, opaque).headers(self.headers.clone());
+        record.partition = self.partition;
         record.key = self.key.as_deref();
         record.payload = self.payload.as_deref();
         record
@@ -122,6 +125,7 @@ impl EventTopic {
         Ok(Parcel {
             sender,
             topic: Arc::clone(&self.name),
+            partition: None,
             key: Some(entity.into_bytes()),
             payload: Some(payload),
             headers: OwnedHeaders::new().insert(header("content-type", content)),
@@ -134,7 +138,9 @@ pub(super) struct Addresses {
     anomaly: EventTopic,
     incident: Option<EventTopic>,
     dead_letter: Arc<str>,
+    state: Option<Arc<str>>,
     input: String,
+    group: String,
 }
 
 impl Addresses {
@@ -144,7 +150,9 @@ impl Addresses {
             anomaly: EventTopic::new(EventKind::Anomaly, &settings.anomaly_topic, format),
             incident: settings.incident_topic.as_deref().map(|name| EventTopic::new(EventKind::Incident, name, format)),
             dead_letter: settings.dead_letter_topic.as_str().into(),
+            state: settings.state_topic.as_deref().map(Into::into),
             input: settings.input_topic.clone(),
+            group: settings.group.clone(),
         }
     }
 
@@ -168,7 +176,18 @@ impl Addresses {
                     .insert(header("strayd.source.topic", &self.input))
                     .insert(header("strayd.source.partition", &partition))
                     .insert(header("strayd.source.offset", &offset));
-                Parcel { sender, topic: Arc::clone(&self.dead_letter), key, payload, headers }
+                Parcel { sender, topic: Arc::clone(&self.dead_letter), partition: None, key, payload, headers }
+            }
+            Output::Snapshot { entity, as_of, body } => {
+                let Some(topic) = &self.state else { return Ok(None) };
+                Parcel {
+                    sender,
+                    topic: Arc::clone(topic),
+                    partition: Some(position.partition),
+                    key: Some(state::key(&self.group, &entity)),
+                    payload: body,
+                    headers: OwnedHeaders::new().insert(header(state::AS_OF, &as_of.to_string())),
+                }
             }
         }))
     }

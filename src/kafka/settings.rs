@@ -86,6 +86,13 @@ pub(super) fn transactional_producer(settings: &KafkaSettings) -> Result<ClientC
     Ok(config)
 }
 
+/// librdkafka's settings of the client that makes topics.
+pub(super) fn admin(settings: &KafkaSettings) -> Result<ClientConfig, KafkaError> {
+    let mut config = common(settings);
+    overlay(&mut config, settings, Side::Producer)?;
+    Ok(config)
+}
+
 fn any_producer(settings: &KafkaSettings) -> ClientConfig {
     let mut config = common(settings);
     config
@@ -283,6 +290,7 @@ mod tests {
             feedback_topic: None,
             dead_letter_topic: "d".into(),
             output_format: OutputFormat::Json,
+            state_topic: None,
             properties: properties.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
             secrets: BTreeMap::new(),
             oauth_token_file: None,

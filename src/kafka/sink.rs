@@ -24,6 +24,7 @@ use crate::{
     config::settings::KafkaSettings,
     pipeline::{Delivery, Output, Sink, SinkError},
     record::Position,
+    telemetry::OutputKind,
 };
 
 /// How long one look for room in a full buffer takes.
@@ -100,6 +101,7 @@ impl ProducerContext for Context {
                 let parcel = Parcel {
                     sender: *sender,
                     topic: message.topic().into(),
+                    partition: (sender.kind == OutputKind::Snapshot).then(|| message.partition()),
                     key: message.key().map(<[u8]>::to_vec),
                     payload: message.payload().map(<[u8]>::to_vec),
                     headers: message.headers().map(|headers| headers.detach()).unwrap_or_default(),

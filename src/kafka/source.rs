@@ -13,7 +13,8 @@ use rdkafka::{
 };
 
 use super::{
-    KafkaError, commit,
+    KafkaError,
+    commit::{self, Mark},
     fault::{self, Wish, forbidden},
     headers::MessageHeaders,
     link::{Refusal, is_missing_topic, refuses},
@@ -25,13 +26,15 @@ use super::{
 use crate::{
     config::settings::KafkaSettings,
     pipeline::{Polled, Source, SourceError, SourceEvent},
-    record::{Position, RawRecord},
+    record::{KeptRecord, Position, RawRecord},
 };
 
 /// Time between two looks for a topic that isn't there.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long such a look may take.
 const LOOK_WAIT: Duration = Duration::from_millis(500);
+/// How long the broker may take to tell what is committed.
+const COMMITTED_WAIT: Duration = Duration::from_secs(5);
 /// How long one look for the last commit's answer takes.
 const COMMIT_WAIT: Duration = Duration::from_millis(20);
 
@@ -45,6 +48,8 @@ pub struct KafkaSource {
     told: Result<(), String>,
     looked: Instant,
     losses: Losses,
+    /// A record of partitions that had just come: it is lent when that was told.
+    early: Option<KeptRecord>,
 }
 
 impl KafkaSource {
@@ -74,7 +79,7 @@ impl KafkaSource {
         let told = context.link.state();
         let consumer: BaseConsumer<Context> = settings::consumer(settings)?.create_with_context(context)?;
         let (group, looked, losses) = (settings.group.clone(), Instant::now(), Losses::new(settings));
-        Ok(Self { consumer, topic, group, paused: false, told, looked, losses })
+        Ok(Self { consumer, topic, group, paused: false, told, looked, losses, early: None })
     }
 
     /// Joins the group.
@@ -84,7 +89,8 @@ impl KafkaSource {
 
     /// What the group has committed of these partitions, as far as it has.
     pub(super) fn committed(&self, partitions: &[i32]) -> Result<BTreeMap<i32, i64>, KafkaError> {
-        Ok(commit::committed(&self.consumer, &self.topic, partitions)?)
+        let marks = commit::committed(&self.consumer, &self.topic, partitions, COMMITTED_WAIT)?;
+        Ok(marks.into_iter().map(|(partition, mark)| (partition, mark.next)).collect())
     }
 
     fn mail(&self) -> MutexGuard<'_, Mail> {
@@ -185,23 +191,33 @@ impl Source for KafkaSource {
     ) -> Result<Polled, SourceError> {
         let mut taken = 0;
         let mut patience = wait;
+        let is_ours = |early: &KeptRecord| self.mail().assigned.contains(&early.position.partition);
+        if let Some(early) = self.early.take().filter(is_ours) {
+            self.losses.look(&self.consumer, early.position)?;
+            visit(early.lend());
+            taken += 1;
+        }
         while taken < max {
             match self.consumer.poll(patience) {
                 None => break,
                 Some(Ok(message)) => {
-                    let position = Position { partition: message.partition(), offset: message.offset() };
                     if taken == 0 {
                         self.consumer.context().link.works();
                     }
-                    self.losses.look(&self.consumer, position)?;
                     let headers = MessageHeaders(&message);
-                    visit(RawRecord {
-                        position,
+                    let record = RawRecord {
+                        position: Position { partition: message.partition(), offset: message.offset() },
                         timestamp_ms: message.timestamp().to_millis(),
                         key: message.key(),
                         payload: message.payload(),
                         headers: Some(&headers),
-                    });
+                    };
+                    if self.consumer.context().have_come() {
+                        self.early = Some(KeptRecord::copy(&record));
+                        break;
+                    }
+                    self.losses.look(&self.consumer, record.position)?;
+                    visit(record);
                     taken += 1;
                 }
                 Some(Err(error)) => self.fault(&error)?,
@@ -232,7 +248,7 @@ impl Source for KafkaSource {
         events
     }
 
-    fn finished(&mut self, next: Position) -> Result<(), SourceError> {
+    fn finished(&mut self, next: Position, oldest: Option<i64>) -> Result<(), SourceError> {
         // The list form stores what it says; the single form would store one more. Storing is how librdkafka tells
         // whether the partition is still ours; what is committed is our own list, which may also go back.
         let mut list = TopicPartitionList::new();
@@ -241,7 +257,7 @@ impl Source for KafkaSource {
             .and_then(|()| self.consumer.store_offsets(&list));
         match stored {
             Ok(()) => {
-                self.mail().finished.insert(next.partition, next.offset);
+                self.mail().finished.insert(next.partition, Mark { next: next.offset, oldest });
             }
             // The partition was revoked in the meantime: whoever has it now reads from the last commit.
             Err(error) => {
@@ -249,6 +265,10 @@ impl Source for KafkaSource {
             }
         }
         Ok(())
+    }
+
+    fn rewind(&mut self, most: i64) {
+        self.consumer.context().rewind(most);
     }
 
     fn pause(&mut self, paused: bool) -> Result<(), SourceError> {

@@ -170,7 +170,7 @@ impl ColdStart<'_> {
                 // Dead letters between rows of the sample would wait for its end: rather, a start anew collects anew.
                 flow.collected(collection.positions());
             }
-            let revoked = flow.tend(parts, Duration::ZERO)?;
+            let revoked = flow.tend(parts, None, Duration::ZERO)?;
             if !revoked.is_empty() {
                 collection.forget(&revoked);
             }
@@ -196,7 +196,8 @@ impl ColdStart<'_> {
         let most = need.saturating_sub(have).min(self.settings.pipeline.batch_rows);
         let polled = source.poll(most, longest_poll(flow), &mut |raw| {
             flow.open(&raw, now, outside.sink);
-            if (flow.holds() || collection.awaits(&raw)) && flow.hold(&raw) {
+            if flow.holds() || collection.awaits(&raw) {
+                flow.hold(&raw);
                 return;
             }
             let unscored = |why| Unscored { position: raw.position, entity: "", time_us: None, why };
@@ -240,7 +241,7 @@ impl ColdStart<'_> {
                 training.cancel();
             }
             stray(parts, flow, &mut meanwhile.strays)?;
-            let revoked = flow.tend(parts, Duration::ZERO)?;
+            let revoked = flow.tend(parts, None, Duration::ZERO)?;
             meanwhile.strays.retain(|record| !revoked.contains(&record.position.partition));
             meanwhile.revoked.extend(revoked);
         }
@@ -295,7 +296,8 @@ fn score<'r>(
     records: impl Iterator<Item = &'r SampleRecord>,
 ) -> Result<(), RunError> {
     for record in records {
-        if (flow.holds() || scoring.awaits(&record.lend())) && flow.hold(&record.lend()) {
+        if flow.holds() || scoring.awaits(&record.lend()) {
+            flow.hold(&record.lend());
             continue;
         }
         if scoring.room() == 0 {
@@ -325,7 +327,8 @@ fn take_up(
 ) -> Result<(), RunError> {
     let mut outside = Outside { sink: &mut *parts.sink, metrics: parts.metrics };
     for record in strays {
-        if (flow.holds() || collection.awaits(&record.lend())) && flow.hold(&record.lend()) {
+        if flow.holds() || collection.awaits(&record.lend()) {
+            flow.hold(&record.lend());
             continue;
         }
         if let Err(error) = collection.take(&record.lend()) {

@@ -3,7 +3,7 @@
 use crate::{
     detect::{gates::EntityGates, incident::IncidentState, judge::EntityJudgement},
     record::features::CounterState,
-    stream::{silence::Reporting, window::Window},
+    stream::{horizon::Life, silence::Reporting, window::Window},
 };
 
 /// Everything that is remembered between two records of an entity.
@@ -27,6 +27,24 @@ pub struct EntityState {
     pub policy: u32,
     /// What stands between its anomalies and alarms.
     pub gates: EntityGates,
+    /// Number of its life; 0 where nothing of it is kept.
+    pub life: Life,
+    /// What became of it since its last snapshot.
+    pub kept: Kept,
+}
+
+/// How an entity stands to its last snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Kept {
+    /// There is none of it in its partition, and it waits for one.
+    #[default]
+    Never,
+    /// It has changed since.
+    Changed,
+    /// It is as it was, but for its window, which the partition gives back.
+    Same,
+    /// It is as it was, window included.
+    Whole,
 }
 
 impl EntityState {
@@ -42,6 +60,8 @@ impl EntityState {
             reporting: Reporting::default(),
             policy,
             gates: EntityGates::default(),
+            life: 0,
+            kept: Kept::default(),
         }
     }
 

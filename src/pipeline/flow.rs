@@ -15,6 +15,7 @@ use super::{
     pause::Pause,
     run::{Parts, RunError, RunSummary},
     scoring::Scoring,
+    state::Keeping,
 };
 use crate::{
     config::settings::{Role, Settings},
@@ -236,6 +237,11 @@ impl Flow {
         Ok(())
     }
 
+    /// Sends what no record waits for.
+    pub(super) fn send_beside(&self, position: Position, output: Output, sink: &mut dyn Sink) -> Result<(), RunError> {
+        if self.mute { Ok(()) } else { Ok(sink.send(position, output)?) }
+    }
+
     fn send(&mut self, position: Position, output: Output, outside: &mut Outside<'_>) -> Result<(), RunError> {
         if self.mute {
             return Ok(());
@@ -256,10 +262,18 @@ impl Flow {
 
     /// What happens between two polls: deliveries, events of the source, offsets, commits, health. Gives the partitions
     /// that are no longer ours, whose records must be forgotten.
-    pub(super) fn tend(&mut self, parts: &mut Parts<'_>, wait: Duration) -> Result<Vec<i32>, RunError> {
-        self.take_deliveries(parts, wait)?;
+    pub(super) fn tend(
+        &mut self,
+        parts: &mut Parts<'_>,
+        mut keeping: Option<&mut Keeping>,
+        wait: Duration,
+    ) -> Result<Vec<i32>, RunError> {
+        self.take_deliveries(parts, keeping.as_deref_mut(), wait)?;
         let mut revoked = Vec::new();
         for event in parts.source.events() {
+            if let (SourceEvent::Resumes { next, from }, Some(keeping)) = (&event, keeping.as_deref_mut()) {
+                keeping.resume(*next, *from);
+            }
             self.source_event(event, parts, &mut revoked);
         }
         self.sink_health(parts);
@@ -269,7 +283,7 @@ impl Flow {
             self.delay.flush();
             self.scores.flush();
         }
-        self.move_offsets(parts)?;
+        self.move_offsets(parts, keeping)?;
         let waiting = self.with_offsets && self.outstanding.outputs() > 0;
         let interval = if waiting { self.commit_interval.min(LONGEST_UNSEEN) } else { self.commit_interval };
         if self.last_commit.elapsed() >= interval {
@@ -282,11 +296,13 @@ impl Flow {
         Ok(revoked)
     }
 
-    fn move_offsets(&mut self, parts: &mut Parts<'_>) -> Result<(), RunError> {
-        let mut moved = Ok(());
+    fn move_offsets(&mut self, parts: &mut Parts<'_>, mut keeping: Option<&mut Keeping>) -> Result<(), RunError> {
+        let (mut moved, atomic) = (Ok(()), self.with_offsets);
         self.ledger.changed(|next| {
+            let keeping = keeping.as_deref_mut();
+            let oldest = keeping.and_then(|keeping| keeping.horizon.oldest(next.partition, next.offset, atomic));
             if moved.is_ok() {
-                moved = parts.source.finished(next);
+                moved = parts.source.finished(next, oldest);
             }
         });
         Ok(moved?)
@@ -318,15 +334,28 @@ impl Flow {
         Ok(())
     }
 
-    fn take_deliveries(&mut self, parts: &mut Parts<'_>, wait: Duration) -> Result<(), RunError> {
+    fn take_deliveries(
+        &mut self,
+        parts: &mut Parts<'_>,
+        mut keeping: Option<&mut Keeping>,
+        wait: Duration,
+    ) -> Result<(), RunError> {
         let Self { ledger, outstanding, summary, .. } = self;
         let metrics = parts.metrics;
         parts.sink.deliveries(wait, &mut |Delivery { position, kind, result }| {
+            if kind == OutputKind::Snapshot {
+                metrics.delivered(kind, position, &result);
+                let horizon = keeping.as_deref_mut().map(|keeping| &mut keeping.horizon);
+                let as_of = position.offset + 1;
+                horizon.into_iter().for_each(|known| known.ended(position.partition, as_of, result.is_ok()));
+                return;
+            }
             let Some(is_done) = outstanding.delivered(position) else { return };
             match (&result, kind) {
                 (Ok(()), OutputKind::Anomaly) => summary.anomalies += 1,
                 (Ok(()), OutputKind::Incident) => summary.incidents += 1,
                 (Ok(()), OutputKind::DeadLetter) => summary.dead_letters += 1,
+                (Ok(()), OutputKind::Snapshot) => {}
                 (Err(_), _) => summary.refused += 1,
             }
             metrics.delivered(kind, position, &result);
@@ -340,6 +369,10 @@ impl Flow {
     fn source_event(&mut self, event: SourceEvent, parts: &mut Parts<'_>, revoked: &mut Vec<i32>) {
         match event {
             SourceEvent::Assigned(partitions) => tracing::info!(?partitions, "partitions assigned"),
+            SourceEvent::Resumes { next, from } => {
+                let Position { partition, offset } = next;
+                tracing::debug!(partition, offset, from, "reading begins before the place where the group goes on");
+            }
             SourceEvent::Revoked(partitions) => {
                 tracing::info!(?partitions, "partitions revoked");
                 partitions.iter().for_each(|partition| {
@@ -365,14 +398,19 @@ impl Flow {
     }
 
     /// Waits for the outstanding deliveries, commits, and sums up, by the deadline. Called once, at the end.
-    pub(super) fn drain(mut self, parts: &mut Parts<'_>, deadline: Duration) -> Result<RunSummary, RunError> {
+    pub(super) fn drain(
+        mut self,
+        parts: &mut Parts<'_>,
+        keeping: &mut Option<Keeping>,
+        deadline: Duration,
+    ) -> Result<RunSummary, RunError> {
         let until = Instant::now() + deadline;
         while self.outstanding.outputs() > 0 && Instant::now() < until {
-            self.tend(parts, Duration::from_millis(50))?;
+            self.tend(parts, keeping.as_mut(), Duration::from_millis(50))?;
         }
-        self.tend(parts, Duration::ZERO)?;
+        self.tend(parts, keeping.as_mut(), Duration::ZERO)?;
         parts.source.commit_last(until.saturating_duration_since(Instant::now()))?;
-        self.tend(parts, Duration::ZERO)?;
+        self.tend(parts, keeping.as_mut(), Duration::ZERO)?;
         match self.outstanding.outputs() {
             0 => Ok(self.summary),
             outputs => Err(RunError::Deadline { outputs }),

@@ -25,6 +25,7 @@ pub mod run;
 pub mod schedule;
 mod scored;
 pub mod scoring;
+pub mod state;
 pub mod training;
 
 pub use end::End;
@@ -54,6 +55,13 @@ pub enum SourceEvent {
     Assigned(Vec<i32>),
     /// These partitions are no longer ours.
     Revoked(Vec<i32>),
+    /// Reading of a partition that is ours now begins at `from`, so that windows are filled again; the group goes on at `next`.
+    Resumes {
+        /// Where the group goes on: what stands before it has ended.
+        next: Position,
+        /// Where reading begins, at most that.
+        from: i64,
+    },
     /// The broker acknowledged the offsets of so many partitions.
     Committed(usize),
     /// So many records, from this place on, were deleted before they were read.
@@ -84,8 +92,14 @@ pub trait Source {
     -> Result<Polled, SourceError>;
     /// Takes the events since the last call.
     fn events(&mut self) -> Vec<SourceEvent>;
-    /// Says that every record before `next` (exclusive) of its partition has come to its end.
-    fn finished(&mut self, next: Position) -> Result<(), SourceError>;
+    /// Says that every record before `next` (exclusive) of its partition has come to its end. Windows are rebuilt by reading
+    /// from `oldest` on, which is committed too; `None` where nothing is to be rebuilt.
+    fn finished(&mut self, next: Position, oldest: Option<i64>) -> Result<(), SourceError>;
+    /// From now on partitions that come are read from where their windows begin, but at most so many records before the place
+    /// where the group goes on; [`SourceEvent::Resumes`] tells it. Without a call, no partition is.
+    fn rewind(&mut self, most: i64) {
+        let _ = most;
+    }
     /// Stops (`true`) or goes on (`false`) with delivery while staying a member of the group.
     fn pause(&mut self, paused: bool) -> Result<(), SourceError>;
     /// Commits what [`Source::finished`] was told, in the background.
@@ -142,6 +156,15 @@ pub enum Output {
         /// The whole error message.
         error: String,
     },
+    /// What is remembered of an entity, for whoever has its partition next.
+    Snapshot {
+        /// Entity.
+        entity: String,
+        /// It holds the records of the partition before this offset.
+        as_of: i64,
+        /// Its bytes; `None` where the entity was evicted.
+        body: Option<Vec<u8>>,
+    },
 }
 
 impl Output {
@@ -151,6 +174,7 @@ impl Output {
             Self::Anomaly { .. } => OutputKind::Anomaly,
             Self::Incident { .. } => OutputKind::Incident,
             Self::DeadLetter { .. } => OutputKind::DeadLetter,
+            Self::Snapshot { .. } => OutputKind::Snapshot,
         }
     }
 
@@ -159,6 +183,7 @@ impl Output {
         match self {
             Self::Anomaly { json, .. } | Self::Incident { json, .. } => json.len(),
             Self::DeadLetter { payload, headers, .. } => payload.as_ref().map_or(0, Vec::len) + headers.bytes(),
+            Self::Snapshot { body, .. } => body.as_ref().map_or(0, Vec::len),
         }
     }
 }
@@ -166,7 +191,7 @@ impl Output {
 /// The end of one [`Output`]'s way: the broker has it, or it never will.
 #[derive(Debug)]
 pub struct Delivery {
-    /// The record that the output belongs to, which may have several.
+    /// The record that the output belongs to, which may have several; the last one that a snapshot holds.
     pub position: Position,
     /// What the output was.
     pub kind: OutputKind,

@@ -9,6 +9,8 @@ pub(super) struct Pending {
     pub(super) position: Position,
     pub(super) entity: u32,
     pub(super) time_us: i64,
+    /// Whether it was judged before, by a process that is gone: nobody is told of it again.
+    pub(super) again: bool,
     timestamp_ms: Option<i64>,
     /// Where key and payload stand in [`OpenBatch::raw`]: a record that turns out unscorable goes on as it came.
     key: Option<Range<usize>>,
@@ -53,12 +55,12 @@ impl OpenBatch {
         &self.windows[index * values..(index + 1) * values]
     }
 
-    /// Enters the record whose window and marks were appended last.
-    pub(super) fn push(&mut self, raw: &RawRecord<'_>, entity: u32, time_us: i64) {
+    /// Enters the record whose window and marks were appended last. `again` says whether it was judged before.
+    pub(super) fn push(&mut self, raw: &RawRecord<'_>, entity: u32, (time_us, again): (i64, bool)) {
         let key = raw.key.map(|key| self.keep(key));
         let payload = self.keep(raw.payload.unwrap_or_default());
         let (position, timestamp_ms) = (raw.position, raw.timestamp_ms);
-        self.pending.push(Pending { position, entity, time_us, timestamp_ms, key, payload });
+        self.pending.push(Pending { position, entity, time_us, again, timestamp_ms, key, payload });
     }
 
     fn keep(&mut self, bytes: &[u8]) -> Range<usize> {

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 use super::{
     observed::{Context, ModelRule},
     scoring::ScoringError,
@@ -33,6 +35,8 @@ pub struct Prepared {
     pub(super) scorer: Box<dyn Scorer>,
     pub(super) decoder: Decoder,
     pub(super) encoder: FeatureEncoder,
+    /// What the columns of its rows mean: two models with the same number have the same ones.
+    pub(super) columns: u64,
 }
 
 impl Prepared {
@@ -57,7 +61,8 @@ impl Prepared {
             publish_suppressed: settings.judging.publish_suppressed,
             model,
         };
-        Ok(Self { context, scorer, decoder, encoder })
+        let columns = columns_number(&context.model.metadata);
+        Ok(Self { context, scorer, decoder, encoder, columns })
     }
 
     /// Shares budgets of all entities out among those that there are, `entities` by the number of their rule.
@@ -87,10 +92,16 @@ impl Prepared {
 
     /// Whether rows of the other model mean the same here: the same features in the same columns.
     pub(super) fn has_the_rows_of(&self, other: &Self) -> bool {
-        let (ours, theirs) = (&self.context.model.metadata, &other.context.model.metadata);
-        ours.features == theirs.features
-            && ours.columns.iter().map(|column| &column.name).eq(theirs.columns.iter().map(|column| &column.name))
+        self.columns == other.columns
     }
+}
+
+/// A number of the features and the names of the columns, the same in every build of the program.
+fn columns_number(metadata: &Metadata) -> u64 {
+    let names: Vec<&str> = metadata.columns.iter().map(|column| column.name.as_str()).collect();
+    let text = serde_json::to_vec(&(&metadata.features, names)).expect("features and names can be written into memory");
+    let hash = Sha256::digest(text);
+    u64::from_be_bytes(std::array::from_fn(|at| hash[at]))
 }
 
 /// What holds in general and of each override, by this model.

@@ -18,6 +18,7 @@ use super::{
     learning::{Learner, Learning},
     prepared::Prepared,
     scoring::{Scoring, ScoringError},
+    state::{Keeping, StateStore},
 };
 use crate::{
     config::settings::Settings,
@@ -81,11 +82,13 @@ pub struct Plan {
     pub learning: Option<Learning>,
     /// Where people say what they think of alarms; `None` hears nobody.
     pub feedback: Option<Box<dyn VerdictSource>>,
+    /// Where what is remembered of entities is kept over restarts; `None` begins anew each time.
+    pub state: Option<Box<dyn StateStore>>,
 }
 
 impl From<Start> for Plan {
     fn from(start: Start) -> Self {
-        Self { start, follow: None, learning: None, feedback: None }
+        Self { start, follow: None, learning: None, feedback: None, state: None }
     }
 }
 
@@ -151,7 +154,7 @@ pub fn run(
     settings: &Settings,
     scorers: &dyn Scorers,
 ) -> Result<RunSummary, RunError> {
-    let Plan { start, follow, learning, feedback } = plan.into();
+    let Plan { start, follow, learning, feedback, state } = plan.into();
     let mut flow = Flow::new(settings, &parts);
     std::thread::scope(|scope| {
         let following = |version: Option<String>| {
@@ -160,10 +163,14 @@ pub fn run(
         };
         let keep = settings.judging.feedback.keep;
         let mut listener = feedback.map(|source| Listener::start(scope, source, keep)).transpose()?;
-        // What people said before is heeded by the first row that is judged.
+        let Settings { pipeline, .. } = settings;
+        let mut keeping = state.map(|store| Keeping::new(store, (pipeline.snapshot_interval, pipeline.max_rewind)));
+        // What people said before is heeded by the first row that is judged, and what it does is kept.
         let mut ready = |parts: &Parts<'_>, scoring: &mut Scoring| {
+            scoring.keep(keeping.take());
             listener.iter_mut().for_each(|listener| listener.catch_up(parts, scoring));
         };
+        let mut kept = None;
         let scoring = match start {
             Start::Model(model) => {
                 let mut scoring = Scoring::new(Prepared::new(model, settings, scorers)?, settings);
@@ -183,10 +190,11 @@ pub fn run(
             let learner = learning.map(|learning| Learner::new(learning, settings, &parts, &mut scoring));
             let work = Work { settings, device: scorers.device(), follower, learner, listener };
             work.score(&mut parts, &mut flow, &mut scoring)?;
+            kept = scoring.take_keeping();
         }
         // Within the scope: a registry on a disk that hangs must not keep what is finished from being committed.
         parts.board.set_phase(Phase::Draining);
-        flow.drain(&mut parts, settings.pipeline.shutdown_deadline)
+        flow.drain(&mut parts, &mut kept, pipeline.shutdown_deadline)
     })
 }
 
@@ -228,6 +236,7 @@ impl Work<'_> {
     fn score(mut self, parts: &mut Parts<'_>, flow: &mut Flow, scoring: &mut Scoring) -> Result<(), RunError> {
         let batch_wait = self.settings.pipeline.batch_wait;
         let mut opened: Option<Instant> = None;
+        scoring.keeping().into_iter().for_each(|keeping| parts.source.rewind(keeping.max_rewind()));
         while !parts.stop.load(Ordering::Relaxed) {
             release(parts, flow, scoring)?;
             let wait = opened.map_or(LONGEST_POLL, |since| batch_wait.saturating_sub(since.elapsed()));
@@ -240,7 +249,7 @@ impl Work<'_> {
                 flush(parts, flow, scoring)?;
                 opened = None;
             }
-            let revoked = flow.tend(parts, Duration::ZERO)?;
+            let revoked = flow.tend(parts, scoring.keeping(), Duration::ZERO)?;
             if !revoked.is_empty() {
                 // Whoever has the partitions now reads from the last commit: what is still open of them is theirs.
                 scoring.drop_pending(&revoked);
@@ -248,6 +257,7 @@ impl Work<'_> {
                 scoring.forget(&revoked);
                 opened = None;
             }
+            keep(parts, flow, scoring)?;
             flow.population(parts, scoring)?;
             if polled == Polled::End && !flow.holds() {
                 break;
@@ -296,10 +306,16 @@ fn release(parts: &mut Parts<'_>, flow: &mut Flow, scoring: &mut Scoring) -> Res
     while scoring.room() > 0
         && let Some(record) = flow.release(|raw| scoring.awaits(raw))
     {
-        let end = scoring.take(&record.lend(), &mut **observer);
+        let record = record.lend();
+        if scoring.is_refill(record.position) {
+            scoring.refill(&record);
+            metrics.records_reread(1);
+            continue;
+        }
+        let end = scoring.take(&record, &mut **observer);
         flow.announce(scoring.announcements(), &mut outside)?;
         if let Some(end) = end {
-            flow.end(&record.lend(), end, &mut outside)?;
+            flow.end(&record, end, &mut outside)?;
         }
     }
     Ok(())
@@ -310,11 +326,20 @@ fn poll(parts: &mut Parts<'_>, flow: &mut Flow, scoring: &mut Scoring, wait: Dur
     let mut outside = Outside { sink: &mut **sink, metrics };
     let mut failed = None;
     let mut first: Option<Instant> = None;
-    let now = now_ms();
+    let (now, mut reread) = (now_ms(), 0);
     let polled = source.poll(scoring.room(), wait, &mut |raw| {
         first.get_or_insert_with(Instant::now);
-        flow.open(&raw, now, outside.sink);
-        if (flow.holds() || scoring.awaits(&raw)) && flow.hold(&raw) {
+        let is_refill = scoring.is_refill(raw.position);
+        if !is_refill {
+            flow.open(&raw, now, outside.sink);
+        }
+        if flow.holds() || scoring.awaits(&raw) {
+            flow.hold(&raw);
+            return;
+        }
+        if is_refill {
+            scoring.refill(&raw);
+            reread += 1;
             return;
         }
         let end = scoring.take(&raw, &mut **observer);
@@ -325,8 +350,33 @@ fn poll(parts: &mut Parts<'_>, flow: &mut Flow, scoring: &mut Scoring, wait: Dur
     })?;
     if let Some(first) = first {
         flow.received(first.elapsed());
+        metrics.records_reread(reread);
     }
     failed.map_or(Ok(polled), Err)
+}
+
+/// Looks after what is kept over restarts: reads it where partitions came, and writes what has changed.
+fn keep(parts: &mut Parts<'_>, flow: &mut Flow, scoring: &mut Scoring) -> Result<(), RunError> {
+    let Some(keeping) = scoring.keeping() else { return Ok(()) };
+    match keeping.read(parts.metrics) {
+        None => {}
+        Some(Ok(())) => parts.board.set_state(Ok(())),
+        Some(Err(why)) => {
+            tracing::warn!("what was kept of entities can't be read, and records wait for it: {why}");
+            parts.board.set_state(Err(why));
+        }
+    }
+    if scoring.pending() > 0 {
+        return Ok(());
+    }
+    scoring.finish_refills();
+    let mut sent = Ok(());
+    scoring.snapshots(&mut |position, output| {
+        if sent.is_ok() {
+            sent = flow.send_beside(position, output, &mut *parts.sink);
+        }
+    });
+    sent
 }
 
 /// Scores and judges the open batch.

@@ -3,6 +3,8 @@
 mod asked;
 mod heed;
 mod judging;
+mod keeping;
+mod refill;
 mod revoked;
 mod what_if;
 
@@ -20,6 +22,7 @@ use super::{
     population::Population,
     prepared::Prepared,
     scored::Scored,
+    state::Keeping,
 };
 use crate::{
     config::settings::Settings,
@@ -75,6 +78,10 @@ pub struct Scoring {
     imputed_values: u64,
     evicted: u64,
     incidents: Incidents,
+    /// What is kept of the entities over restarts; `None` keeps nothing.
+    keeping: Option<Keeping>,
+    /// Whether the records that come now were judged before, by a process that is gone.
+    again: bool,
 }
 
 impl Scoring {
@@ -101,6 +108,8 @@ impl Scoring {
             imputed_values: 0,
             evicted: 0,
             incidents: Incidents::new(settings),
+            keeping: None,
+            again: false,
             model,
         }
     }
@@ -142,18 +151,21 @@ impl Scoring {
     /// so many others can make an entity give way, and one of the open batch must not.
     pub fn room(&self) -> usize {
         let taken = if self.batch.is_empty() { 0 } else { self.taken };
-        (self.capacity - self.batch.len()).min(self.max_entities - taken)
+        (self.capacity - self.batch.len()).min(self.max_entities.saturating_sub(taken))
     }
 
-    /// Whether the record can't be taken before its schema has come from a registry, which is asked for it.
+    /// Whether the record can't be taken before its schema has come from a registry, which is asked for it, or before what was
+    /// kept of its partition has been read.
     pub fn awaits(&mut self, raw: &RawRecord<'_>) -> bool {
-        self.model.decoder.awaits(raw)
+        let is_loading = self.keeping.as_ref().is_some_and(|keeping| keeping.awaits(raw.position.partition));
+        is_loading || self.model.decoder.awaits(raw)
     }
 
     /// Takes one record: `None` when it joined the batch, else how it ended. There must be [`Scoring::room`] for it.
     pub fn take(&mut self, raw: &RawRecord<'_>, observer: &mut dyn Observer) -> Option<End> {
+        self.arrived(raw.position);
         let admitted = self.admit(raw);
-        self.incidents.fall_silent(raw.position, &mut self.entities);
+        self.fall_silent(raw.position);
         match admitted {
             Ok((_, true)) => None,
             Ok((_, false)) => {
@@ -171,6 +183,7 @@ impl Scoring {
     /// Fills windows from a record without scoring it: the sample that the model was trained on, at a cold start. Its
     /// entities need no time to become known.
     pub fn prime(&mut self, raw: &RawRecord<'_>) -> Result<(), RecordError> {
+        self.arrived(raw.position);
         let (index, _) = self.admit(raw)?;
         if let Some(state) = self.entities.get_mut(index) {
             let before = state.gates.cold_start.state();
@@ -191,7 +204,7 @@ impl Scoring {
     ) -> Result<BatchReport, ScoringError> {
         let rows = self.batch.len();
         let mut report = BatchReport {
-            rows,
+            rows: self.batch.pending.iter().filter(|pending| !pending.again).count(),
             imputed_values: std::mem::take(&mut self.imputed_values),
             evicted: std::mem::take(&mut self.evicted),
             ..BatchReport::default()
@@ -206,6 +219,10 @@ impl Scoring {
         self.what_if.forget();
         report.score_seconds = started.elapsed().as_secs_f64();
         for index in 0..rows {
+            if self.batch.pending[index].again {
+                self.judge_again(index)?;
+                continue;
+            }
             let end = self.judge(index, observer, &mut report)?;
             ends(&self.batch.lend(index), end, self.incidents.announcements());
             // Whoever left them has no use for them.
@@ -220,17 +237,47 @@ impl Scoring {
     /// stands in the batch.
     fn admit(&mut self, raw: &RawRecord<'_>) -> Result<(u32, bool), RecordError> {
         self.model.decoder.decode(raw, &mut self.decoded)?;
+        self.join(raw)
+    }
+
+    /// The same with the record that was decoded last.
+    fn join(&mut self, raw: &RawRecord<'_>) -> Result<(u32, bool), RecordError> {
         let (rows, width) = (self.model.window(), self.row.len());
-        self.taken = if self.batch.is_empty() { 1 } else { self.taken + 1 };
-        let index = self.enter();
+        let index = self.enter_decoded();
         let Position { partition, offset } = raw.position;
         let heard = silence::Heard { partition, offset, time_us: self.decoded.time_us, place: index };
         self.incidents.heard(&heard, &mut self.entities);
+        let marks = self.encode(index, raw.position)?;
+        let state = self.entities.get_mut(index).expect("the entity was entered above");
+        if !state.window.is_full() {
+            if let (Some(sample), Some(name)) = (&mut self.sample, self.entities.name(index)) {
+                sample.interrupt(index, name);
+            }
+            self.batch.imputed.truncate(marks);
+            return Ok((index, false));
+        }
+        let before = state.gates.cold_start.state();
+        state.gates.cold_start.window_filled(self.policies.get(state.policy).cold_start_rows);
+        self.population.moved(before, state.gates.cold_start.state());
+        if !self.again {
+            self.imputed_values += self.batch.imputed[marks..].iter().filter(|mark| **mark).count() as u64;
+        }
+        let start = self.batch.windows.len();
+        self.batch.windows.resize(start + rows * width, 0.0);
+        state.window.copy_into(&mut self.batch.windows[start..]);
+        self.batch.push(raw, index, (self.decoded.time_us, self.again));
+        Ok((index, true))
+    }
+
+    /// Adds the row of the record that was decoded last to its entity's window. Gives where its marks begin in those of the
+    /// open batch, to which they are appended.
+    fn encode(&mut self, index: u32, position: Position) -> Result<usize, RecordError> {
+        let (rows, width) = (self.model.window(), self.row.len());
         let marks = self.batch.imputed.len();
         self.batch.imputed.resize(marks + width, false);
-        let state = self.entities.get_mut(index).expect("the entity was entered above");
+        self.move_to(position.partition, index);
+        let state = self.entities.get_mut(index).expect("the caller entered it");
         let before = state.gates.cold_start.state();
-        state.partition = partition;
         if state.generation != self.generation {
             let judgement = self.model.context.judge.enter(&self.decoded.entity);
             state.renew((rows, width), (self.generation, judgement), state.generation >= self.rows_since);
@@ -246,36 +293,32 @@ impl Scoring {
             self.batch.imputed.truncate(marks);
             return Err(error);
         }
-        state.window.push(&self.row, &self.batch.imputed[marks..]);
-        if !state.window.is_full() {
-            if let (Some(sample), Some(name)) = (&mut self.sample, self.entities.name(index)) {
-                sample.interrupt(index, name);
-            }
-            self.batch.imputed.truncate(marks);
-            return Ok((index, false));
-        }
-        let before = state.gates.cold_start.state();
-        state.gates.cold_start.window_filled(self.policies.get(state.policy).cold_start_rows);
-        self.population.moved(before, state.gates.cold_start.state());
-        self.imputed_values += self.batch.imputed[marks..].iter().filter(|mark| **mark).count() as u64;
-        let start = self.batch.windows.len();
-        self.batch.windows.resize(start + rows * width, 0.0);
-        state.window.copy_into(&mut self.batch.windows[start..]);
-        self.batch.push(raw, index, self.decoded.time_us);
-        Ok((index, true))
+        state.window.push(&self.row, &self.batch.imputed[marks..], position.offset);
+        keeping::changed(&mut self.keeping, index, state, position.offset);
+        Ok(marks)
     }
 
-    /// The place of the decoded record's entity, which may have to be made.
-    fn enter(&mut self) -> u32 {
+    /// The place of the entity of the record that was decoded last, which may have to be made.
+    fn enter_decoded(&mut self) -> u32 {
+        self.taken = if self.batch.is_empty() { 1 } else { self.taken + 1 };
+        let entity = std::mem::take(&mut self.decoded.entity);
+        let index = self.enter(&entity);
+        self.decoded.entity = entity;
+        index
+    }
+
+    /// The place of the entity, which may have to be made.
+    fn enter(&mut self, entity: &str) -> u32 {
         let (shape, generation) = ((self.model.window(), self.row.len()), self.generation);
-        let Self { model, entities, policies, population, decoded, .. } = self;
-        let touched = entities.touch(&decoded.entity, || {
-            let known = (policies.enter(&decoded.entity), model.context.judge.enter(&decoded.entity));
+        let Self { model, entities, policies, population, .. } = self;
+        let touched = entities.touch(entity, || {
+            let known = (policies.enter(entity), model.context.judge.enter(entity));
             EntityState::new(shape, generation, known)
         });
-        if let Some((_, gone)) = touched.evicted {
+        if let Some((name, gone)) = touched.evicted {
             self.evicted += 1;
             population.left(gone.gates.cold_start.state(), policies.get(gone.policy).rule);
+            keeping::evicted(&mut self.keeping, (touched.index, name), &gone);
             // Whoever made room stood in this place.
             self.incidents.gone(touched.index);
         }
@@ -285,6 +328,12 @@ impl Scoring {
             population.came(policies.get(state.policy).rule);
         }
         touched.index
+    }
+
+    /// Finds the entities that are silent by what the record at `cause` says of the time.
+    fn fall_silent(&mut self, cause: Position) {
+        let silent = self.incidents.fall_silent(cause, &mut self.entities);
+        silent.into_iter().for_each(|place| self.touch(place));
     }
 
     fn unscored<'a>(&'a self, raw: &RawRecord<'_>, why: &'a str) -> Unscored<'a> {

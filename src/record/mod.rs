@@ -8,16 +8,18 @@ pub mod discover;
 pub mod features;
 pub mod grid;
 pub mod headers;
+mod kept;
 pub mod path;
 pub mod timestamp;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use grid::{CellType, Fault, Shape};
 use headers::Headers;
+pub use kept::KeptRecord;
 
 /// Where a record stands in its source. For files the partition is 0 and the offset is the row, from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Position {
     /// Kafka partition.
     pub partition: i32,

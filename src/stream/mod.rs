@@ -1,5 +1,7 @@
-//! What is kept per entity and per partition: windows, rhythms and silences, and the ledger of finished offsets.
+//! What is kept per entity and per partition: windows, rhythms and silences, the ledger of finished offsets, and how far back a
+//! restart has to read.
 
+pub mod horizon;
 pub mod ledger;
 pub mod rhythm;
 pub mod silence;

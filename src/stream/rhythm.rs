@@ -1,5 +1,7 @@
 //! How often an entity reports, learned from the gaps between its records.
 
+use serde::{Deserialize, Serialize};
+
 /// Gaps after which a rhythm is known.
 const KNOWN_AFTER: u32 = 20;
 /// Weight of the newest gap in the usual one; before that many gaps came, all weigh the same.
@@ -21,7 +23,7 @@ pub struct SilenceRule {
 }
 
 /// What is usual and what has been the longest. 12 bytes, as every entity has one.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Rhythm {
     /// The usual gap, seconds: a mean of gaps that were clipped.
     usual: f32,

@@ -14,6 +14,8 @@ use std::{
     collections::{BTreeMap, BinaryHeap},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::rhythm::{Rhythm, SilenceRule};
 
 /// A step of a partition's clock counts for at most so many usual ones.
@@ -32,7 +34,7 @@ const SPARE: usize = 1024;
 const NEVER: i64 = i64::MIN;
 
 /// What is known of one entity's reporting.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Reporting {
     /// The partition's clock when it last reported; [`NEVER`] before it did so there.
     heard_us: i64,
@@ -91,8 +93,9 @@ pub struct Due {
     queued_us: i64,
 }
 
-#[derive(Debug)]
-struct Clock {
+/// Where a partition's clock stands.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ClockState {
     /// The latest event time seen.
     watermark_us: i64,
     /// The sum of its steps as far as they count.
@@ -101,6 +104,11 @@ struct Clock {
     steps: Rhythm,
     /// Records in a row that lay far behind.
     behind: u32,
+}
+
+#[derive(Debug)]
+struct Clock {
+    state: ClockState,
     queue: BinaryHeap<Reverse<(i64, u32)>>,
 }
 
@@ -123,9 +131,9 @@ impl SilenceWatch {
         let clock = self.clocks.entry(heard.partition).or_insert_with(|| Clock::new(heard.time_us));
         clock.advance(heard.time_us, &rule);
         if reporting.heard_us != NEVER {
-            reporting.rhythm.learn(seconds(clock.now_us - reporting.heard_us), &rule);
+            reporting.rhythm.learn(seconds(clock.state.now_us - reporting.heard_us), &rule);
         }
-        reporting.heard_us = clock.now_us;
+        reporting.heard_us = clock.state.now_us;
         (reporting.time_us, reporting.offset) = (heard.time_us, heard.offset);
         let was_silent = std::mem::take(&mut reporting.silent);
         if reporting.queued_us == NEVER {
@@ -138,7 +146,7 @@ impl SilenceWatch {
     pub fn due(&mut self, partition: i32) -> Option<Due> {
         let clock = self.clocks.get_mut(&partition)?;
         let Reverse((queued_us, place)) = *clock.queue.peek()?;
-        if queued_us > clock.now_us {
+        if queued_us > clock.state.now_us {
             return None;
         }
         clock.queue.pop();
@@ -154,7 +162,7 @@ impl SilenceWatch {
             return false;
         }
         clock.queue(due.place, reporting, &rule);
-        if reporting.queued_us > clock.now_us {
+        if reporting.queued_us > clock.state.now_us {
             return false;
         }
         reporting.queued_us = NEVER;
@@ -162,9 +170,34 @@ impl SilenceWatch {
         true
     }
 
+    /// A record came that says how late it is, and no more: its entity's reporting is known as of a later one.
+    pub fn tick(&mut self, partition: i32, time_us: i64) {
+        let rule = self.rule;
+        self.clocks.get_mut(&partition).into_iter().for_each(|clock| clock.advance(time_us, &rule));
+    }
+
+    /// Where the partition's clock stands; `None` before its first record.
+    pub fn clock(&self, partition: i32) -> Option<ClockState> {
+        self.clocks.get(&partition).map(|clock| clock.state)
+    }
+
+    /// Sets the partition's clock to where it stood.
+    pub fn set_clock(&mut self, partition: i32, state: ClockState) {
+        let set = |clock: &mut Clock| clock.state = state;
+        self.clocks.entry(partition).and_modify(set).or_insert_with(|| Clock { state, queue: BinaryHeap::new() });
+    }
+
+    /// An entity's reporting is as it was kept: puts it where it stood in the partition's queue.
+    pub fn restore(&mut self, partition: i32, place: u32, reporting: &Reporting) {
+        let clock = self.clocks.get_mut(&partition);
+        clock.filter(|_| reporting.queued_us != NEVER).into_iter().for_each(|clock| {
+            clock.queue.push(Reverse((reporting.queued_us, place)));
+        });
+    }
+
     /// The latest event time of the partition, microseconds since the epoch; `None` before its first record.
     pub fn watermark_us(&self, partition: i32) -> Option<i64> {
-        self.clocks.get(&partition).map(|clock| clock.watermark_us)
+        self.clocks.get(&partition).map(|clock| clock.state.watermark_us)
     }
 
     /// Whether most that stands in the partition's queue must be stale, given how many entities there are: an entity that
@@ -195,25 +228,26 @@ impl SilenceWatch {
 
 impl Clock {
     fn new(time_us: i64) -> Self {
-        Self { watermark_us: time_us, now_us: 0, steps: Rhythm::default(), behind: 0, queue: BinaryHeap::new() }
+        let state = ClockState { watermark_us: time_us, now_us: 0, steps: Rhythm::default(), behind: 0 };
+        Self { state, queue: BinaryHeap::new() }
     }
 
     /// The largest step that counts in full, seconds.
     fn most_step(&self, rule: &SilenceRule) -> f32 {
-        (LEAST_STEP * rule.least).max(MOST_STEPS * self.steps.usual().unwrap_or_default())
+        (LEAST_STEP * rule.least).max(MOST_STEPS * self.state.steps.usual().unwrap_or_default())
     }
 
     fn advance(&mut self, time_us: i64, rule: &SilenceRule) {
-        let step = seconds(time_us.saturating_sub(self.watermark_us));
+        let step = seconds(time_us.saturating_sub(self.state.watermark_us));
         let most = self.most_step(rule);
         if step > 0.0 {
-            self.now_us += (step.min(most) * SECOND) as i64;
-            self.steps.learn(step, rule);
-            self.watermark_us = time_us;
+            self.state.now_us += (step.min(most) * SECOND) as i64;
+            self.state.steps.learn(step, rule);
+            self.state.watermark_us = time_us;
         }
-        self.behind = if -step > most.max(rule.least) { self.behind + 1 } else { 0 };
-        if self.behind >= SET_BACK_AFTER {
-            (self.watermark_us, self.behind) = (time_us, 0);
+        self.state.behind = if -step > most.max(rule.least) { self.state.behind + 1 } else { 0 };
+        if self.state.behind >= SET_BACK_AFTER {
+            (self.state.watermark_us, self.state.behind) = (time_us, 0);
         }
     }
 
@@ -222,7 +256,7 @@ impl Clock {
     fn queue(&mut self, place: u32, reporting: &mut Reporting, rule: &SilenceRule) {
         let Some(allowed) = reporting.rhythm.allowance(rule) else { return };
         reporting.queued_us = reporting.heard_us.saturating_add((allowed * SECOND) as i64);
-        if reporting.queued_us > self.now_us {
+        if reporting.queued_us > self.state.now_us {
             self.queue.push(Reverse((reporting.queued_us, place)));
         }
     }

@@ -2,10 +2,15 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-/// The last L rows of one entity, each of D columns, as a ring of `L * D` `f32`.
+/// The offset of a row that stands in another partition than the newest one: reading back doesn't bring it again.
+const ELSEWHERE: i64 = -1;
+
+/// The last L rows of one entity, each of D columns, as a ring of `L * D` `f32`, and where each row's record stands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Window {
     values: Box<[f32]>,
+    /// Offsets of the rows' records in their partition, or [`ELSEWHERE`].
+    offsets: Box<[i64]>,
     /// One bit per column of the newest row.
     imputed: Box<[u64]>,
     width: u32,
@@ -21,6 +26,7 @@ impl Window {
         assert!(rows > 0 && width > 0, "a window has at least one row and one column, got {rows} x {width}");
         Self {
             values: vec![0.0; rows * width].into(),
+            offsets: vec![ELSEWHERE; rows].into(),
             imputed: vec![0; width.div_ceil(64)].into(),
             width: width as u32,
             next: 0,
@@ -53,14 +59,16 @@ impl Window {
         self.len() == self.rows()
     }
 
-    /// Adds the newest row (D values) and its flags (D); in a full window it takes the oldest row's place.
-    pub fn push(&mut self, row: &[f32], imputed: &[bool]) {
+    /// Adds the newest row (D values), its flags (D) and the offset of its record; in a full window it takes the oldest row's
+    /// place.
+    pub fn push(&mut self, row: &[f32], imputed: &[bool], offset: i64) {
         let start = self.next as usize * self.width();
         let end = start + self.width();
         self.values[start..end].copy_from_slice(row);
         for (word, flags) in self.imputed.iter_mut().zip(imputed.chunks(64)) {
             *word = flags.iter().rev().fold(0, |bits, flag| bits << 1 | u64::from(*flag));
         }
+        self.offsets[self.next as usize] = offset;
         let rows = self.rows() as u32;
         self.next = if self.next + 1 == rows { 0 } else { self.next + 1 };
         self.held = (self.held + 1).min(rows);
@@ -72,8 +80,9 @@ impl Window {
         let mut held = vec![0.0; self.values.len()];
         let values = self.copy_into(&mut held);
         let no_flags = vec![false; self.width()];
-        for row in held[..values].chunks(self.width()).rev().take(rows).rev() {
-            resized.push(row, &no_flags);
+        let rows_held = held[..values].chunks(self.width()).zip(self.offsets());
+        for (row, offset) in rows_held.skip(self.len().saturating_sub(rows)) {
+            resized.push(row, &no_flags, offset);
         }
         resized.imputed.copy_from_slice(&self.imputed);
         resized
@@ -83,6 +92,38 @@ impl Window {
     pub fn clear(&mut self) {
         (self.next, self.held) = (0, 0);
         self.imputed.fill(0);
+    }
+
+    /// The rows that it holds stand in another partition than those that come from now on.
+    pub fn moved(&mut self) {
+        self.offsets.fill(ELSEWHERE);
+    }
+
+    /// Offset of the oldest row's record: whoever reads the partition from there has all rows. `None` without rows, and
+    /// where some of them stand in another partition.
+    pub fn oldest(&self) -> Option<i64> {
+        self.offsets().next().filter(|offset| *offset != ELSEWHERE)
+    }
+
+    /// Offsets of the rows held, oldest first.
+    fn offsets(&self) -> impl Iterator<Item = i64> {
+        let (newer, older) = self.offsets[..self.len()].split_at(if self.is_full() { self.next as usize } else { 0 });
+        older.iter().chain(newer).copied()
+    }
+
+    /// Marks of the newest row's columns: 64 to a word, the first in the lowest bit.
+    pub fn marks(&self) -> &[u64] {
+        &self.imputed
+    }
+
+    /// A window of `rows` rows with these, oldest first (a multiple of `width` values), and the [`Window::marks`] of the newest
+    /// one. Their records stand nowhere that could be read again.
+    pub fn of_rows((rows, width): (usize, usize), values: &[f32], marks: &[u64]) -> Self {
+        let mut window = Self::new(rows, width);
+        let no_flags = vec![false; width];
+        values.chunks_exact(width).for_each(|row| window.push(row, &no_flags, ELSEWHERE));
+        window.imputed.iter_mut().zip(marks).for_each(|(word, mark)| *word = *mark);
+        window
     }
 
     /// The newest row (D values); `None` without rows.
@@ -277,12 +318,14 @@ mod tests {
         let mut window = Window::new(2, 2);
         let mut copy = [0.0; 4];
         assert!(window.is_empty() && window.newest().is_none());
-        window.push(&[1.0, 2.0], &[false, true]);
+        window.push(&[1.0, 2.0], &[false, true], 4);
         assert!(!window.is_full() && window.copy_into(&mut copy) == 2);
-        window.push(&[3.0, 4.0], &[false, false]);
+        assert_eq!(window.oldest(), Some(4));
+        window.push(&[3.0, 4.0], &[false, false], 7);
         assert!(window.is_full() && window.copy_into(&mut copy) == 4);
         assert_eq!(copy, [1.0, 2.0, 3.0, 4.0]);
-        window.push(&[5.0, 6.0], &[true, false]);
+        window.push(&[5.0, 6.0], &[true, false], 9);
+        assert_eq!(window.oldest(), Some(7));
         window.copy_into(&mut copy);
         assert_eq!(copy, [3.0, 4.0, 5.0, 6.0]);
         assert_eq!(window.newest(), Some(&[5.0, 6.0][..]));
@@ -295,7 +338,7 @@ mod tests {
     fn a_resized_window_holds_the_newest_rows() {
         let mut window = Window::new(3, 1);
         for value in [1.0, 2.0, 3.0, 4.0] {
-            window.push(&[value], &[value == 4.0]);
+            window.push(&[value], &[value == 4.0], value as i64);
         }
         let mut copy = [0.0; 5];
         let shorter = window.resized(2);
@@ -305,6 +348,22 @@ mod tests {
         assert_eq!(longer.copy_into(&mut copy), 3);
         assert_eq!(copy[..3], [2.0, 3.0, 4.0]);
         assert!(!longer.is_full() && longer.is_imputed(0) && window.resized(3) != Window::new(3, 1));
+        assert_eq!((shorter.oldest(), longer.oldest()), (Some(3), Some(2)));
+    }
+
+    #[test]
+    fn rows_of_another_partition_are_read_back_from_nowhere_until_they_have_left_the_window() {
+        let mut window = Window::new(2, 1);
+        window.push(&[1.0], &[false], 10);
+        window.moved();
+        window.push(&[2.0], &[false], 3);
+        assert_eq!(window.oldest(), None);
+        window.push(&[3.0], &[true], 4);
+        assert_eq!(window.oldest(), Some(3));
+        let mut copy = [0.0; 2];
+        window.copy_into(&mut copy);
+        let again = Window::of_rows((2, 1), &copy, window.marks());
+        assert_eq!((again.newest(), again.is_imputed(0), again.oldest()), (Some(&[3.0][..]), true, None));
     }
 
     #[test]
@@ -332,7 +391,8 @@ mod tests {
     #[test]
     fn a_thousand_windows_of_4_x_38_take_less_than_a_megabyte() {
         let window = Window::new(4, 38);
-        let bytes = size_of::<Slot<Window>>() + window.values.len() * 4 + window.imputed.len() * 8;
+        let rows = window.values.len() * 4 + window.offsets.len() * 8;
+        let bytes = size_of::<Slot<Window>>() + rows + window.imputed.len() * 8;
         assert!(bytes < 1_000, "{bytes}");
     }
 
@@ -344,13 +404,14 @@ mod tests {
             let flag = |number: usize, column: usize| (number + column).is_multiple_of(3);
             let flags = |number: usize| (0..width).map(|column| flag(number, column)).collect::<Vec<_>>();
             for number in 0..pushes {
-                window.push(&row(number), &flags(number));
+                window.push(&row(number), &flags(number), number as i64);
             }
             let expected = (pushes.saturating_sub(rows)..pushes).flat_map(row).collect::<Vec<_>>();
             let mut copy = vec![f32::NAN; rows * width];
             let copied = window.copy_into(&mut copy);
             prop_assert_eq!(&copy[..copied], &expected[..]);
             prop_assert_eq!(window.is_full(), pushes >= rows);
+            prop_assert_eq!(window.oldest(), (pushes > 0).then(|| pushes.saturating_sub(rows) as i64));
             if let Some(newest) = pushes.checked_sub(1) {
                 let got = (0..width).map(|column| window.is_imputed(column)).collect::<Vec<_>>();
                 prop_assert_eq!(got, flags(newest));

@@ -155,6 +155,7 @@ struct State {
     sink: Result<(), String>,
     device: Result<(), String>,
     schemas: Result<(), String>,
+    state: Result<(), String>,
     model: Option<ModelStatus>,
     phase: Phase,
     last_error: Option<String>,
@@ -192,6 +193,7 @@ impl Board {
             sink: not_yet(),
             device: Ok(()),
             schemas: Ok(()),
+            state: Ok(()),
             model: None,
             phase: Phase::Starting,
             last_error: None,
@@ -222,6 +224,11 @@ impl Board {
     /// Notes whether records wait for a schema that its registry doesn't give, and if so, why not.
     pub fn set_schemas(&self, state: Result<(), String>) {
         self.state().schemas = state;
+    }
+
+    /// Notes whether what was kept of entities can be read, and if not, why.
+    pub fn set_state(&self, state: Result<(), String>) {
+        self.state().state = state;
     }
 
     /// Notes the model in use.
@@ -334,6 +341,7 @@ impl Board {
             "sink": end(&state.sink),
             "device": { "error": state.device.as_ref().err() },
             "schema_registry": { "error": state.schemas.as_ref().err() },
+            "state": { "error": state.state.as_ref().err() },
             "model": state.model,
             "entities": entities,
             "incidents": { "open": state.incidents.0, "newest": state.incidents.1 },
@@ -363,6 +371,9 @@ fn readiness(state: &State) -> Result<(), Vec<String>> {
     }
     if let Err(why) = &state.schemas {
         reasons.push(format!("schema registry: {why}"));
+    }
+    if let Err(why) = &state.state {
+        reasons.push(format!("state: {why}"));
     }
     match (&state.model, state.phase) {
         (Some(model), _) if model.verified => {}

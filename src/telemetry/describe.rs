@@ -74,6 +74,8 @@ pub enum OutputKind {
     Incident,
     /// A dead letter.
     DeadLetter,
+    /// What is remembered of an entity.
+    Snapshot,
 }
 
 /// How publishing ended.
@@ -163,7 +165,7 @@ impl Outcome {
 
 impl OutputKind {
     /// The label's values, in the order of the variants.
-    pub const WORDS: [&'static str; 3] = ["anomaly", "incident", "dead_letter"];
+    pub const WORDS: [&'static str; 4] = ["anomaly", "incident", "dead_letter", "snapshot"];
 }
 
 impl DeliveryResult {
@@ -300,6 +302,10 @@ descriptions! {
     CONSUMER_LAG = "strayd_consumer_lag_records", Gauge, [], "Records in assigned partitions not yet received.";
     RECORDS_HELD = "strayd_records_held", Gauge, [],
         "Records that wait for the schema that they were written with; reading pauses meanwhile.";
+    RECORDS_REREAD = "strayd_records_reread_total", Counter, [],
+        "Records that had ended before and were read once more to fill windows, after a restart or a rebalance.";
+    WINDOWS_CUT = "strayd_windows_cut_total", Counter, [],
+        "Entities whose windows fill anew after a restart or a rebalance: reading again does not reach back so far.";
     CONNECTED = "strayd_connected", Gauge, [END], "1 while an end of the pipeline is connected; NaN before it is tried.";
     CREDENTIALS = "strayd_credentials_changes_total", Counter, [CREDENTIALS_RESULT],
         "Changes of the files with Kafka's certificates, keys and passwords: taken up by a new connection, or unfit for one.";

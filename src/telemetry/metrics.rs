@@ -18,6 +18,7 @@ use super::{
     register::{
         counter, counters, counters_by_two, fraction_counter, gauge, gauge_vec, gauges, histogram, histograms, register,
     },
+    state::StateMetrics,
     training::TrainingMetrics,
 };
 use crate::{
@@ -105,6 +106,7 @@ pub struct Metrics {
     errors: Vec<IntCounter>,
     pub(super) incidents: IncidentMetrics,
     pub(super) feedback: FeedbackMetrics,
+    pub(super) state: StateMetrics,
     score_to_limit: Histogram,
     judged_seconds: Counter,
     entities: Gauge,
@@ -155,6 +157,7 @@ impl Metrics {
             errors: counters(add, &describe::ERRORS),
             incidents: IncidentMetrics::new(add),
             feedback: FeedbackMetrics::new(add),
+            state: StateMetrics::new(add),
             score_to_limit: histogram(add, &describe::SCORE_TO_LIMIT),
             judged_seconds: fraction_counter(add, &describe::JUDGED_SECONDS),
             entities: gauge(add, &describe::ENTITIES, 0.0),

@@ -9,6 +9,7 @@ pub mod log;
 pub mod metrics;
 mod model;
 mod register;
+mod state;
 pub mod training;
 
 pub use board::{Board, ModelStatus, OpenIncident, Phase};

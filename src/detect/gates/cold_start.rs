@@ -1,7 +1,9 @@
 //! How well an entity is known: before its window is full there are no scores, and from its first ones no alarm follows.
 
+use serde::{Deserialize, Serialize};
+
 /// What may be expected of an entity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum WatchState {
     /// Its window is not full yet: its rows have no score.
     #[default]
@@ -27,7 +29,7 @@ impl WatchState {
 }
 
 /// An entity's way from unknown to watched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ColdStart {
     state: WatchState,
     /// Rows judged while it was cold.

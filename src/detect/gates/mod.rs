@@ -14,7 +14,7 @@ pub mod policies;
 pub mod time_zone;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use cold_start::ColdStart;
 use persistence::Recent;
@@ -77,7 +77,7 @@ impl Suppression {
 }
 
 /// What the gates remember of one entity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct EntityGates {
     /// How well it is known.
     pub cold_start: ColdStart,

@@ -1,5 +1,7 @@
 //! One anomaly is none: an alarm needs n anomalies among the last m judged rows of its entity.
 
+use serde::{Deserialize, Serialize};
+
 /// Rows that can be remembered of an entity.
 pub const MOST_ROWS: u32 = 64;
 
@@ -46,7 +48,7 @@ impl Persistence {
 }
 
 /// The last rows of an entity, the newest in the lowest bit: set where the row was anomalous.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Recent(u64);
 
 impl Recent {

@@ -45,6 +45,10 @@ pub struct RenewingSource {
     down: bool,
     /// The share that the old consumer had.
     share: f64,
+    /// Partitions whose records are read again before these offsets, of which nobody needs to know.
+    known: BTreeMap<i32, i64>,
+    /// The most records that are read again of partitions that come; `None` before it was said.
+    rewind: Option<i64>,
     /// What is to be told at the next look.
     news: Vec<SourceEvent>,
 }
@@ -79,6 +83,8 @@ impl RenewingSource {
             paused: false,
             down: false,
             share: 1.0,
+            known: BTreeMap::new(),
+            rewind: None,
             news: Vec::new(),
         })
     }
@@ -125,7 +131,7 @@ impl RenewingSource {
     /// Puts a new consumer in the old one's place.
     fn replace(&mut self) -> Result<(), SourceError> {
         self.state = State::Steady;
-        let new = match KafkaSource::unsubscribed(&self.settings, None) {
+        let mut new = match KafkaSource::unsubscribed(&self.settings, None) {
             Ok(new) => new,
             // The files have changed once more since they were looked at.
             Err(error) => {
@@ -134,6 +140,7 @@ impl RenewingSource {
             }
         };
         self.share = self.share();
+        self.rewind.into_iter().for_each(|most| new.rewind(most));
         self.inner.commit_last(if self.down { Duration::ZERO } else { COMMIT_WAIT })?;
         self.news.extend(self.inner.events().into_iter().filter(|event| matches!(event, SourceEvent::Committed(_))));
         // The old member leaves the group before the new one joins, so that its partitions are free.
@@ -189,8 +196,13 @@ impl RenewingSource {
                 let new = partitions.into_iter().filter(|partition| !kept.contains(partition)).collect();
                 self.news.push(SourceEvent::Assigned(new));
             }
+            // It goes on as if nothing had happened: its windows are as they were.
+            SourceEvent::Resumes { next, .. } if self.lent.get(&next.partition) == Some(&next.offset) => {
+                self.known.insert(next.partition, next.offset);
+            }
             SourceEvent::Revoked(partitions) => {
                 for partition in &partitions {
+                    self.known.remove(partition);
                     self.lent.remove(partition);
                     self.ended.remove(partition);
                     self.assigned.remove(partition);
@@ -209,6 +221,15 @@ impl RenewingSource {
     }
 }
 
+/// Whether the record was lent before. The first one of its partition that was not ends that.
+fn is_known(known: &mut BTreeMap<i32, i64>, Position { partition, offset }: Position) -> bool {
+    let is_known = known.get(&partition).is_some_and(|next| offset < *next);
+    if !is_known {
+        known.remove(&partition);
+    }
+    is_known
+}
+
 impl Source for RenewingSource {
     fn poll(
         &mut self,
@@ -216,11 +237,14 @@ impl Source for RenewingSource {
         wait: Duration,
         visit: &mut dyn FnMut(RawRecord<'_>),
     ) -> Result<Polled, SourceError> {
-        let Self { inner, lent, .. } = self;
+        let Self { inner, lent, known, .. } = self;
         // Records come in runs of one partition.
         let mut last: Option<Position> = None;
         let polled = inner.poll(max, wait, &mut |record| {
             let Position { partition, offset } = record.position;
+            if !known.is_empty() && is_known(known, record.position) {
+                return;
+            }
             if let Some(before) = last.filter(|before| before.partition != partition) {
                 lent.insert(before.partition, before.offset);
             }
@@ -240,9 +264,14 @@ impl Source for RenewingSource {
         std::mem::take(&mut self.news)
     }
 
-    fn finished(&mut self, next: Position) -> Result<(), SourceError> {
+    fn finished(&mut self, next: Position, oldest: Option<i64>) -> Result<(), SourceError> {
         self.ended.insert(next.partition, next.offset);
-        self.inner.finished(next)
+        self.inner.finished(next, oldest)
+    }
+
+    fn rewind(&mut self, most: i64) {
+        self.rewind = Some(most);
+        self.inner.rewind(most);
     }
 
     fn pause(&mut self, paused: bool) -> Result<(), SourceError> {

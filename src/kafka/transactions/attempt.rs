@@ -11,7 +11,7 @@ use std::{
 };
 
 use rdkafka::{
-    ClientContext, Offset, Statistics, TopicPartitionList,
+    ClientContext, Statistics,
     client::OAuthToken,
     error::{KafkaError as ClientError, KafkaResult, RDKafkaErrorCode},
     producer::{BaseProducer, DeliveryResult, Producer, ProducerContext},
@@ -20,7 +20,9 @@ use rdkafka::{
 use super::{Failure, Job, Shared};
 use crate::{
     config::settings::KafkaSettings,
-    kafka::{KafkaError, link::Link, output_topics::OutputTopics, parcel::is_too_large, settings, token::TokenFile},
+    kafka::{
+        KafkaError, commit, link::Link, output_topics::OutputTopics, parcel::is_too_large, settings, token::TokenFile,
+    },
 };
 
 /// How long one call of librdkafka may take before the thread looks whether the program stops.
@@ -196,11 +198,7 @@ impl Worker {
     }
 
     fn send_offsets(&self, job: &Job) -> Result<(), Failure> {
-        let mut list = TopicPartitionList::new();
-        for (partition, offset) in &job.offsets {
-            list.add_partition_offset(&self.input_topic, *partition, Offset::Offset(*offset))
-                .map_err(|error| self.failure(&error))?;
-        }
+        let list = commit::list(&self.input_topic, &job.offsets).map_err(|error| self.failure(&error))?;
         self.retried(|producer| producer.send_offsets_to_transaction(&list, &job.group, STEP))
     }
 

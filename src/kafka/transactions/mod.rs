@@ -24,7 +24,7 @@ use rdkafka::consumer::ConsumerGroupMetadata;
 pub use sink::TransactionalSink;
 
 use self::attempt::Worker;
-use super::{KafkaError, parcel::Parcel};
+use super::{KafkaError, commit::Mark, parcel::Parcel};
 use crate::{config::settings::KafkaSettings, pipeline::Delivery};
 
 /// Time before outputs whose transaction was aborted are sent again.
@@ -33,8 +33,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// What one transaction is made of.
 pub(super) struct Job {
     parcels: Vec<Parcel>,
-    /// Next offset per partition.
-    offsets: BTreeMap<i32, i64>,
+    /// How far each partition is finished.
+    offsets: BTreeMap<i32, Mark>,
     /// Who commits: the broker fences off members that are none any more.
     group: ConsumerGroupMetadata,
 }
@@ -46,8 +46,8 @@ pub(super) enum Outcome {
     Committed(usize),
     /// Nothing has happened; these offsets, of partitions that are still ours, are still to be committed.
     Aborted {
-        /// Next offset per partition.
-        offsets: BTreeMap<i32, i64>,
+        /// How far each partition is finished.
+        offsets: BTreeMap<i32, Mark>,
         /// For people.
         why: String,
     },
@@ -85,10 +85,10 @@ struct State {
 
 impl State {
     /// Takes the outputs whose records are finished by these offsets.
-    fn take_finished(&mut self, offsets: &BTreeMap<i32, i64>) -> Vec<Parcel> {
+    fn take_finished(&mut self, offsets: &BTreeMap<i32, Mark>) -> Vec<Parcel> {
         let is_finished = |parcel: &Parcel| {
             let position = parcel.sender.position;
-            offsets.get(&position.partition).is_some_and(|next| position.offset < *next)
+            offsets.get(&position.partition).is_some_and(|mark| position.offset < mark.next)
         };
         let (finished, held) = std::mem::take(&mut self.held).into_iter().partition(is_finished);
         self.held = held;
@@ -191,7 +191,7 @@ impl Transactions {
 
     /// Sends on their way, as one transaction, the offsets and all outputs that records before them caused. To be called
     /// only when none is under way and the outcome of the last was taken.
-    pub(super) fn begin(&self, offsets: BTreeMap<i32, i64>, group: ConsumerGroupMetadata) {
+    pub(super) fn begin(&self, offsets: BTreeMap<i32, Mark>, group: ConsumerGroupMetadata) {
         let mut state = self.shared.lock();
         let job = Job { parcels: state.take_finished(&offsets), offsets, group };
         state.under_way = true;

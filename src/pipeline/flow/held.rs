@@ -1,4 +1,5 @@
-//! Records that wait for the schema that they were written with, and all that came in after them: none overtakes another.
+//! Records that wait for the schema that they were written with, or for what was kept of their partition, and all that came in
+//! after them: none overtakes another.
 //!
 //! While any wait, the source is paused but polled, as while a model is trained; so nothing is lost, the group is kept, and no
 //! more wait than were already on their way.
@@ -6,12 +7,15 @@
 use std::collections::VecDeque;
 
 use super::{super::run::Parts, Flow};
-use crate::{config::settings::RecordFormat, record::RawRecord, train::sample::SampleRecord};
+use crate::{
+    config::settings::RecordFormat,
+    record::{KeptRecord, RawRecord},
+};
 
 /// The records, and what was told of them.
 #[derive(Debug)]
 pub(super) struct Held {
-    records: VecDeque<SampleRecord>,
+    records: VecDeque<KeptRecord>,
     format: RecordFormat,
     told: (usize, Option<String>),
 }
@@ -44,19 +48,13 @@ impl Flow {
         !self.held.is_empty()
     }
 
-    /// Lets the record wait. `false` for a tombstone, which has no schema to wait for.
-    pub(in super::super) fn hold(&mut self, raw: &RawRecord<'_>) -> bool {
-        let copy = SampleRecord::copy_whole(raw);
-        let is_held = copy.is_some();
-        self.held.records.extend(copy);
-        is_held
+    /// Lets the record wait.
+    pub(in super::super) fn hold(&mut self, raw: &RawRecord<'_>) {
+        self.held.records.push_back(KeptRecord::copy(raw));
     }
 
     /// The record that waits for longest, unless its schema is still `awaited`; it waits no more.
-    pub(in super::super) fn release(
-        &mut self,
-        mut awaited: impl FnMut(&RawRecord<'_>) -> bool,
-    ) -> Option<SampleRecord> {
+    pub(in super::super) fn release(&mut self, mut awaited: impl FnMut(&RawRecord<'_>) -> bool) -> Option<KeptRecord> {
         let first = self.held.records.front()?;
         if awaited(&first.lend()) { None } else { self.held.records.pop_front() }
     }

@@ -1,6 +1,7 @@
 //! Which entities are in an incident, and what is told of it: events for the incident topic, metrics, `/status`. An entity
 //! keeps only whether it is in one; all else stands here, so that it costs nothing while none is open.
 
+mod kept;
 mod rules;
 mod silences;
 mod told;
@@ -250,15 +251,18 @@ impl Incidents {
         }
     }
 
-    /// Finds the entities that are silent by what the record at `cause` says of the time.
-    pub(super) fn fall_silent(&mut self, cause: Position, entities: &mut Entities<EntityState>) {
-        let Some(silences) = &mut self.silences else { return };
+    /// Finds the entities that are silent by what the record at `cause` says of the time, and gives their places.
+    pub(super) fn fall_silent(&mut self, cause: Position, entities: &mut Entities<EntityState>) -> Vec<u32> {
+        let mut silent = Vec::new();
+        let Some(silences) = &mut self.silences else { return silent };
         while let Some((place, silence)) = silences.next_silent(cause.partition, entities) {
             let Some(entity) = entities.name(place) else { continue };
             let seconds = (silence.last.time_us - silence.first.time_us) as f64 / 1e6;
             self.news.push(News::Silent { entity: Arc::clone(entity), seconds });
             self.announcements.extend(self.rules.silence((State::Opened, cause), entity, &silence));
+            silent.push(place);
         }
+        silent
     }
 
     /// Events that nobody has taken yet.

@@ -9,7 +9,7 @@ use crate::{
     record::Position,
     stream::{
         rhythm::SilenceRule,
-        silence::{Heard, SilenceWatch},
+        silence::{ClockState, Heard, SilenceWatch},
         window::Entities,
     },
 };
@@ -81,6 +81,32 @@ impl Silences {
     pub(super) fn forget(&mut self, partitions: &[i32], entities: &Entities<EntityState>) {
         self.watch.forget(partitions);
         self.open.retain(|place, _| entities.get(*place).is_some());
+    }
+
+    /// The silence of the entity at this place.
+    pub(super) fn of(&self, place: u32) -> Option<&Silence> {
+        self.open.get(&place)
+    }
+
+    /// Where the partition's clock stands.
+    pub(super) fn clock(&self, partition: i32) -> Option<ClockState> {
+        self.watch.clock(partition)
+    }
+
+    /// Sets the partition's clock to where it stood.
+    pub(super) fn set_clock(&mut self, partition: i32, state: ClockState) {
+        self.watch.set_clock(partition, state);
+    }
+
+    /// A record came of which nothing matters but its time.
+    pub(super) fn tick(&mut self, partition: i32, time_us: i64) {
+        self.watch.tick(partition, time_us);
+    }
+
+    /// The entity at this place reports as it did, and is silent if it was.
+    pub(super) fn restore(&mut self, place: u32, state: &EntityState, silence: Option<Silence>) {
+        self.watch.restore(state.partition, place, &state.reporting);
+        self.open.extend(silence.map(|silence| (place, silence)));
     }
 
     /// Who is silent, by place.

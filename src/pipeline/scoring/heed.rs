@@ -65,7 +65,9 @@ impl Scoring {
         let Some(state) = self.entities.get_mut(place) else { return 0.0 };
         let context = &self.model.context;
         let rule = &context.rules[self.policies.get(state.policy).rule];
-        state.judgement.step_limit(&rule.limit, steps)
+        let moved = state.judgement.step_limit(&rule.limit, steps);
+        self.touch(place);
+        moved
     }
 
     /// Rows of an incident that somebody judged are not for the next model, whether it was right or false, also where they

@@ -1,5 +1,7 @@
 //! From the fields of a record to its row.
 
+use serde::{Deserialize, Serialize};
+
 use std::{collections::HashSet, f64::consts::TAU};
 
 use super::{FeatureKind, FeatureSetting, Transform, cell_name, cells, cells::Cells, columns_of, slots_of};
@@ -80,7 +82,7 @@ pub enum EncoderError {
 }
 
 /// The last values of an entity's counters. `Default` is an entity without rows.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CounterState {
     /// Per counter: its value and the event time in microseconds; NaN before the first. Each has its own time, because
     /// a counter may be missing from some rows. Empty without counters.
@@ -183,6 +185,11 @@ impl FeatureEncoder {
         }
         let fields = features.iter().map(|feature| feature.kind.slots()).sum();
         Ok(Self { parts, impute, max_missing, fields, counters: counters.start })
+    }
+
+    /// Whether a row hangs on records before it.
+    pub fn has_counters(&self) -> bool {
+        self.counters > 0
     }
 
     /// Number of columns D.
