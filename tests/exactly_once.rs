@@ -42,7 +42,7 @@ const ENTITIES: usize = 40;
 /// before it.
 const FIELDS: &str = "record:\n  entity: key\n  features: [load, temperature, pressure, flow]\n\
                       training:\n  epochs: 20\n  window: 4\njudging:\n  budget: {quantile: 0.00001}\n  \
-                      residuals: {running: {half_life: 500.0}}\n  smoothing: 2\n  cold_start_rows: 20\n";
+                      residuals: {running: {half_life: 500.0}}\n  smoothing_span: 2\n  cold_start_rows: 20\n";
 
 /// Record number `row`: four fields that hang together.
 fn payload(random: &mut Xoshiro256PlusPlus, row: usize) -> String {

@@ -220,6 +220,7 @@ fn pipeline(raw: &RawPipeline) -> PipelineSettings {
         max_entities: raw.max_entities,
         snapshot_interval: raw.snapshot_interval.0,
         max_rewind: raw.max_rewind,
+        evict_after: raw.evict_after.map(|after| after.0),
         shutdown_deadline: raw.shutdown_deadline.0,
     }
 }

@@ -66,6 +66,8 @@ pub(super) fn record(
         timestamp: raw.timestamp.map(|written| TimestampField { path: written.field, format: written.format }),
         format,
         features,
+        lateness: raw.lateness.map(|lateness| lateness.0),
+        duplicates: raw.duplicates,
         max_bytes: max_bytes(raw.max_bytes),
         max_missing: raw.max_missing,
     };

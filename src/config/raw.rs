@@ -14,7 +14,7 @@ use super::{
     raw_model::RawModel,
     raw_training::RawTraining,
     settings::{
-        DeliveryGuarantee, DeviceChoice, EventFormat, LogFormat, OnLoss, Preset, Role, StartAt, TimestampFormat,
+        DeliveryGuarantee, DeviceChoice, Duplicates, EventFormat, LogFormat, OnLoss, Preset, Role, StartAt, TimestampFormat,
     },
     units::{ByteSize, WrittenDuration},
 };
@@ -120,6 +120,14 @@ pub struct RawRecordSection {
     /// Transform of every field that `features: all_numeric` finds, or of each cell of raw bytes; log1p is for counts and
     /// sizes.
     pub transform: Transform,
+    /// A record further behind the newest of its entity, in event time, is late: it is counted, and neither scored nor
+    /// remembered. After 20 late ones in a row the newest time is taken for that of a broken clock, and set back. null takes
+    /// records in whatever order they come.
+    #[schemars(extend("x-minimum" = "0ms", "x-maximum" = "365d"))]
+    pub lateness: Option<WrittenDuration>,
+    /// What becomes of a record with the time and the values of its entity's record before it: keep scores it, drop counts it and
+    /// neither scores nor remembers it.
+    pub duplicates: Duplicates,
     /// Larger payloads are dead letters.
     #[schemars(extend("x-minimum" = "64", "x-maximum" = "1GiB"))]
     pub max_bytes: ByteSize,
@@ -179,6 +187,9 @@ pub struct RawPipeline {
     /// After a restart or a rebalance at most this many records of each partition are read again to fill windows.
     #[schemars(range(min = 0, max = 1_000_000_000))]
     pub max_rewind: u64,
+    /// An entity without records for so long is forgotten; null forgets none before `max_entities` are held.
+    #[schemars(extend("x-minimum" = "1m", "x-maximum" = "3650d"))]
+    pub evict_after: Option<WrittenDuration>,
     /// Time to drain after SIGTERM.
     #[schemars(extend("x-minimum" = "1s", "x-maximum" = "1h"))]
     pub shutdown_deadline: WrittenDuration,

@@ -110,10 +110,24 @@ pub struct RecordSettings {
     pub format: RecordFormat,
     /// `record.features`: the list, or all numeric fields found at training time. Of raw bytes it is their grid alone.
     pub features: FeatureSelection,
+    /// `record.lateness`: how far behind the newest of its entity a record may be; `None` takes any order.
+    pub lateness: Option<Duration>,
+    /// `record.duplicates`: what becomes of records that come twice.
+    pub duplicates: Duplicates,
     /// `record.max_bytes`: larger payloads are dead letters.
     pub max_bytes: usize,
     /// `record.max_missing`: share (0..=1) of features that may be missing before a record is a dead letter.
     pub max_missing: f64,
+}
+
+/// What becomes of a record with the time and the values of its entity's record before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Duplicates {
+    /// It is a record like any other.
+    Keep,
+    /// It is counted, and neither scored nor remembered.
+    Drop,
 }
 
 /// Where the entity's name stands.
@@ -300,6 +314,8 @@ pub struct PipelineSettings {
     pub snapshot_interval: Duration,
     /// `pipeline.max_rewind`: the most records of a partition that are read again to fill windows.
     pub max_rewind: u64,
+    /// `pipeline.evict_after`: an entity without records for so long is forgotten; `None` forgets none before there are too many.
+    pub evict_after: Option<Duration>,
     /// `pipeline.shutdown_deadline`: time to drain after SIGTERM.
     pub shutdown_deadline: Duration,
 }

@@ -9,11 +9,7 @@
 mod reader;
 mod topic;
 
-use std::{
-    collections::VecDeque,
-    sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel},
-    thread::JoinHandle,
-};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
 
 use self::reader::Reader;
 use super::KafkaError;
@@ -62,13 +58,9 @@ enum News {
 
 /// The state topic, read by a thread of its own.
 pub struct KafkaState {
-    /// `None` once this is dropped.
-    wanted: Option<Sender<i32>>,
-    news: Option<Receiver<News>>,
-    thread: Option<JoinHandle<()>>,
+    wanted: Sender<i32>,
+    news: Receiver<News>,
     state: Result<(), String>,
-    /// Partitions that were asked for and are not all there.
-    open: VecDeque<i32>,
 }
 
 impl KafkaState {
@@ -80,32 +72,29 @@ impl KafkaState {
         let (wanted, jobs) = channel();
         let (sender, news): (SyncSender<News>, _) = sync_channel(MOST_READ);
         let reader = Reader::new(settings, topic)?;
-        let thread = std::thread::Builder::new()
+        // Nobody waits for it to end: it may be waiting for a broker that is away, and holds nothing that could be lost.
+        std::thread::Builder::new()
             .name("state".to_owned())
             .spawn(move || reader.run(&jobs, &sender))
             .map_err(|cause| KafkaError::Broker(format!("no thread for the state topic can be started: {cause}")))?;
         let state = Err(format!("the topic `{topic}` has not been looked for yet"));
-        Ok(Self { wanted: Some(wanted), news: Some(news), thread: Some(thread), state, open: VecDeque::new() })
+        Ok(Self { wanted, news, state })
     }
 }
 
 impl StateStore for KafkaState {
     fn load(&mut self, partition: i32) {
         // Where the thread is gone, the next read says so.
-        let _ = self.wanted.as_ref().map(|wanted| wanted.send(partition));
-        self.open.push_back(partition);
+        let _ = self.wanted.send(partition);
     }
 
     fn read(&mut self, visit: &mut dyn FnMut(Kept<'_>)) -> Result<(), String> {
         for _ in 0..MOST_AT_ONCE {
-            match self.news.as_ref().map_or(Err(TryRecvError::Disconnected), Receiver::try_recv) {
+            match self.news.try_recv() {
                 Ok(News::Snapshot { partition, entity, as_of, body }) => {
                     visit(Kept::Snapshot { partition, entity: &entity, as_of, body: body.as_deref() });
                 }
-                Ok(News::All(partition)) => {
-                    self.open.retain(|open| *open != partition);
-                    visit(Kept::All(partition));
-                }
+                Ok(News::All(partition)) => visit(Kept::All(partition)),
                 Ok(News::State(state)) => self.state = state,
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => {
@@ -114,15 +103,6 @@ impl StateStore for KafkaState {
             }
         }
         self.state.clone()
-    }
-}
-
-impl Drop for KafkaState {
-    fn drop(&mut self) {
-        (self.wanted, self.news) = (None, None);
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
     }
 }
 

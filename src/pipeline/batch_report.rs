@@ -13,7 +13,9 @@ pub struct BatchReport {
     pub incidents_opened: u64,
     /// Values that were imputed.
     pub imputed_values: u64,
-    /// Entities that made room for others.
+    /// Records that came behind a newer one of their entity and were taken.
+    pub out_of_order: u64,
+    /// Entities that made room for others, or were idle for too long.
     pub evicted: u64,
     /// Score of the last row.
     pub last_score: Option<f64>,

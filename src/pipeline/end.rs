@@ -9,6 +9,10 @@ pub enum End {
     Normal,
     /// The window isn't full yet.
     WarmingUp,
+    /// Its event time lies too far behind its entity's newest.
+    Late,
+    /// It says what the record before it said, of the same time.
+    Duplicate,
     /// An event has to be published before the record is done.
     Anomalous {
         /// Message key.

@@ -3,7 +3,7 @@
 use crate::{
     detect::{gates::EntityGates, incident::IncidentState, judge::EntityJudgement},
     record::features::CounterState,
-    stream::{horizon::Life, silence::Reporting, window::Window},
+    stream::{horizon::Life, order::Order, silence::Reporting, window::Window},
 };
 
 /// Everything that is remembered between two records of an entity.
@@ -27,6 +27,10 @@ pub struct EntityState {
     pub policy: u32,
     /// What stands between its anomalies and alarms.
     pub gates: EntityGates,
+    /// How far its records have come in event time.
+    pub order: Order,
+    /// When it was last heard of, seconds of the wall clock since the epoch.
+    pub seen_s: u32,
     /// Number of its life; 0 where nothing of it is kept.
     pub life: Life,
     /// What became of it since its last snapshot.
@@ -60,6 +64,8 @@ impl EntityState {
             reporting: Reporting::default(),
             policy,
             gates: EntityGates::default(),
+            order: Order::default(),
+            seen_s: 0,
             life: 0,
             kept: Kept::default(),
         }

@@ -138,6 +138,7 @@ impl Flow {
         self.scores.observe(scoring.scores_to_limits());
         self.counts.rows += report.rows as u64;
         self.counts.imputed_values += report.imputed_values;
+        self.counts.out_of_order += report.out_of_order;
         self.counts.entities_evicted += report.evicted;
         self.counts.last_score = report.last_score.or(self.counts.last_score);
         self.counts.score += Duration::from_secs_f64(report.score_seconds);
@@ -176,6 +177,16 @@ impl Flow {
             }
             End::WarmingUp => {
                 self.counts.warming_up += 1;
+                self.finish(raw.position);
+                Ok(())
+            }
+            End::Late => {
+                self.counts.late += 1;
+                self.finish(raw.position);
+                Ok(())
+            }
+            End::Duplicate => {
+                self.counts.duplicates += 1;
                 self.finish(raw.position);
                 Ok(())
             }

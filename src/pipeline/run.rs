@@ -257,6 +257,7 @@ impl Work<'_> {
                 scoring.forget(&revoked);
                 opened = None;
             }
+            scoring.tick(now_ms());
             keep(parts, flow, scoring)?;
             flow.population(parts, scoring)?;
             if polled == Polled::End && !flow.holds() {

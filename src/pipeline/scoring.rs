@@ -1,5 +1,6 @@
 //! Scoring: a record becomes a row, its entity's window joins the batch, and the batch is scored and judged as one.
 
+mod admitted;
 mod asked;
 mod heed;
 mod judging;
@@ -8,10 +9,11 @@ mod refill;
 mod revoked;
 mod what_if;
 
+use admitted::Admitted;
 pub use heed::Heard;
 use what_if::WhatIf;
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use super::{
     End, Observer, Unscored,
@@ -25,12 +27,16 @@ use super::{
     state::Keeping,
 };
 use crate::{
-    config::settings::Settings,
+    config::settings::{Duplicates, Settings},
     detect::{LoadError, ScoreError, calibrate::CalibrationError, gates::policies::Policies},
     feedback::Book,
     model::Model,
     record::{DecodedRecord, Position, RawRecord, RecordError, features::EncoderError},
-    stream::{silence, window::Entities},
+    stream::{
+        order::Arrival,
+        silence,
+        window::{Entities, Window},
+    },
     train::recent::{Bounds, RecentSample},
 };
 
@@ -82,6 +88,14 @@ pub struct Scoring {
     keeping: Option<Keeping>,
     /// Whether the records that come now were judged before, by a process that is gone.
     again: bool,
+    /// How far behind the newest of its entity a record may be, microseconds.
+    lateness_us: Option<i64>,
+    drops_duplicates: bool,
+    /// After how many seconds without records an entity is forgotten.
+    evict_after_s: Option<u64>,
+    out_of_order: u64,
+    /// Now, seconds of the wall clock since the epoch.
+    now_s: u32,
 }
 
 impl Scoring {
@@ -110,6 +124,14 @@ impl Scoring {
             incidents: Incidents::new(settings),
             keeping: None,
             again: false,
+            lateness_us: settings
+                .record
+                .lateness
+                .map(|lateness| i64::try_from(lateness.as_micros()).unwrap_or(i64::MAX)),
+            drops_duplicates: settings.record.duplicates == Duplicates::Drop,
+            evict_after_s: settings.pipeline.evict_after.map(|after| after.as_secs()),
+            out_of_order: 0,
+            now_s: 0,
             model,
         }
     }
@@ -167,10 +189,10 @@ impl Scoring {
         let admitted = self.admit(raw);
         self.fall_silent(raw.position);
         match admitted {
-            Ok((_, true)) => None,
-            Ok((_, false)) => {
-                observer.unscored(&self.unscored(raw, "warming_up"));
-                Some(End::WarmingUp)
+            Ok((_, Admitted::Scored)) => None,
+            Ok((_, other)) => {
+                observer.unscored(&self.unscored(raw, other.as_str()));
+                other.end()
             }
             Err(error) => {
                 let why = if error == RecordError::Empty { "tombstone" } else { error.reason().as_str() };
@@ -207,6 +229,7 @@ impl Scoring {
             rows: self.batch.pending.iter().filter(|pending| !pending.again).count(),
             imputed_values: std::mem::take(&mut self.imputed_values),
             evicted: std::mem::take(&mut self.evicted),
+            out_of_order: std::mem::take(&mut self.out_of_order),
             ..BatchReport::default()
         };
         if rows == 0 {
@@ -233,28 +256,31 @@ impl Scoring {
         Ok(report)
     }
 
-    /// Decodes the record into its entity's window. Gives the entity's place, and true when the window is full and now
-    /// stands in the batch.
-    fn admit(&mut self, raw: &RawRecord<'_>) -> Result<(u32, bool), RecordError> {
+    /// Decodes the record into its entity's window. Gives the entity's place, and what became of the record.
+    fn admit(&mut self, raw: &RawRecord<'_>) -> Result<(u32, Admitted), RecordError> {
         self.model.decoder.decode(raw, &mut self.decoded)?;
         self.join(raw)
     }
 
     /// The same with the record that was decoded last.
-    fn join(&mut self, raw: &RawRecord<'_>) -> Result<(u32, bool), RecordError> {
+    fn join(&mut self, raw: &RawRecord<'_>) -> Result<(u32, Admitted), RecordError> {
         let (rows, width) = (self.model.window(), self.row.len());
         let index = self.enter_decoded();
         let Position { partition, offset } = raw.position;
         let heard = silence::Heard { partition, offset, time_us: self.decoded.time_us, place: index };
         self.incidents.heard(&heard, &mut self.entities);
-        let marks = self.encode(index, raw.position)?;
+        let arrival = self.arrive(index);
+        if arrival == Arrival::Late {
+            return Ok((index, Admitted::Late));
+        }
+        let Some(marks) = self.encode(index, raw.position, arrival)? else { return Ok((index, Admitted::Duplicate)) };
         let state = self.entities.get_mut(index).expect("the entity was entered above");
         if !state.window.is_full() {
             if let (Some(sample), Some(name)) = (&mut self.sample, self.entities.name(index)) {
                 sample.interrupt(index, name);
             }
             self.batch.imputed.truncate(marks);
-            return Ok((index, false));
+            return Ok((index, Admitted::WarmingUp));
         }
         let before = state.gates.cold_start.state();
         state.gates.cold_start.window_filled(self.policies.get(state.policy).cold_start_rows);
@@ -266,12 +292,12 @@ impl Scoring {
         self.batch.windows.resize(start + rows * width, 0.0);
         state.window.copy_into(&mut self.batch.windows[start..]);
         self.batch.push(raw, index, (self.decoded.time_us, self.again));
-        Ok((index, true))
+        Ok((index, Admitted::Scored))
     }
 
     /// Adds the row of the record that was decoded last to its entity's window. Gives where its marks begin in those of the
-    /// open batch, to which they are appended.
-    fn encode(&mut self, index: u32, position: Position) -> Result<usize, RecordError> {
+    /// open batch, to which they are appended; `None` where it is the row before it once more, and such are dropped.
+    fn encode(&mut self, index: u32, position: Position, arrival: Arrival) -> Result<Option<usize>, RecordError> {
         let (rows, width) = (self.model.window(), self.row.len());
         let marks = self.batch.imputed.len();
         self.batch.imputed.resize(marks + width, false);
@@ -293,9 +319,16 @@ impl Scoring {
             self.batch.imputed.truncate(marks);
             return Err(error);
         }
+        if arrival == Arrival::Same
+            && self.drops_duplicates
+            && is_newest(&state.window, &self.row, &self.batch.imputed[marks..])
+        {
+            self.batch.imputed.truncate(marks);
+            return Ok(None);
+        }
         state.window.push(&self.row, &self.batch.imputed[marks..], position.offset);
         keeping::changed(&mut self.keeping, index, state, position.offset);
-        Ok(marks)
+        Ok(Some(marks))
     }
 
     /// The place of the entity of the record that was decoded last, which may have to be made.
@@ -315,19 +348,34 @@ impl Scoring {
             let known = (policies.enter(entity), model.context.judge.enter(entity));
             EntityState::new(shape, generation, known)
         });
-        if let Some((name, gone)) = touched.evicted {
-            self.evicted += 1;
-            population.left(gone.gates.cold_start.state(), policies.get(gone.policy).rule);
-            keeping::evicted(&mut self.keeping, (touched.index, name), &gone);
-            // Whoever made room stood in this place.
-            self.incidents.gone(touched.index);
-        }
+        // Whoever made room stood in this place.
+        let evicted = touched.evicted.map(|(name, gone)| (touched.index, name, gone));
         if touched.is_new
             && let Some(state) = entities.get_mut(touched.index)
         {
             population.came(policies.get(state.policy).rule);
         }
+        if let Some(state) = entities.get_mut(touched.index) {
+            state.seen_s = self.now_s;
+        }
+        evicted.into_iter().for_each(|gone| self.left(gone));
         touched.index
+    }
+
+    /// The entity that stood at this place is gone.
+    fn left(&mut self, (place, name, gone): (u32, Arc<str>, EntityState)) {
+        self.evicted += 1;
+        self.population.left(gone.gates.cold_start.state(), self.policies.get(gone.policy).rule);
+        keeping::evicted(&mut self.keeping, (place, name), &gone);
+        self.incidents.gone(place);
+    }
+
+    /// How the record that was decoded last comes behind those of its entity before it.
+    fn arrive(&mut self, index: u32) -> Arrival {
+        let Some(state) = self.entities.get_mut(index).filter(|_| self.decoded.timed) else { return Arrival::InOrder };
+        let arrival = state.order.arrive(self.decoded.time_us, self.lateness_us);
+        self.out_of_order += u64::from(arrival == Arrival::Behind && !self.again);
+        arrival
     }
 
     /// Finds the entities that are silent by what the record at `cause` says of the time.
@@ -339,4 +387,13 @@ impl Scoring {
     fn unscored<'a>(&'a self, raw: &RawRecord<'_>, why: &'a str) -> Unscored<'a> {
         Unscored { position: raw.position, entity: &self.decoded.entity, time_us: self.decoded.known_time_us(), why }
     }
+}
+
+/// Whether a row says what the newest one of the window says, as far as its values came.
+fn is_newest(window: &Window, row: &[f32], imputed: &[bool]) -> bool {
+    let same = |newest: &[f32]| {
+        let mut cells = newest.iter().zip(row).zip(imputed);
+        cells.all(|((before, now), imputed)| *imputed || before.to_bits() == now.to_bits())
+    };
+    window.newest().is_some_and(same)
 }

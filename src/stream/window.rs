@@ -243,6 +243,16 @@ impl<T> Entities<T> {
         self.slots.get(index as usize)?.entity.as_ref().map(|(_, value)| value)
     }
 
+    /// The longest idle entity and its index.
+    pub fn longest_idle(&self) -> Option<(u32, &T)> {
+        self.get(self.oldest).map(|value| (self.oldest, value))
+    }
+
+    /// Takes out the longest idle entity.
+    pub fn take_longest_idle(&mut self) -> Option<(Arc<str>, T)> {
+        self.take(self.oldest)
+    }
+
     /// The entity's name.
     pub fn name(&self, index: u32) -> Option<&Arc<str>> {
         self.slots.get(index as usize)?.entity.as_ref().map(|(name, _)| name)
@@ -385,7 +395,10 @@ mod tests {
         entities.touch("a", || 0);
         assert_eq!(entities.touch("c", || 3).evicted, Some(("b".into(), 2)));
         assert_eq!(entities.len(), 2);
+        assert_eq!(entities.longest_idle(), Some((0, &1)));
         assert_eq!(entities.touch("b", || 4).evicted, Some(("a".into(), 1)));
+        assert_eq!(entities.take_longest_idle(), Some(("c".into(), 3)));
+        assert_eq!((entities.take_longest_idle(), entities.longest_idle()), (Some(("b".into(), 4)), None));
     }
 
     #[test]

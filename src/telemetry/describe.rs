@@ -57,6 +57,10 @@ pub enum Outcome {
     Suppressed,
     /// Its entity's window is not full yet.
     WarmingUp,
+    /// Its event time lies too far behind its entity's newest.
+    Late,
+    /// Its entity's record before it is the same.
+    Duplicate,
     /// Kept for the cold start.
     Collected,
     /// Could not be scored.
@@ -159,8 +163,17 @@ pub enum Part {
 
 impl Outcome {
     /// The label's values, in the order of the variants.
-    pub const WORDS: [&'static str; 7] =
-        ["normal", "anomalous", "suppressed", "warming_up", "collected", "dead_letter", "tombstone"];
+    pub const WORDS: [&'static str; 9] = [
+        "normal",
+        "anomalous",
+        "suppressed",
+        "warming_up",
+        "late",
+        "duplicate",
+        "collected",
+        "dead_letter",
+        "tombstone",
+    ];
 }
 
 impl OutputKind {
@@ -299,6 +312,8 @@ descriptions! {
     STAGE_TIME = "strayd_stage_seconds", Histogram(STAGE_SECONDS), [STAGE], "Time of one batch in a stage.";
     EVENT_DELAY = "strayd_event_delay_seconds", Histogram(DELAY_SECONDS), [],
         "Time from a message's timestamp to its receipt.";
+    OUT_OF_ORDER = "strayd_records_out_of_order_total", Counter, [],
+        "Records that came behind a newer one of their entity, by no more than record.lateness, and were taken all the same.";
     CONSUMER_LAG = "strayd_consumer_lag_records", Gauge, [], "Records in assigned partitions not yet received.";
     RECORDS_HELD = "strayd_records_held", Gauge, [],
         "Records that wait for the schema that they were written with; reading pauses meanwhile.";

@@ -39,6 +39,12 @@ pub struct BatchCounts {
     pub suppressed: [u64; Suppression::ALL.len()],
     /// Records whose window is not full yet.
     pub warming_up: u64,
+    /// Records that came too late.
+    pub late: u64,
+    /// Records that came twice.
+    pub duplicates: u64,
+    /// Records that came behind a newer one of their entity and were taken.
+    pub out_of_order: u64,
     /// Records kept for the cold start.
     pub collected: u64,
     /// Messages without a value.
@@ -113,6 +119,7 @@ pub struct Metrics {
     entity_states: Vec<Gauge>,
     entities_evicted: IntCounter,
     imputed_values: IntCounter,
+    out_of_order: IntCounter,
     batch_rows: Histogram,
     stage_time: Vec<Histogram>,
     event_delay: Histogram,
@@ -164,6 +171,7 @@ impl Metrics {
             entity_states: gauges(add, &describe::ENTITY_STATES, 0.0),
             entities_evicted: counter(add, &describe::ENTITIES_EVICTED),
             imputed_values: counter(add, &describe::IMPUTED_VALUES),
+            out_of_order: counter(add, &describe::OUT_OF_ORDER),
             batch_rows: histogram(add, &describe::BATCH_ROWS),
             stage_time: histograms(add, &describe::STAGE_TIME),
             event_delay: histogram(add, &describe::EVENT_DELAY),
@@ -200,6 +208,8 @@ impl Metrics {
             (Outcome::Anomalous, counts.anomalous),
             (Outcome::Suppressed, counts.suppressed.iter().sum()),
             (Outcome::WarmingUp, counts.warming_up),
+            (Outcome::Late, counts.late),
+            (Outcome::Duplicate, counts.duplicates),
             (Outcome::Collected, counts.collected),
             (Outcome::Tombstone, counts.tombstones),
         ];
@@ -208,6 +218,7 @@ impl Metrics {
         }
         self.suppressed.iter().zip(counts.suppressed).for_each(|(counter, count)| counter.inc_by(count));
         self.imputed_values.inc_by(counts.imputed_values);
+        self.out_of_order.inc_by(counts.out_of_order);
         self.judged_seconds.inc_by(counts.judged_seconds.max(0.0));
         self.entities_evicted.inc_by(counts.entities_evicted);
         if let Some(score) = counts.last_score {

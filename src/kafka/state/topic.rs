@@ -10,7 +10,7 @@ use rdkafka::{
 };
 
 /// How long the broker may take for each answer.
-const WAIT: Duration = Duration::from_secs(10);
+const WAIT: Duration = Duration::from_secs(5);
 /// Snapshots younger than this are never compacted away: far longer than a commit can lag behind.
 const COMPACTION_LAG: &str = "3600000";
 

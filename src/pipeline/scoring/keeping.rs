@@ -115,8 +115,9 @@ impl Scoring {
     fn snapshot_of(&self, place: u32, state: &EntityState, as_of: i64, is_far: bool) -> Snapshot {
         let means_the_same = state.generation >= self.rows_since;
         let has_rows = means_the_same && !state.window.is_empty();
-        // What counters made of a row hangs on records before it.
-        let read_again = state.window.oldest().filter(|_| !is_far && !self.model.encoder.has_counters());
+        // What counters made of a row hangs on records before it, and so does which records have a row at all.
+        let hangs_on_more = self.model.encoder.has_counters() || self.lateness_us.is_some() || self.drops_duplicates;
+        let read_again = state.window.oldest().filter(|_| !is_far && !hangs_on_more);
         let rows = (has_rows && read_again.is_none()).then(|| {
             let mut values = vec![0.0; state.window.len() * state.window.width()];
             state.window.copy_into(&mut values);
@@ -137,6 +138,8 @@ impl Scoring {
             open: open.cloned(),
             silence: silence.copied(),
             clock: self.incidents.clock(state.partition),
+            order: state.order,
+            seen_s: state.seen_s,
         }
     }
 }

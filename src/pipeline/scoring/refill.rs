@@ -12,7 +12,7 @@ use crate::{
         state::{Restored, Snapshot, Stage},
     },
     record::{Position, RawRecord, RecordError},
-    stream::window::Window,
+    stream::{order::Arrival, window::Window},
 };
 
 impl Scoring {
@@ -54,7 +54,8 @@ impl Scoring {
         }
         if stage == Stage::Fill {
             let place = self.enter_decoded();
-            let marks = self.encode(place, raw.position)?;
+            let marks = self.batch.imputed.len();
+            self.encode(place, raw.position, Arrival::InOrder)?;
             self.batch.imputed.truncate(marks);
         }
         Ok(())
@@ -149,6 +150,7 @@ impl Scoring {
         }
         (state.generation, state.incident, state.gates, state.reporting) =
             (self.generation, incident, gates, reporting);
+        (state.order, state.seen_s) = (snapshot.order, snapshot.seen_s);
         if !state.window.is_full() {
             state.gates.cold_start.window_emptied();
         }

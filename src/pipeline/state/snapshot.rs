@@ -10,7 +10,10 @@ use crate::{
         judge::EntityJudgement,
     },
     record::features::CounterState,
-    stream::silence::{ClockState, Reporting},
+    stream::{
+        order::Order,
+        silence::{ClockState, Reporting},
+    },
 };
 
 /// The layout of snapshots as they are written today, and their first byte. Fields may be added at the end, with a default, under the same number.
@@ -43,6 +46,10 @@ pub struct Snapshot {
     pub silence: Option<Silence>,
     /// Its partition's clock; `None` where silence is not watched for.
     pub clock: Option<ClockState>,
+    /// How far its records have come in event time.
+    pub order: Order,
+    /// When it was last heard of, seconds of the wall clock since the epoch.
+    pub seen_s: u32,
 }
 
 /// Rows of a window.
@@ -108,6 +115,8 @@ pub(super) mod tests {
             open: None,
             silence: None,
             clock: None,
+            order: Order::default(),
+            seen_s: 0,
         }
     }
 
