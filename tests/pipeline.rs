@@ -543,3 +543,57 @@ fn the_incident_of_an_entity_that_makes_room_is_not_open_any_more() {
     score_rows(&mut scoring, "d", 0, true);
     assert_eq!(open(&scoring), [("d".to_owned(), Some(0))], "b made room");
 }
+
+/// A row of entity `a` at a second; rows differ by their number.
+fn at_second(offset: i64, second: i64, row: usize) -> OwnedRecord {
+    OwnedRecord {
+        position: Position { partition: 0, offset },
+        timestamp_ms: Some(second * 1000),
+        key: Some(b"a".to_vec()),
+        payload: Some(payload(row, false).into_bytes()),
+    }
+}
+
+#[test]
+fn records_that_come_too_late_or_twice_end_without_a_score_and_leave_no_trace_in_those_that_follow() {
+    let settings = settings(&["record.entity=key", "record.lateness=10s", "record.duplicates=drop"]);
+    let clean = [(100, 0), (110, 1), (120, 2), (115, 3), (130, 4), (131, 5)];
+    let at = |(offset, (second, row)): (usize, &(i64, usize))| at_second(offset as i64, *second, *row);
+    let expected = score(clean.iter().enumerate().map(at).collect(), SinkBehaviour::Works, &settings);
+    // Late, twice at once, and twice after a while, which is behind and so another row.
+    let disturbed =
+        [(100, 0), (110, 1), (110, 1), (120, 2), (109, 9), (115, 3), (130, 4), (130, 4), (119, 9), (131, 5)];
+    let found = score(disturbed.iter().enumerate().map(at).collect(), SinkBehaviour::Works, &settings);
+    assert!(found.result.is_ok(), "{:?}", found.result);
+    let why = |offset: i64| found.seen.unscored.get(&offset).map(String::as_str);
+    assert_eq!([0, 2, 4, 7, 8].map(why), ["warming_up", "duplicate", "late", "duplicate", "late"].map(Some));
+    let scores = |outcome: &Outcome| outcome.seen.scores.values().copied().collect::<Vec<_>>();
+    assert_eq!(scores(&found), scores(&expected));
+    assert_eq!(found.source.committed, BTreeMap::from([(0, 10)]), "they are done");
+}
+
+#[test]
+fn where_nothing_is_asked_of_their_order_records_are_scored_as_they_come() {
+    let settings = settings(&["record.entity=key"]);
+    let stream = [(100, 0), (110, 1), (50, 2), (110, 1), (110, 1)];
+    let at = |(offset, (second, row)): (usize, &(i64, usize))| at_second(offset as i64, *second, *row);
+    let found = score(stream.iter().enumerate().map(at).collect(), SinkBehaviour::Works, &settings);
+    assert_eq!(found.seen.scores.len(), 4, "all but the first, whose window is not full");
+}
+
+#[test]
+fn an_entity_without_records_for_long_is_forgotten_and_one_that_reports_is_not() {
+    let hour_ms = 3_600_000;
+    let mut scoring = keyed_scoring(&["pipeline.evict_after=2h"]);
+    scoring.tick(hour_ms);
+    score_rows(&mut scoring, "a", 0, true);
+    score_rows(&mut scoring, "b", 0, true);
+    scoring.tick(2 * hour_ms);
+    score_rows(&mut scoring, "b", 0, true);
+    scoring.tick(3 * hour_ms);
+    assert_eq!(scoring.entities(), 2);
+    scoring.tick(3 * hour_ms + 1_000);
+    assert_eq!(open(&scoring), [("b".to_owned(), Some(0))], "a is gone, and its incident with it");
+    scoring.tick(5 * hour_ms);
+    assert_eq!(scoring.entities(), 0);
+}

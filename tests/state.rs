@@ -135,16 +135,20 @@ fn log(seed: u64, rows: usize) -> BTreeMap<i32, Vec<OwnedRecord>> {
         }
         let partition = entity as i32 % PARTITIONS;
         let records = log.entry(partition).or_default();
-        let payload = payload(&mut rng, row, true);
-        records.push(OwnedRecord {
-            // Compaction and transactions leave gaps.
-            position: Position {
-                partition,
-                offset: records.last().map_or(3, |last| last.position.offset + rng.gen_range(1..3)),
+        let offset = records.last().map_or(3, |last| last.position.offset + rng.gen_range(1..3));
+        let position = Position { partition, offset };
+        let key = Some(format!("entity-{entity}").into_bytes());
+        let before = records.iter().rev().find(|record| record.key == key).filter(|_| rng.gen_bool(0.03));
+        records.push(match before {
+            // Whoever sends sends it twice.
+            Some(before) => OwnedRecord { position, ..before.clone() },
+            None => OwnedRecord {
+                position,
+                // Some take a detour.
+                timestamp_ms: Some(row as i64 * 1000 - if rng.gen_bool(0.1) { rng.gen_range(0..30_000) } else { 0 }),
+                key,
+                payload: rng.gen_bool(0.98).then(|| payload(&mut rng, row, true).into_bytes()),
             },
-            timestamp_ms: Some(row as i64 * 1000),
-            key: Some(format!("entity-{entity}").into_bytes()),
-            payload: rng.gen_bool(0.98).then(|| payload.into_bytes()),
         });
     }
     log
@@ -419,6 +423,7 @@ proptest! {
         seed in any::<u32>(),
         kills in prop::collection::vec(1usize..60, 1..31),
         with_counter in any::<bool>(),
+        in_order in any::<bool>(),
     ) {
         let exclude = if with_counter { "record.exclude=[]" } else { "record.exclude=[\"count\"]" };
         let features = if with_counter {
@@ -426,12 +431,19 @@ proptest! {
         } else {
             "record.features=all_numeric"
         };
-        let settings = settings(&[exclude, features]);
+        let mut sets = vec![exclude, features];
+        if in_order {
+            sets.extend(["record.lateness=5s", "record.duplicates=drop"]);
+        }
+        let settings = settings(&sets);
         let model = model(&settings);
         let undisturbed = live_on(u64::from(seed), 1200, &model, &settings, &[]);
         let disturbed = live_on(u64::from(seed), 1200, &model, &settings, &kills);
         assert_same(&disturbed, &undisturbed);
         prop_assert!(undisturbed.scores.len() > 900 && undisturbed.outputs.len() > 20);
+        for why in ["late", "duplicate"] {
+            prop_assert_eq!(undisturbed.unscored.values().any(|found| found == why), in_order, "{}", why);
+        }
     }
 }
 

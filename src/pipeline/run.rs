@@ -167,6 +167,7 @@ pub fn run(
         let mut keeping = state.map(|store| Keeping::new(store, (pipeline.snapshot_interval, pipeline.max_rewind)));
         // What people said before is heeded by the first row that is judged, and what it does is kept.
         let mut ready = |parts: &Parts<'_>, scoring: &mut Scoring| {
+            scoring.tick(now_ms());
             scoring.keep(keeping.take());
             listener.iter_mut().for_each(|listener| listener.catch_up(parts, scoring));
         };
@@ -238,6 +239,7 @@ impl Work<'_> {
         let mut opened: Option<Instant> = None;
         scoring.keeping().into_iter().for_each(|keeping| parts.source.rewind(keeping.max_rewind()));
         while !parts.stop.load(Ordering::Relaxed) {
+            scoring.tick(now_ms());
             release(parts, flow, scoring)?;
             let wait = opened.map_or(LONGEST_POLL, |since| batch_wait.saturating_sub(since.elapsed()));
             let polled = poll(parts, flow, scoring, wait.min(longest_poll(flow)))?;
@@ -257,7 +259,6 @@ impl Work<'_> {
                 scoring.forget(&revoked);
                 opened = None;
             }
-            scoring.tick(now_ms());
             keep(parts, flow, scoring)?;
             flow.population(parts, scoring)?;
             if polled == Polled::End && !flow.holds() {
