@@ -14,7 +14,8 @@ use super::{
     raw_model::RawModel,
     raw_training::RawTraining,
     settings::{
-        DeliveryGuarantee, DeviceChoice, Duplicates, EventFormat, LogFormat, OnLoss, Preset, Role, StartAt, TimestampFormat,
+        DeliveryGuarantee, DeviceChoice, Duplicates, EventFormat, LogFormat, OnLoss, Preset, Role, StartAt,
+        TimestampFormat,
     },
     units::{ByteSize, WrittenDuration},
 };

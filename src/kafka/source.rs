@@ -191,8 +191,9 @@ impl Source for KafkaSource {
     ) -> Result<Polled, SourceError> {
         let mut taken = 0;
         let mut patience = wait;
-        let is_ours = |early: &KeptRecord| self.mail().assigned.contains(&early.position.partition);
-        if let Some(early) = self.early.take().filter(is_ours) {
+        if let Some(early) = self.early.take()
+            && self.mail().assigned.contains(&early.position.partition)
+        {
             self.losses.look(&self.consumer, early.position)?;
             visit(early.lend());
             taken += 1;

@@ -15,8 +15,9 @@ use super::{
     collection::Collection,
     flow::{Flow, Outside},
     follow::{self, Follower, News},
+    intake::{LONGEST_POLL, flush, longest_poll},
     prepared::Prepared,
-    run::{LONGEST_POLL, Parts, RunError, longest_poll, now, now_ms},
+    run::{Parts, RunError, now, now_ms},
     scoring::Scoring,
     training::{self, Training, TrainingState},
 };
@@ -301,7 +302,7 @@ fn score<'r>(
             continue;
         }
         if scoring.room() == 0 {
-            super::run::flush(parts, flow, scoring)?;
+            flush(parts, flow, scoring)?;
         }
         let mut outside = Outside { sink: &mut *parts.sink, metrics: parts.metrics };
         let end = scoring.take(&record.lend(), &mut *parts.observer);

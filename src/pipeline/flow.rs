@@ -1,5 +1,6 @@
 //! Delivery: which outputs wait for their acknowledgement, which records are done, and what may be committed.
 
+mod heard;
 mod held;
 mod vitals;
 
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use held::Held;
 
 use super::{
-    Delivery, End, Output, Sink, SourceEvent,
+    End, Output, Sink, SourceEvent,
     batch_report::BatchReport,
     incidents::Announcement,
     outstanding::Outstanding,
@@ -21,10 +22,7 @@ use crate::{
     config::settings::{Role, Settings},
     record::{Position, RawRecord, RecordError, headers::KeptHeaders},
     stream::ledger::Ledger,
-    telemetry::{
-        End as Side, OutputKind,
-        metrics::{BatchCounts, LocalDelay, LocalScores, Metrics},
-    },
+    telemetry::metrics::{BatchCounts, LocalDelay, LocalScores, Metrics},
 };
 
 /// Polling stops while so many outputs wait for their acknowledgement, so that a sink that is away can't fill the memory.
@@ -343,69 +341,6 @@ impl Flow {
             parts.source.pause(pause.is_on())?;
         }
         Ok(())
-    }
-
-    fn take_deliveries(
-        &mut self,
-        parts: &mut Parts<'_>,
-        mut keeping: Option<&mut Keeping>,
-        wait: Duration,
-    ) -> Result<(), RunError> {
-        let Self { ledger, outstanding, summary, .. } = self;
-        let metrics = parts.metrics;
-        parts.sink.deliveries(wait, &mut |Delivery { position, kind, result }| {
-            if kind == OutputKind::Snapshot {
-                metrics.delivered(kind, position, &result);
-                let horizon = keeping.as_deref_mut().map(|keeping| &mut keeping.horizon);
-                let as_of = position.offset + 1;
-                horizon.into_iter().for_each(|known| known.ended(position.partition, as_of, result.is_ok()));
-                return;
-            }
-            let Some(is_done) = outstanding.delivered(position) else { return };
-            match (&result, kind) {
-                (Ok(()), OutputKind::Anomaly) => summary.anomalies += 1,
-                (Ok(()), OutputKind::Incident) => summary.incidents += 1,
-                (Ok(()), OutputKind::DeadLetter) => summary.dead_letters += 1,
-                (Ok(()), OutputKind::Snapshot) => {}
-                (Err(_), _) => summary.refused += 1,
-            }
-            metrics.delivered(kind, position, &result);
-            if is_done {
-                ledger.done(position);
-            }
-        })?;
-        Ok(())
-    }
-
-    fn source_event(&mut self, event: SourceEvent, parts: &mut Parts<'_>, revoked: &mut Vec<i32>) {
-        match event {
-            SourceEvent::Assigned(partitions) => tracing::info!(?partitions, "partitions assigned"),
-            SourceEvent::Resumes { next, from } => {
-                let Position { partition, offset } = next;
-                tracing::debug!(partition, offset, from, "reading begins before the place where the group goes on");
-            }
-            SourceEvent::Revoked(partitions) => {
-                tracing::info!(?partitions, "partitions revoked");
-                partitions.iter().for_each(|partition| {
-                    self.ledger.revoke(*partition);
-                });
-                self.let_go(&partitions);
-                revoked.extend(partitions);
-            }
-            SourceEvent::Lost { from, records } => parts.metrics.records_lost(from, records.unsigned_abs()),
-            SourceEvent::Transaction(result) => parts.metrics.transaction(&result),
-            SourceEvent::Committed(partitions) => parts.metrics.offsets_committed(partitions as u64),
-            SourceEvent::Renewed(result) => parts.metrics.credentials(&result),
-            SourceEvent::Certificates(expiries) => parts.metrics.certificates(&expiries),
-            SourceEvent::Up => {
-                parts.metrics.connected(Side::Source);
-                parts.board.set_source(Ok(()));
-            }
-            SourceEvent::Down(why) => {
-                parts.metrics.disconnected(Side::Source, &why);
-                parts.board.set_source(Err(why));
-            }
-        }
     }
 
     /// Waits for the outstanding deliveries, commits, and sums up, by the deadline. Called once, at the end.

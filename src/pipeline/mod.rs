@@ -11,6 +11,7 @@ pub mod feedback;
 mod flow;
 mod follow;
 pub mod incidents;
+mod intake;
 pub mod learning;
 mod lesson;
 pub mod observed;

@@ -369,11 +369,8 @@ fn readiness(state: &State) -> Result<(), Vec<String>> {
     if let Err(why) = &state.device {
         reasons.push(format!("device: {why}"));
     }
-    if let Err(why) = &state.schemas {
-        reasons.push(format!("schema registry: {why}"));
-    }
-    if let Err(why) = &state.state {
-        reasons.push(format!("state: {why}"));
+    for (what, faults) in [("schema registry", &state.schemas), ("state", &state.state)] {
+        reasons.extend(faults.as_ref().err().map(|why| format!("{what}: {why}")));
     }
     match (&state.model, state.phase) {
         (Some(model), _) if model.verified => {}

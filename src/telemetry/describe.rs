@@ -2,7 +2,7 @@
 
 use MetricKind::{Counter, Gauge, Histogram};
 
-use super::kafka::{Certificate, CredentialsResult, TransactionResult};
+use super::kafka::{Certificate, CredentialsResult, DeliveryResult, OutputKind, TransactionResult};
 use crate::{
     detect::{
         gates::{Suppression, cold_start::WatchState},
@@ -67,28 +67,6 @@ pub enum Outcome {
     DeadLetter,
     /// Has no value: its key is gone, which is nothing to be scored.
     Tombstone,
-}
-
-/// What was published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OutputKind {
-    /// An anomaly event.
-    Anomaly,
-    /// News of an incident.
-    Incident,
-    /// A dead letter.
-    DeadLetter,
-    /// What is remembered of an entity.
-    Snapshot,
-}
-
-/// How publishing ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeliveryResult {
-    /// The broker has it.
-    Acknowledged,
-    /// The broker never will.
-    Refused,
 }
 
 /// A stage of a batch's way.
@@ -174,16 +152,6 @@ impl Outcome {
         "dead_letter",
         "tombstone",
     ];
-}
-
-impl OutputKind {
-    /// The label's values, in the order of the variants.
-    pub const WORDS: [&'static str; 4] = ["anomaly", "incident", "dead_letter", "snapshot"];
-}
-
-impl DeliveryResult {
-    /// The label's values, in the order of the variants.
-    pub const WORDS: [&'static str; 2] = ["acknowledged", "refused"];
 }
 
 impl Stage {

@@ -1,5 +1,27 @@
 //! Words for how things end that are between Kafka and us.
 
+/// What was published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputKind {
+    /// An anomaly event.
+    Anomaly,
+    /// News of an incident.
+    Incident,
+    /// A dead letter.
+    DeadLetter,
+    /// What is remembered of an entity.
+    Snapshot,
+}
+
+/// How publishing ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveryResult {
+    /// The broker has it.
+    Acknowledged,
+    /// The broker never will.
+    Refused,
+}
+
 /// How a transaction of outputs and offsets ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransactionResult {
@@ -40,4 +62,14 @@ impl TransactionResult {
 impl CredentialsResult {
     /// The label's values, in the order of the variants.
     pub const WORDS: [&'static str; 2] = ["taken_up", "unfit"];
+}
+
+impl OutputKind {
+    /// The label's values, in the order of the variants.
+    pub const WORDS: [&'static str; 4] = ["anomaly", "incident", "dead_letter", "snapshot"];
+}
+
+impl DeliveryResult {
+    /// The label's values, in the order of the variants.
+    pub const WORDS: [&'static str; 2] = ["acknowledged", "refused"];
 }

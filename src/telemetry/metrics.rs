@@ -10,10 +10,10 @@ use prometheus::{
 use tracing::{error, info, warn};
 
 use super::{
-    describe::{self, DeliveryResult, End, Outcome, OutputKind, Part},
+    describe::{self, End, Outcome, Part},
     feedback::FeedbackMetrics,
     incidents::IncidentMetrics,
-    kafka::{Certificate, CredentialsResult, TransactionResult},
+    kafka::{Certificate, CredentialsResult, DeliveryResult, OutputKind, TransactionResult},
     model::ModelMetrics,
     register::{
         counter, counters, counters_by_two, fraction_counter, gauge, gauge_vec, gauges, histogram, histograms, register,

@@ -14,10 +14,9 @@ pub mod training;
 
 pub use board::{Board, ModelStatus, OpenIncident, Phase};
 pub use describe::{
-    DESCRIPTIONS, DeliveryResult, Description, End, Label, MetricKind, Outcome, OutputKind, Part, Stage, SwapResult,
-    TrainingResult, metrics_table,
+    DESCRIPTIONS, Description, End, Label, MetricKind, Outcome, Part, Stage, SwapResult, TrainingResult, metrics_table,
 };
 pub use incidents::{GroupOpened, IncidentOpened};
-pub use kafka::{Certificate, CredentialsResult, TransactionResult};
+pub use kafka::{Certificate, CredentialsResult, DeliveryResult, OutputKind, TransactionResult};
 pub use metrics::{BatchCounts, LocalDelay, LocalScores, Metrics};
 pub use training::TrainingOutcome;
