@@ -223,7 +223,7 @@ mod tests {
         let mut source = source.skip(3).unwrap();
         assert_eq!((source.rows(), source.frontier()), (3, 3));
         assert_eq!(poll(&mut source, 9), (Polled::Records(1), vec![(3, r#"{"x":4}"#.to_owned())]));
-        source.finished(Position { partition: 0, offset: 4 }).unwrap();
+        source.finished(Position { partition: 0, offset: 4 }, None).unwrap();
         let (_folder, source) = self::source(&[("a.csv", "x\n1\n2\n3\n")]);
         let mut source = source.until(2);
         assert_eq!((poll(&mut source, 9).0, poll(&mut source, 9)), (Polled::Records(2), (Polled::End, vec![])));
@@ -253,10 +253,10 @@ mod tests {
     fn the_frontier_moves_forward_and_never_past_the_rows_lent() {
         let (_folder, mut source) = source(&[("a.csv", "x\n1\n2\n")]);
         poll(&mut source, 2);
-        source.finished(Position { partition: 0, offset: 2 }).unwrap();
+        source.finished(Position { partition: 0, offset: 2 }, None).unwrap();
         assert_eq!(source.frontier(), 2);
         for (partition, offset) in [(0, 1), (0, 3), (1, 2)] {
-            source.finished(Position { partition, offset }).unwrap_err();
+            source.finished(Position { partition, offset }, None).unwrap_err();
         }
         assert_eq!(source.frontier(), 2);
     }

@@ -5,6 +5,7 @@ fn parcel(partition: i32, offset: i64) -> Parcel {
     Parcel {
         sender: super::super::parcel::Sender { position: Position { partition, offset }, kind: OutputKind::Anomaly },
         topic: "out".into(),
+        partition: None,
         key: None,
         payload: Some(offset.to_string().into_bytes()),
         headers: rdkafka::message::OwnedHeaders::new_with_capacity(0),
@@ -29,8 +30,13 @@ fn group() -> ConsumerGroupMetadata {
     consumer.group_metadata().unwrap()
 }
 
+/// Partitions that are finished up to these offsets, with windows that begin one before.
+fn marks(offsets: &[(i32, i64)]) -> BTreeMap<i32, Mark> {
+    offsets.iter().map(|(partition, next)| (*partition, Mark { next: *next, oldest: Some(next - 1) })).collect()
+}
+
 fn job(state: &mut State, offsets: &[(i32, i64)]) -> Job {
-    let offsets: BTreeMap<i32, i64> = offsets.iter().copied().collect();
+    let offsets = marks(offsets);
     state.under_way = true;
     Job { parcels: state.take_finished(&offsets), offsets, group: group() }
 }
@@ -55,7 +61,7 @@ fn an_aborted_transaction_changes_nothing_and_tells_why() {
     state.held.push(parcel(0, 4));
     state.end(job, Err(Failure::Again("no room".into())));
     assert_eq!(places(&state.held), [(0, 1), (0, 2), (0, 3), (0, 4)], "as if it had never been");
-    let offsets = [(0, 3)].into_iter().collect();
+    let offsets = marks(&[(0, 3)]);
     assert_eq!(state.outcome, Some(Outcome::Aborted { offsets, why: "no room".into() }));
     assert_eq!((state.fault.as_deref(), state.fatal.as_deref()), (Some("no room"), None));
     assert!(state.ended.is_empty() && state.resume.is_some());
@@ -68,7 +74,7 @@ fn what_was_revoked_while_its_transaction_was_under_way_is_not_sent_again() {
     state.revoked.insert(1);
     state.end(job, Err(Failure::Again("a member left".into())));
     assert_eq!(places(&state.held), [(0, 1)]);
-    let offsets = [(0, 2)].into_iter().collect();
+    let offsets = marks(&[(0, 2)]);
     assert_eq!(state.outcome, Some(Outcome::Aborted { offsets, why: "a member left".into() }));
     assert!(state.revoked.is_empty(), "a partition that comes back is begun anew");
 }

@@ -48,6 +48,8 @@ fn settings(format: RecordFormat) -> RecordSettings {
         timestamp: Some(TimestampField { path: "t".parse().unwrap(), format: TimestampFormat::Auto }),
         format,
         features: FeatureSelection::Listed(Vec::new()),
+        lateness: None,
+        duplicates: crate::config::settings::Duplicates::Keep,
         max_bytes: 100_000,
         max_missing: 0.5,
     }

@@ -36,6 +36,8 @@ fn settings() -> RecordSettings {
         timestamp: None,
         format: RecordFormat::Json,
         features: FeatureSelection::Listed(Vec::new()),
+        lateness: None,
+        duplicates: crate::config::settings::Duplicates::Keep,
         max_bytes: 100_000,
         max_missing: 0.5,
     }
