@@ -28,8 +28,8 @@ run: build ## Run the daemon (CONFIG=config/strayd.yaml, more in ARGS)
 build: deps fetch-onnxruntime ## Build the release binary
 	@$(CARGO) build --locked --release
 
-test: deps fetch-onnxruntime test-tools ## Run all tests (one of them: ARGS="--test boundaries"; REQUIRE_ALL=1: skip none)
-	@status=0; $(CARGO) test --locked --no-fail-fast --all-features $(ARGS) || status=$$?; \
+test: deps fetch-onnxruntime ## Run all tests (one of them: ARGS="--test boundaries"; REQUIRE_ALL=1: skip none)
+	@status=0; CARGO=$(CARGO) scripts/run-tests $(ARGS) || status=$$?; \
 	scripts/report-left-out || status=1; exit $$status
 
 check: deps ## Check format, lints, documentation, licences and scripts

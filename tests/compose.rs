@@ -7,7 +7,6 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -15,7 +14,7 @@ use serde_json::Value;
 use support::{
     broker::Broker,
     daemon::{Daemon, PATIENCE},
-    tools::{leave_out, root},
+    tools::{free_ports, leave_out, root},
 };
 
 /// One way to start Compose.
@@ -175,7 +174,7 @@ fn generator(model: &Value, rate: &str, records: &str, labels: &Path) -> Vec<Str
 
 /// The broker's settings with nothing changed but addresses and the folder for its log.
 fn on_free_ports(port: u16, controller: u16, log: &Path) -> String {
-    let inner = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+    let [inner] = free_ports();
     let settings = fs::read_to_string(root().join("deploy/kafka/server.properties")).expect("the file is there");
     [
         ("CONTAINERS://:9092", format!("CONTAINERS://127.0.0.1:{inner}")),

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use strayd::kafka::embedded::EmbeddedBroker;
 use support::{
     daemon::PATIENCE,
-    tools::{end, leave_out, root},
+    tools::{end, free_ports, leave_out, root},
 };
 
 /// What `scripts/prove-image` tells of the image that it built.
@@ -185,8 +185,7 @@ fn the_daemon_runs_as_the_image_says_its_health_check_tells_how_it_is_and_it_end
     for topic in ["sensors", "strayd.anomalies", "strayd.incidents", "strayd.dead-letters"] {
         broker.create_topic(topic, 1).expect("a topic can be made");
     }
-    let port =
-        std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+    let [port] = free_ports();
     let listen = format!("127.0.0.1:{port}");
     let servers = broker.bootstrap_servers();
     let environment = [

@@ -11,12 +11,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use support::{
-    broker::{Broker, Extras, Kind, free_ports, on_both_brokers},
+    broker::{Broker, Extras, Kind, on_both_brokers},
     certificates::{Certificates, VALID, replace},
     daemon::{Daemon, Stage},
     incidents::{COLD_START, incidents_found_at, text},
     records::stream,
     secured::{PASSWORDS, Secured},
+    tools::free_ports,
 };
 
 on_both_brokers!(records_count_once_however_often_the_connection_is_made_anew);

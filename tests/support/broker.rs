@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::rc::Rc;
@@ -19,7 +18,7 @@ use rdkafka::{
 };
 use strayd::kafka::embedded::{EmbeddedBroker, ReadBack, Reader};
 
-use super::tools::{leave_out, root};
+use super::tools::{free_ports, leave_out, root};
 
 /// How long a broker may take to start, to stop, or to make a topic.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -175,17 +174,7 @@ struct Running {
 impl Apache {
     /// With settings for tests.
     fn start() -> Option<Self> {
-        Self::configured(Extras::default(), |port, controller, log| {
-            format!(
-                "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
-                 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-                 advertised.listeners=PLAINTEXT://127.0.0.1:{port}\ncontroller.listener.names=CONTROLLER\n\
-                 log.dirs={}\nauto.create.topics.enable=false\noffsets.topic.replication.factor=1\n\
-                 offsets.topic.num.partitions=1\ntransaction.state.log.replication.factor=1\n\
-                 transaction.state.log.min.isr=1\ngroup.initial.rebalance.delay.ms=0\n",
-                log.display()
-            )
-        })
+        Self::configured(Extras::default(), plain)
     }
 
     /// Formats a log directory and starts the broker; `None` where there are no jars.
@@ -245,6 +234,13 @@ impl Apache {
         while consumer.fetch_metadata(None, Duration::from_secs(2)).is_err() {
             assert!(start.elapsed() < PATIENCE, "the broker is not up after {PATIENCE:?}:\n{}", told());
         }
+    }
+
+    /// Members that the group has, as the broker knows it.
+    pub fn members(&self, group: &str) -> usize {
+        let consumer: BaseConsumer = self.client().create().expect("a consumer can be made");
+        let groups = consumer.fetch_group_list(Some(group), PATIENCE).expect("the broker tells its groups");
+        groups.groups().iter().map(|group| group.members().len()).sum()
     }
 
     /// Kills it, as a power cut would.
@@ -318,11 +314,17 @@ impl Drop for Apache {
     }
 }
 
-/// Ports that nobody listens on. Another process could take them before the broker does; the kernel hands out
-/// ports in turn, so it would have to be quick.
-pub fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    listeners.map(|listener| listener.local_addr().expect("a bound address").port())
+/// Settings for tests: no logging in, everything allowed, no copies, and nobody waits for the first members of a group.
+pub fn plain(port: u16, controller: u16, log: &Path) -> String {
+    format!(
+        "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\ncontroller.listener.names=CONTROLLER\n\
+         log.dirs={}\nauto.create.topics.enable=false\noffsets.topic.replication.factor=1\n\
+         offsets.topic.num.partitions=1\ntransaction.state.log.replication.factor=1\n\
+         transaction.state.log.min.isr=1\ngroup.initial.rebalance.delay.ms=0\n",
+        log.display()
+    )
 }
 
 /// Everything that is committed in a topic, up to its present end.

@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -12,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::tools::{leave_out, root};
+use super::tools::{free_ports, leave_out, root};
 
 /// How long the API server may take to start.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -204,13 +203,6 @@ impl Cluster {
 /// The one user's secret: known to this folder alone.
 fn token(folder: &Path) -> String {
     folder.file_name().expect("the folder has a name").to_string_lossy().replace('.', "token-")
-}
-
-/// Ports that are free now. Another program may take one before its owner starts, which then says so.
-fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners: [TcpListener; N] =
-        std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").expect("a port is free"));
-    listeners.map(|listener| listener.local_addr().expect("it has an address").port())
 }
 
 /// Starts a program whose files and log lie in `folder`.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::tools::{leave_out, root};
+use super::tools::{free_ports, leave_out, root};
 
 /// How long it may take to start, or to answer.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -43,7 +43,7 @@ impl Registry {
             return None;
         };
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let port = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address").port();
+        let [port] = free_ports();
         let output = || fs::File::create(folder.path().join("output")).expect("its output can be kept");
         let mut shell = Command::new("sh")
             .args(["-c", "java \"$@\" & echo $! >pid; read -r _; kill -9 $! 2>/dev/null; wait $!", "sh"])

@@ -3,11 +3,13 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use super::broker::{Apache, Broker, Extras, free_ports};
+use super::broker::{Apache, Broker, Extras};
 use super::certificates::{Certificates, EXPIRED, VALID};
+use super::tools::free_ports;
 
 /// Passwords that must be found nowhere.
-pub const PASSWORDS: [&str; 3] = ["plain-wXq7-secret", "scram-Kd03-secret", "stranger-p9Zt-secret"];
+pub const PASSWORDS: [&str; 4] =
+    ["plain-wXq7-secret", "scram-Kd03-secret", "stranger-p9Zt-secret", "tenant-Rb52-secret"];
 
 /// The broker, the certificates around it, and its listeners.
 pub struct Secured {
@@ -75,7 +77,7 @@ impl Secured {
                  listener.name.late.ssl.keystore.type=PEM\nlistener.name.late.ssl.keystore.location={late_store}\n\
                  sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER\n\
                  {sasl_listener}.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
-                 user_plain=\"{}\" user_stranger=\"{}\";\n\
+                 user_plain=\"{}\" user_stranger=\"{}\" user_tenant=\"{}\";\n\
                  {sasl_listener}.scram-sha-256.sasl.jaas.config={SCRAM} required;\n\
                  {sasl_listener}.scram-sha-512.sasl.jaas.config={SCRAM} required;\n\
                  {sasl_listener}.oauthbearer.sasl.jaas.config={OAUTH}.OAuthBearerLoginModule required;\n\
@@ -89,6 +91,7 @@ impl Secured {
                 log.display(),
                 PASSWORDS[0],
                 PASSWORDS[2],
+                PASSWORDS[3],
             )
         };
         let apache = Arc::new(Apache::configured(extras, settings)?);

@@ -3,8 +3,11 @@
 
 use std::fs;
 use std::io::Write;
+use std::net::TcpListener;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The project's root.
 pub fn root() -> &'static Path {
@@ -36,7 +39,7 @@ pub fn leave_out(message: &str) {
     note.unwrap_or_else(|error| panic!("cannot note in {}: {error}", local.display()));
 }
 
-/// Sends a signal, `TERM` or `INT`. By the shell's own `kill`: a bare machine has no program of that name.
+/// Sends a signal, such as `TERM`. By the shell's own `kill`: a bare machine has no program of that name.
 pub fn signal(child: &Child, signal: &str) {
     let sent = Command::new("sh").args(["-c", &format!("kill -{signal} {}", child.id())]).status();
     assert!(sent.expect("sh runs").success(), "no process {} takes the signal {signal}", child.id());
@@ -46,4 +49,24 @@ pub fn signal(child: &Child, signal: &str) {
 pub fn end(child: &mut Child) {
     let _ = child.kill();
     let _ = child.wait();
+}
+
+/// Where free ports are looked for: below those that the kernel gives to connections, of which any could take a port between
+/// its choice and the start of who shall listen.
+const PORTS: Range<u16> = 10_000..30_000;
+
+/// Ports that nobody listens on, each given once by this process; others that look at the same time begin elsewhere.
+pub fn free_ports<const N: usize>() -> [u16; N] {
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    let listeners = [(); N].map(|()| {
+        loop {
+            let tried = TRIED.fetch_add(1, Ordering::Relaxed);
+            assert!(tried < PORTS.len() as u32, "no port of {PORTS:?} is free");
+            let place = std::process::id().wrapping_mul(7_919).wrapping_add(tried) % PORTS.len() as u32;
+            if let Ok(listener) = TcpListener::bind(("127.0.0.1", PORTS.start + place as u16)) {
+                break listener;
+            }
+        }
+    });
+    listeners.map(|listener| listener.local_addr().expect("a bound address").port())
 }
