@@ -19,6 +19,7 @@ use support::{
     daemon::{Daemon, PATIENCE, Stage, run_to_end},
     incidents::{COLD_START, incidents_found_at},
     records::stream,
+    rights::{Operation, Resource, Right},
     secured::{PASSWORDS, Secured},
 };
 
@@ -213,6 +214,49 @@ fn who_is_refused_is_told_why_and_what_would_be_right() {
     ] {
         is_refused(&stage, login, words);
     }
+}
+
+#[test]
+fn rights_that_are_taken_away_are_named_and_when_given_again_no_event_is_missing() {
+    let _alone = alone();
+    const ROWS: usize = 600;
+    let Some(secured) = Secured::shared() else { return };
+    let stage = Stage::new(&secured.broker(), "rights", COLD_START);
+    let right = |of, to| Right { of, to, principal: "User:tenant" };
+    let (topics, group) = (Resource::Topics("rights."), Resource::Group("rights"));
+    let [read, write, join] =
+        [(topics, Operation::Read), (topics, Operation::Write), (group, Operation::Read)].map(|(of, to)| right(of, to));
+    [read, write, join].iter().for_each(|right| right.give(&stage.servers));
+    let planted = [COLD_START + 200, COLD_START + ROWS + 201, COLD_START + 2 * ROWS + 202];
+    let records = stream(34, COLD_START + 3 * ROWS, 4, &planted);
+    let chunk = |number: usize| COLD_START + number * ROWS..COLD_START + (number + 1) * ROWS;
+    stage.feed(&records[..chunk(0).end]);
+    let login = Login::password(secured, "PLAIN", ("tenant", PASSWORDS[3]));
+    let mut daemon = login.start(&stage, &[]);
+    stage.wait_committed(&mut daemon, chunk(0).end);
+    let refused = |daemon: &mut Daemon, words: &str| {
+        daemon.wait_for(&format!("/readyz says `{words}`"), |daemon| {
+            daemon.get("/readyz").filter(|(code, why)| *code == 503 && why.contains(words))
+        });
+    };
+
+    write.take(&stage.servers);
+    stage.feed(&records[chunk(1)]);
+    refused(&mut daemon, "sink: the broker forbids writing to the topic `rights.anomalies`");
+    write.give(&stage.servers);
+    stage.wait_committed(&mut daemon, chunk(1).end);
+    daemon.wait_ready();
+
+    read.take(&stage.servers);
+    refused(&mut daemon, "source: the broker forbids reading the topic `rights.in`");
+    stage.feed(&records[chunk(2)]);
+    read.give(&stage.servers);
+    stage.wait_committed(&mut daemon, chunk(2).end);
+    daemon.wait_ready();
+    assert_eq!(daemon.sum("strayd_records_total") as usize, records.len(), "each record ends once");
+    assert_eq!(incidents_found_at(&planted, &stage.events(planted.len()), &records), planted.len());
+    tells_no_secret(&daemon, &login);
+    assert_eq!(daemon.terminate().code(), Some(0), "{}", daemon.log());
 }
 
 #[test]

@@ -297,6 +297,11 @@ impl Daemon {
         }
     }
 
+    /// Holds it back with SIGSTOP, as a machine does that has no time for it, or lets it go on with SIGCONT.
+    pub fn hold_back(&self, held: bool) {
+        signal(&self.child, if held { "STOP" } else { "CONT" });
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         end(&mut self.child);

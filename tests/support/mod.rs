@@ -18,5 +18,7 @@ pub mod promql;
 pub mod python;
 pub mod records;
 pub mod registry;
+pub mod rights;
 pub mod secured;
+pub mod slow;
 pub mod tools;
