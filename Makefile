@@ -14,7 +14,7 @@ CUDA_LIBRARIES ?= no
 export ORT_DYLIB_PATH ?= $(CURDIR)/.local/onnxruntime$(if $(filter cuda,$(DEVICE)),-cuda)/lib/libonnxruntime.so
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run build test check bench bench-train parity quality fuzz docs deps fetch-onnxruntime onnxruntime image prove-image test-tools clean
+.PHONY: help demo run build test check bench bench-train parity quality soak fuzz docs deps fetch-onnxruntime onnxruntime image prove-image test-tools clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ parity: deps fetch-onnxruntime ## Compare validation losses with PyTorch's (ARGS
 
 quality: build test-tools ## Measure detection quality on labelled files (ARGS="FOLDER... -- --set KEY=VALUE")
 	@.local/venv/bin/python scripts/measure-quality $(ARGS)
+
+soak: deps fetch-onnxruntime test-tools ## Run the daemon at half of its ceiling on Apache Kafka, and watch what it holds (ARGS="SECONDS [RATE]")
+	@$(CARGO) bench --locked --all-features --bench soak -- $(ARGS)
 
 fuzz: deps ## Fuzz every decoder, the config parser, the model reader and the HTTP port (ARGS="SECONDS [TARGET...]")
 	@scripts/fuzz $(ARGS)
