@@ -3,7 +3,8 @@
 //!
 //! The ceiling is measured first, with feeder, broker and daemon on the same machine. Then, every second, what the daemon
 //! holds is read from /proc, and how far it is behind from its metrics. It fails when, after a warm-up of a fifth of the
-//! time, memory grows by more than 5 %, open files or threads become more, or more than one second's records wait.
+//! time, memory grows by more than 5 %, open files or threads become more, or more than one second's records wait. The machine
+//! has to have nothing else to do: what waits while others work lies in memory, and is growth too.
 
 #[path = "../tests/support/mod.rs"]
 mod harness;
