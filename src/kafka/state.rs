@@ -9,7 +9,10 @@
 mod reader;
 mod topic;
 
-use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
+use std::{
+    collections::BTreeMap,
+    sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel},
+};
 
 use self::reader::Reader;
 use super::KafkaError;
@@ -42,25 +45,36 @@ fn entity_of<'a>(group: &str, key: &'a [u8]) -> Option<&'a str> {
     std::str::from_utf8(rest).ok()
 }
 
+/// One time that a partition is read from its beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Load {
+    partition: i32,
+    /// Differs from that of every other time: a partition may go and come back while it is read.
+    number: u64,
+}
+
 /// What the thread tells.
 #[derive(Debug)]
 enum News {
     Snapshot {
-        partition: i32,
+        of: Load,
         entity: String,
         as_of: i64,
         body: Option<Vec<u8>>,
     },
-    All(i32),
+    All(Load),
     /// Whether the topic can be used.
     State(Result<(), String>),
 }
 
 /// The state topic, read by a thread of its own.
 pub struct KafkaState {
-    wanted: Sender<i32>,
+    wanted: Sender<Load>,
     news: Receiver<News>,
     state: Result<(), String>,
+    /// The last load of each partition; of those before it nobody wants to hear any more.
+    loads: BTreeMap<i32, Load>,
+    next: u64,
 }
 
 impl KafkaState {
@@ -78,24 +92,29 @@ impl KafkaState {
             .spawn(move || reader.run(&jobs, &sender))
             .map_err(|cause| KafkaError::Broker(format!("no thread for the state topic can be started: {cause}")))?;
         let state = Err(format!("the topic `{topic}` has not been looked for yet"));
-        Ok(Self { wanted, news, state })
+        Ok(Self { wanted, news, state, loads: BTreeMap::new(), next: 0 })
     }
 }
 
 impl StateStore for KafkaState {
     fn load(&mut self, partition: i32) {
+        let load = Load { partition, number: self.next };
+        self.next += 1;
+        self.loads.insert(partition, load);
         // Where the thread is gone, the next read says so.
-        let _ = self.wanted.send(partition);
+        let _ = self.wanted.send(load);
     }
 
     fn read(&mut self, visit: &mut dyn FnMut(Kept<'_>)) -> Result<(), String> {
         for _ in 0..MOST_AT_ONCE {
             match self.news.try_recv() {
-                Ok(News::Snapshot { partition, entity, as_of, body }) => {
-                    visit(Kept::Snapshot { partition, entity: &entity, as_of, body: body.as_deref() });
-                }
-                Ok(News::All(partition)) => visit(Kept::All(partition)),
                 Ok(News::State(state)) => self.state = state,
+                Ok(News::Snapshot { of, .. } | News::All(of)) if self.loads.get(&of.partition) != Some(&of) => {}
+                Ok(News::Snapshot { of, entity, as_of, body }) => {
+                    let (partition, body) = (of.partition, body.as_deref());
+                    visit(Kept::Snapshot { partition, entity: &entity, as_of, body });
+                }
+                Ok(News::All(of)) => visit(Kept::All(of.partition)),
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => {
                     return Err("the thread of the state topic has died, its message stands above".to_owned());
@@ -109,6 +128,26 @@ impl StateStore for KafkaState {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_read_before_a_partition_went_and_came_back_is_not_taken_for_what_is_read_now() {
+        let ((wanted, jobs), (sender, news)) = (channel(), sync_channel(9));
+        let mut state = KafkaState { wanted, news, state: Ok(()), loads: BTreeMap::new(), next: 0 };
+        state.load(3);
+        state.load(3);
+        let loads: Vec<Load> = jobs.try_iter().collect();
+        for load in &loads {
+            let entity = format!("of load {}", load.number);
+            sender.send(News::Snapshot { of: *load, entity, as_of: 5, body: None }).unwrap();
+            sender.send(News::All(*load)).unwrap();
+        }
+        let mut told = Vec::new();
+        state.read(&mut |kept| told.push(format!("{kept:?}"))).unwrap();
+        let expected = ["Snapshot { partition: 3, entity: \"of load 1\", as_of: 5, body: None }", "All(3)"];
+        assert_eq!(told, expected);
+        drop(sender);
+        assert!(state.read(&mut |_| {}).unwrap_err().contains("died"));
+    }
 
     #[test]
     fn a_key_gives_its_entity_back_to_its_own_group_alone() {

@@ -587,6 +587,10 @@ pub(super) mod tests {
         for description in DESCRIPTIONS {
             assert!(table.contains(&format!("| `{}` |", description.name)));
         }
-        assert!(table.contains("`outcome`: normal, anomalous, suppressed, warming_up, late, duplicate, collected, dead_letter"));
+        assert!(
+            table.contains(
+                "`outcome`: normal, anomalous, suppressed, warming_up, late, duplicate, collected, dead_letter"
+            )
+        );
     }
 }

@@ -19,7 +19,7 @@ use rdkafka::{
 };
 
 use super::{
-    AS_OF, News, entity_of,
+    AS_OF, Load, News, entity_of,
     topic::{Admin, partitions},
 };
 use crate::{
@@ -71,6 +71,7 @@ impl Context {
 
 /// A partition that is read.
 struct Reading {
+    load: Load,
     next: Offset,
     /// When its end was reached.
     ended: Option<Instant>,
@@ -117,7 +118,7 @@ impl Reader {
     }
 
     /// Reads until the other end is gone.
-    pub(super) fn run(mut self, jobs: &Receiver<i32>, news: &SyncSender<News>) {
+    pub(super) fn run(mut self, jobs: &Receiver<Load>, news: &SyncSender<News>) {
         while self.take_jobs(jobs).is_ok() {
             if self.step(news).is_err() {
                 return;
@@ -126,13 +127,14 @@ impl Reader {
     }
 
     /// Takes what is wanted, waiting for it where nothing is read.
-    fn take_jobs(&mut self, jobs: &Receiver<i32>) -> Result<(), Gone> {
+    fn take_jobs(&mut self, jobs: &Receiver<Load>) -> Result<(), Gone> {
         let mut wait = if self.prepared.is_some() && self.open.is_empty() { STEP } else { Duration::ZERO };
         let mut is_new = false;
         loop {
             match jobs.recv_timeout(wait) {
-                Ok(partition) => {
-                    self.open.insert(partition, Reading { next: Offset::Beginning, ended: None, settled: false });
+                Ok(load) => {
+                    let reading = Reading { load, next: Offset::Beginning, ended: None, settled: false };
+                    self.open.insert(load.partition, reading);
                     is_new = true;
                     wait = Duration::ZERO;
                 }
@@ -176,12 +178,11 @@ impl Reader {
         match self.consumer.poll(wait) {
             None => {}
             Some(Ok(message)) => {
-                let partition = message.partition();
-                if let Some(reading) = self.open.get_mut(&partition) {
+                if let Some(reading) = self.open.get_mut(&message.partition()) {
                     reading.next = Offset::Offset(message.offset() + 1);
-                }
-                if let Some(snapshot) = snapshot(&self.group, &message) {
-                    news.send(snapshot).map_err(|_| Gone)?;
+                    if let Some(snapshot) = snapshot(&self.group, reading.load, &message) {
+                        news.send(snapshot).map_err(|_| Gone)?;
+                    }
                 }
             }
             Some(Err(ClientError::PartitionEOF(partition))) => {
@@ -198,13 +199,10 @@ impl Reader {
     /// come to be seen yet, the end is further on: it counts where it is reached once more after all had been decided.
     fn finish(&mut self, news: &SyncSender<News>) -> Result<(), Gone> {
         let transacted = self.transacted;
-        let over: Vec<i32> = self
-            .open
-            .extract_if(.., |_, one| one.ended.is_some() && (one.settled || !transacted))
-            .map(|(at, _)| at)
-            .collect();
-        for partition in &over {
-            news.send(News::All(*partition)).map_err(|_| Gone)?;
+        let is_over = |one: &Reading| one.ended.is_some() && (one.settled || !transacted);
+        let over: Vec<Load> = self.open.extract_if(.., |_, one| is_over(one)).map(|(_, one)| one.load).collect();
+        for load in &over {
+            news.send(News::All(*load)).map_err(|_| Gone)?;
         }
         let context = self.consumer.context();
         let mut again = false;
@@ -234,10 +232,10 @@ impl Reader {
 }
 
 /// The snapshot of a message; `None` where it is another group's, or none.
-fn snapshot(group: &str, message: &impl Message) -> Option<News> {
+fn snapshot(group: &str, of: Load, message: &impl Message) -> Option<News> {
     let entity = entity_of(group, message.key()?)?.to_owned();
     let headers = message.headers()?;
     let as_of = headers.iter().find(|header| header.key == AS_OF).and_then(|header| header.value)?;
     let as_of = std::str::from_utf8(as_of).ok()?.parse().ok()?;
-    Some(News::Snapshot { partition: message.partition(), entity, as_of, body: message.payload().map(<[u8]>::to_vec) })
+    Some(News::Snapshot { of, entity, as_of, body: message.payload().map(<[u8]>::to_vec) })
 }
