@@ -305,10 +305,10 @@ impl Context {
         if !partitions.is_empty() {
             self.link.works();
         }
-        let begins = |place: &Place| Position { offset: place.from.unwrap_or(place.next.offset), ..place.next };
         let mut mail = self.mail();
         mail.assigned.extend(&partitions);
-        mail.begun.extend(places.iter().map(begins));
+        // What is read again was read before: it can't be lost.
+        mail.begun.extend(places.iter().map(|place| place.next));
         mail.events.push(SourceEvent::Assigned(partitions));
         let resumes = |Place { next, from }| Some(SourceEvent::Resumes { next, from: from? });
         mail.events.extend(places.into_iter().filter_map(resumes));

@@ -19,6 +19,7 @@ use super::{
     prepared::Prepared,
     run::{Parts, RunError, now, now_ms},
     scoring::Scoring,
+    state::Keeping,
     training::{self, Training, TrainingState},
 };
 use crate::{
@@ -286,6 +287,7 @@ fn prime<'r>(
             flow.end(&record.lend(), End::from(error), &mut outside)?;
         }
     }
+    scoring.keeping().into_iter().for_each(Keeping::hurry);
     Ok(())
 }
 

@@ -280,8 +280,11 @@ impl Flow {
         self.take_deliveries(parts, keeping.as_deref_mut(), wait)?;
         let mut revoked = Vec::new();
         for event in parts.source.events() {
-            if let (SourceEvent::Resumes { next, from }, Some(keeping)) = (&event, keeping.as_deref_mut()) {
-                keeping.resume(*next, *from);
+            // In their order: a partition may go and come back between two looks.
+            match (&event, keeping.as_deref_mut()) {
+                (SourceEvent::Revoked(partitions), Some(keeping)) => keeping.forget(partitions),
+                (SourceEvent::Resumes { next, from }, Some(keeping)) => keeping.resume(*next, *from),
+                _ => {}
             }
             self.source_event(event, parts, &mut revoked);
         }
@@ -306,10 +309,10 @@ impl Flow {
     }
 
     fn move_offsets(&mut self, parts: &mut Parts<'_>, mut keeping: Option<&mut Keeping>) -> Result<(), RunError> {
-        let (mut moved, atomic) = (Ok(()), self.with_offsets);
+        let mut moved = Ok(());
         self.ledger.changed(|next| {
             let keeping = keeping.as_deref_mut();
-            let oldest = keeping.and_then(|keeping| keeping.horizon.oldest(next.partition, next.offset, atomic));
+            let oldest = keeping.and_then(|keeping| keeping.horizon.oldest(next.partition, next.offset));
             if moved.is_ok() {
                 moved = parts.source.finished(next, oldest);
             }

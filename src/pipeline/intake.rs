@@ -21,7 +21,7 @@ pub(super) fn longest_poll(flow: &Flow) -> Duration {
     if flow.holds() { HELD_POLL } else { LONGEST_POLL }
 }
 
-/// Goes on with records that waited for their schema, as far as it came.
+/// Goes on with records that had to wait, as far as what they waited for came.
 pub(super) fn release(parts: &mut Parts<'_>, flow: &mut Flow, scoring: &mut Scoring) -> Result<(), RunError> {
     let Parts { sink, observer, metrics, .. } = parts;
     let mut outside = Outside { sink: &mut **sink, metrics };
@@ -61,7 +61,8 @@ pub(super) fn poll(
         if !is_refill {
             flow.open(&raw, now, outside.sink);
         }
-        if flow.holds() || scoring.awaits(&raw) {
+        // Entities that were put back may have taken the room that there was.
+        if flow.holds() || scoring.awaits(&raw) || scoring.room() == 0 {
             flow.hold(&raw);
             return;
         }

@@ -9,7 +9,7 @@ mod refill;
 mod revoked;
 mod what_if;
 
-use admitted::Admitted;
+use admitted::{Admitted, is_newest};
 pub use heed::Heard;
 use what_if::WhatIf;
 
@@ -32,11 +32,7 @@ use crate::{
     feedback::Book,
     model::Model,
     record::{DecodedRecord, Position, RawRecord, RecordError, features::EncoderError},
-    stream::{
-        order::Arrival,
-        silence,
-        window::{Entities, Window},
-    },
+    stream::{order::Arrival, silence, window::Entities},
     train::recent::{Bounds, RecentSample},
 };
 
@@ -303,6 +299,8 @@ impl Scoring {
         self.batch.imputed.resize(marks + width, false);
         self.move_to(position.partition, index);
         let state = self.entities.get_mut(index).expect("the caller entered it");
+        // Also where the record turns out to have no row: that it came is remembered.
+        keeping::changed(&mut self.keeping, index, state, position.offset);
         let before = state.gates.cold_start.state();
         if state.generation != self.generation {
             let judgement = self.model.context.judge.enter(&self.decoded.entity);
@@ -327,7 +325,6 @@ impl Scoring {
             return Ok(None);
         }
         state.window.push(&self.row, &self.batch.imputed[marks..], position.offset);
-        keeping::changed(&mut self.keeping, index, state, position.offset);
         Ok(Some(marks))
     }
 
@@ -370,14 +367,6 @@ impl Scoring {
         self.incidents.gone(place);
     }
 
-    /// How the record that was decoded last comes behind those of its entity before it.
-    fn arrive(&mut self, index: u32) -> Arrival {
-        let Some(state) = self.entities.get_mut(index).filter(|_| self.decoded.timed) else { return Arrival::InOrder };
-        let arrival = state.order.arrive(self.decoded.time_us, self.lateness_us);
-        self.out_of_order += u64::from(arrival == Arrival::Behind && !self.again);
-        arrival
-    }
-
     /// Finds the entities that are silent by what the record at `cause` says of the time.
     fn fall_silent(&mut self, cause: Position) {
         let silent = self.incidents.fall_silent(cause, &mut self.entities);
@@ -387,13 +376,4 @@ impl Scoring {
     fn unscored<'a>(&'a self, raw: &RawRecord<'_>, why: &'a str) -> Unscored<'a> {
         Unscored { position: raw.position, entity: &self.decoded.entity, time_us: self.decoded.known_time_us(), why }
     }
-}
-
-/// Whether a row says what the newest one of the window says, as far as its values came.
-fn is_newest(window: &Window, row: &[f32], imputed: &[bool]) -> bool {
-    let same = |newest: &[f32]| {
-        let mut cells = newest.iter().zip(row).zip(imputed);
-        cells.all(|((before, now), imputed)| *imputed || before.to_bits() == now.to_bits())
-    };
-    window.newest().is_some_and(same)
 }

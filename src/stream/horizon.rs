@@ -82,12 +82,11 @@ impl Horizon {
     }
 
     /// From where on the partition has to be read again by whoever goes on at `next`; at most `next`. `None` where nothing is
-    /// known of the partition. `atomic` says that snapshots from before `next` are safe whenever it is committed.
-    pub fn oldest(&mut self, partition: i32, next: i64, atomic: bool) -> Option<i64> {
+    /// known of the partition.
+    pub fn oldest(&mut self, partition: i32, next: i64) -> Option<i64> {
         let partition = self.partitions.get_mut(&partition)?;
-        let counts = |sent: &mut Sent| sent.as_of <= next && (atomic || sent.waiting == 0);
-        while let Some(sent) = partition.sent.pop_front_if(counts) {
-            if sent.refused && !atomic {
+        while let Some(sent) = partition.sent.pop_front_if(|sent| sent.as_of <= next && sent.waiting == 0) {
+            if sent.refused {
                 continue;
             }
             sent.changes.into_iter().for_each(|(life, place, oldest)| partition.need(life, place, oldest));
@@ -134,31 +133,22 @@ mod tests {
     #[test]
     fn an_entity_is_needed_from_its_first_record_until_a_snapshot_is_safe_and_passed_by_the_commit() {
         let mut horizon = Horizon::default();
-        assert_eq!(horizon.oldest(0, 5, false), None);
+        assert_eq!(horizon.oldest(0, 5), None);
         horizon.enter(0, (1, 0), 3);
         horizon.enter(0, (2, 1), 4);
-        assert_eq!(horizon.oldest(0, 20, false), Some(3));
+        assert_eq!(horizon.oldest(0, 20), Some(3));
         horizon.sent(0, 30, (1, 0), Some(25));
         horizon.sent(0, 30, (2, 1), Some(28));
-        assert_eq!(horizon.oldest(0, 30, false), Some(3), "it may never arrive");
+        assert_eq!(horizon.oldest(0, 30), Some(3), "it may never arrive");
         horizon.ended(0, 30, true);
-        assert_eq!(horizon.oldest(0, 30, false), Some(3), "one of two has arrived");
+        assert_eq!(horizon.oldest(0, 30), Some(3), "one of two has arrived");
         horizon.ended(0, 30, true);
-        assert_eq!(horizon.oldest(0, 29, false), Some(3), "whoever starts at 29 can't use what was taken at 30");
-        assert_eq!(horizon.oldest(0, 30, false), Some(25));
+        assert_eq!(horizon.oldest(0, 29), Some(3), "whoever starts at 29 can't use what was taken at 30");
+        assert_eq!(horizon.oldest(0, 30), Some(25));
         let needy: Vec<Needy> = horizon.needy(0).collect();
         assert_eq!(needy[0], Needy { offset: 25, place: 0, life: 1 });
         assert_eq!((needy.len(), horizon.waiting()), (2, 0));
-        assert_eq!(horizon.oldest(0, 20, false), Some(20), "never more than what is committed");
-    }
-
-    #[test]
-    fn where_snapshots_go_with_the_offsets_they_count_as_soon_as_those_do() {
-        let mut horizon = Horizon::default();
-        horizon.enter(0, (1, 0), 3);
-        horizon.sent(0, 30, (1, 0), Some(25));
-        assert_eq!(horizon.oldest(0, 29, true), Some(3));
-        assert_eq!(horizon.oldest(0, 31, true), Some(25));
+        assert_eq!(horizon.oldest(0, 20), Some(20), "never more than what is committed");
     }
 
     #[test]
@@ -167,11 +157,11 @@ mod tests {
         horizon.enter(0, (1, 0), 3);
         horizon.sent(0, 10, (1, 0), None);
         horizon.enter(0, (2, 0), 12);
-        assert_eq!(horizon.oldest(0, 15, false), Some(3));
+        assert_eq!(horizon.oldest(0, 15), Some(3));
         horizon.ended(0, 10, true);
-        assert_eq!(horizon.oldest(0, 15, false), Some(12));
+        assert_eq!(horizon.oldest(0, 15), Some(12));
         horizon.forget(&[0]);
-        assert_eq!((horizon.oldest(0, 15, false), horizon.needy(0).next()), (None, None));
+        assert_eq!((horizon.oldest(0, 15), horizon.needy(0).next()), (None, None));
     }
 
     #[test]
@@ -182,7 +172,7 @@ mod tests {
             horizon.sent(0, as_of, (1, 0), Some(oldest));
             horizon.ended(0, as_of, is_safe);
             let expected = if is_safe { 18 } else { 3 };
-            assert_eq!(horizon.oldest(0, as_of, false), Some(expected));
+            assert_eq!(horizon.oldest(0, as_of), Some(expected));
         }
     }
 
@@ -209,7 +199,7 @@ mod tests {
                 let next = as_of - 2;
                 let known = |history: &Vec<(i64, i64)>| history.iter().rev().find(|(from, _)| *from <= next).map(|found| found.1);
                 let expected = needs.values().filter_map(known).min().map_or(next, |least| least.min(next));
-                prop_assert_eq!(horizon.oldest(0, next, false), Some(expected));
+                prop_assert_eq!(horizon.oldest(0, next), Some(expected));
             }
         }
     }

@@ -162,6 +162,7 @@ impl RenewingSource {
             self.news.push(SourceEvent::Revoked(forgotten));
         }
         self.assigned.clear();
+        self.known.clear();
         self.left.extend(left);
         self.replaced = Instant::now();
         let expiries = certificates::expiries(&self.settings);
@@ -199,6 +200,11 @@ impl RenewingSource {
             // It goes on as if nothing had happened: its windows are as they were.
             SourceEvent::Resumes { next, .. } if self.lent.get(&next.partition) == Some(&next.offset) => {
                 self.known.insert(next.partition, next.offset);
+            }
+            SourceEvent::Resumes { next, from } => {
+                // What is read again has ended before: a partition without new records must not be waited for.
+                self.ended.insert(next.partition, next.offset);
+                self.news.push(SourceEvent::Resumes { next, from });
             }
             SourceEvent::Revoked(partitions) => {
                 for partition in &partitions {

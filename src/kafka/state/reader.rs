@@ -1,6 +1,7 @@
 //! The thread that reads the state topic.
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     sync::{
         Mutex, PoisonError,
@@ -90,6 +91,8 @@ pub(super) struct Reader {
     open: BTreeMap<i32, Reading>,
     /// When the topic was last found fit.
     prepared: Option<Instant>,
+    /// Whether it was told that nothing can be read.
+    told_fault: Cell<bool>,
 }
 
 /// Nobody listens any more.
@@ -114,6 +117,7 @@ impl Reader {
             transacted: settings.delivery == DeliveryGuarantee::ExactlyOnce,
             open: BTreeMap::new(),
             prepared: None,
+            told_fault: Cell::new(false),
         })
     }
 
@@ -178,6 +182,7 @@ impl Reader {
         match self.consumer.poll(wait) {
             None => {}
             Some(Ok(message)) => {
+                self.recovered(news)?;
                 if let Some(reading) = self.open.get_mut(&message.partition()) {
                     reading.next = Offset::Offset(message.offset() + 1);
                     if let Some(snapshot) = snapshot(&self.group, reading.load, &message) {
@@ -186,13 +191,24 @@ impl Reader {
                 }
             }
             Some(Err(ClientError::PartitionEOF(partition))) => {
+                self.recovered(news)?;
                 if let Some(reading) = self.open.get_mut(&partition) {
                     reading.ended.get_or_insert_with(Instant::now);
                 }
             }
-            Some(Err(error)) => tracing::debug!(topic = self.topic, %error, "state topic"),
+            Some(Err(error)) if self.open.is_empty() => tracing::debug!(topic = self.topic, %error, "state topic"),
+            Some(Err(error)) => {
+                self.told_fault.set(true);
+                let why = format!("the topic `{}` can't be read: {error}", self.topic);
+                return news.send(News::State(Err(why))).map_err(|_| Gone);
+            }
         }
         self.finish(news)
+    }
+
+    /// It can be read, whatever was told before.
+    fn recovered(&self, news: &SyncSender<News>) -> Result<(), Gone> {
+        if self.told_fault.take() { news.send(News::State(Ok(()))).map_err(|_| Gone) } else { Ok(()) }
     }
 
     /// Tells which partitions have been read to their end. Where a transaction is still open, or one that is committed has not

@@ -53,7 +53,7 @@ impl Flow {
         self.held.records.push_back(KeptRecord::copy(raw));
     }
 
-    /// The record that waits for longest, unless its schema is still `awaited`; it waits no more.
+    /// The record that waits for longest, unless what it waits for is still `awaited`; it waits no more.
     pub(in super::super) fn release(&mut self, mut awaited: impl FnMut(&RawRecord<'_>) -> bool) -> Option<KeptRecord> {
         let first = self.held.records.front()?;
         if awaited(&first.lend()) { None } else { self.held.records.pop_front() }

@@ -1,7 +1,10 @@
 //! What became of a record that was decoded, and entities that no record comes of any more.
 
 use super::Scoring;
-use crate::pipeline::End;
+use crate::{
+    pipeline::End,
+    stream::{order::Arrival, window::Window},
+};
 
 /// What became of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +42,14 @@ impl Admitted {
 }
 
 impl Scoring {
+    /// How the record that was decoded last comes behind those of its entity before it.
+    pub(super) fn arrive(&mut self, index: u32) -> Arrival {
+        let Some(state) = self.entities.get_mut(index).filter(|_| self.decoded.timed) else { return Arrival::InOrder };
+        let arrival = state.order.arrive(self.decoded.time_us, self.lateness_us);
+        self.out_of_order += u64::from(arrival == Arrival::Behind && !self.again);
+        arrival
+    }
+
     /// It is so late by the wall clock, milliseconds since the epoch. Entities that were idle for too long are forgotten, unless
     /// rows wait to be scored.
     pub fn tick(&mut self, now_ms: i64) {
@@ -51,4 +62,13 @@ impl Scoring {
             self.left((place, name, gone));
         }
     }
+}
+
+/// Whether a row says what the newest one of the window says, as far as its values came.
+pub(super) fn is_newest(window: &Window, row: &[f32], imputed: &[bool]) -> bool {
+    let same = |newest: &[f32]| {
+        let mut cells = newest.iter().zip(row).zip(imputed);
+        cells.all(|((before, now), imputed)| *imputed || before.to_bits() == now.to_bits())
+    };
+    window.newest().is_some_and(same)
 }

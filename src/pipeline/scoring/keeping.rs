@@ -28,7 +28,11 @@ pub(super) fn changed(keeping: &mut Option<Keeping>, place: u32, state: &mut Ent
 /// The entity that stood at this place made room for another one.
 pub(super) fn evicted(keeping: &mut Option<Keeping>, (place, entity): (u32, Arc<str>), gone: &EntityState) {
     let Some(keeping) = keeping.as_mut().filter(|_| gone.life > 0) else { return };
-    keeping.evicted(gone.partition, entity, Due { place, life: gone.life });
+    if gone.kept == Kept::Never {
+        keeping.horizon.leave(gone.partition, gone.life);
+    } else {
+        keeping.evicted(gone.partition, entity, Due { place, life: gone.life });
+    }
 }
 
 impl Scoring {
@@ -78,10 +82,8 @@ impl Scoring {
             keeping.horizon.sent(partition, as_of, (life, place), None);
             send(before(partition, as_of), Output::Snapshot { entity: entity.as_ref().into(), as_of, body: None });
         }
-        let far = keeping.take_far(&|needy| {
-            let state = self.entities.get(needy.place).filter(|state| state.life == needy.life);
-            state.is_some_and(|state| state.kept != Kept::Whole)
-        });
+        // What is on its way already is sent once more at worst.
+        let far = keeping.take_far();
         for due in keeping.take_due() {
             self.snapshot(due, false, &mut keeping, send);
         }

@@ -135,6 +135,11 @@ impl Scoring {
         let shape = (self.model.window(), self.row.len());
         let Some(state) = self.entities.get_mut(place) else { return };
         let before = state.gates.cold_start.state();
+        if state.generation != self.generation {
+            // Another model took over while its window was filled.
+            let judgement = self.model.context.judge.enter(&entity);
+            state.renew(shape, (self.generation, judgement), state.generation >= self.rows_since);
+        }
         let Snapshot { oldest, model, judgement, incident, gates, reporting, rows, silence, mut open, .. } = *snapshot;
         let means_the_same = snapshot.columns == columns;
         if let Some(rows) = rows.filter(|_| means_the_same) {

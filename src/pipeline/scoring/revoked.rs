@@ -13,7 +13,6 @@ impl Scoring {
     pub fn forget(&mut self, partitions: &[i32]) {
         assert!(self.batch.is_empty(), "an entity of the open batch can't be forgotten");
         self.sample.iter_mut().for_each(|sample| sample.forget(partitions));
-        self.keeping.iter_mut().for_each(|keeping| keeping.forget(partitions));
         let (population, policies) = (&mut self.population, &self.policies);
         self.entities.retain(|_, state| {
             let stays = !partitions.contains(&state.partition);

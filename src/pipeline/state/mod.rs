@@ -23,15 +23,17 @@ pub(super) use self::{
 };
 use crate::{
     record::Position,
-    stream::horizon::{Horizon, Life, Needy},
+    stream::horizon::{Horizon, Life},
     telemetry::metrics::Metrics,
 };
 
 /// So many snapshots are taken at once between two batches.
 const MOST_AT_ONCE: usize = 2_000;
+/// So many evicted entities wait at most for their end to be written.
+const MOST_GONE: usize = 100_000;
 /// None are taken while so many wait for their acknowledgement.
 const MOST_WAITING: usize = 10_000;
-/// Time between two looks for windows that reach back too far.
+/// The most time between two looks for windows that reach back too far.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// An entity of which a snapshot is to be taken.
@@ -65,6 +67,8 @@ pub(super) struct Keeping {
     next: BTreeMap<i32, i64>,
     lives: Life,
     interval: Duration,
+    /// So many of them are due whatever the time.
+    hurried: usize,
     /// When windows that reach back too far were last looked for.
     looked: Instant,
     /// The most records of a partition that are read again.
@@ -85,6 +89,7 @@ impl Keeping {
             next: BTreeMap::new(),
             lives: 0,
             interval,
+            hurried: 0,
             looked: Instant::now(),
             max_rewind: i64::try_from(max_rewind).unwrap_or(i64::MAX),
             fault: Some("nobody has looked yet".to_owned()),
@@ -121,18 +126,30 @@ impl Keeping {
         self.changed.push_back((Instant::now(), due));
     }
 
+    /// All that has changed so far has its snapshot as soon as may be: it can't be judged again.
+    pub(super) fn hurry(&mut self) {
+        self.hurried = self.changed.len();
+    }
+
     /// An entity made room for another one.
     pub(super) fn evicted(&mut self, partition: i32, entity: Arc<str>, due: Due) {
         let as_of = self.next(partition);
+        if self.gone.len() >= MOST_GONE {
+            // The topic can't be written to for so long that nobody will miss it.
+            self.horizon.leave(partition, due.life);
+            return;
+        }
         self.gone.push(Gone { partition, entity, place: due.place, life: due.life, as_of });
     }
 
-    /// Entities that were evicted since the last call.
+    /// Entities that were evicted and whose end is to be written. It waits while their partition is filled again: a snapshot that
+    /// was kept may be from a later offset.
     pub(super) fn take_gone(&mut self) -> Vec<Gone> {
-        if self.fault.is_some() {
+        if self.fault.is_some() || self.horizon.waiting() > MOST_WAITING {
             return Vec::new();
         }
-        std::mem::take(&mut self.gone)
+        let refills = &self.refills;
+        self.gone.extract_if(.., |gone| !refills.contains_key(&gone.partition)).take(MOST_AT_ONCE).collect()
     }
 
     /// Entities whose snapshots are due, the longest changed first; none where nothing is.
@@ -143,18 +160,19 @@ impl Keeping {
         }
         while due.len() < MOST_AT_ONCE
             && let Some((since, first)) = self.changed.front()
-            && since.elapsed() >= self.interval
+            && (self.hurried > 0 || since.elapsed() >= self.interval)
         {
             due.push(*first);
             self.changed.pop_front();
+            self.hurried = self.hurried.saturating_sub(1);
         }
         due
     }
 
     /// Entities whose windows reach back so far that reading them again would soon be too much: their snapshots hold them.
-    /// `asked` says whether an entity is still one of those, and has no such snapshot yet.
-    pub(super) fn take_far(&mut self, asked: &dyn Fn(Needy) -> bool) -> Vec<Due> {
-        if self.fault.is_some() || self.looked.elapsed() < LOOK_EVERY || self.horizon.waiting() > MOST_WAITING {
+    pub(super) fn take_far(&mut self) -> Vec<Due> {
+        let is_early = self.looked.elapsed() < LOOK_EVERY.min(self.interval);
+        if is_early || self.fault.is_some() || self.horizon.waiting() > MOST_WAITING {
             return Vec::new();
         }
         self.looked = Instant::now();
@@ -162,8 +180,8 @@ impl Keeping {
             let far = next - self.max_rewind / 2;
             self.horizon.needy(*partition).take_while(move |needy| needy.offset < far)
         };
-        let far = self.next.iter().flat_map(far).filter(|needy| asked(*needy)).take(MOST_AT_ONCE);
-        far.map(|needy| Due { place: needy.place, life: needy.life }).collect()
+        let far = self.next.iter().filter(|(partition, _)| !self.refills.contains_key(partition)).flat_map(far);
+        far.take(MOST_AT_ONCE).map(|needy| Due { place: needy.place, life: needy.life }).collect()
     }
 
     /// Reading of a partition goes on at `next`, and begins at `from` so that windows are filled again.

@@ -106,7 +106,8 @@ impl Refill {
         self.is_loading = false;
         self.order = self.kept.iter().map(|(entity, known)| (known.as_of, entity.clone())).collect();
         self.order.sort_unstable_by(|one, other| other.cmp(one));
-        let begins_before = |known: &&Known| known.snapshot.as_ref().is_some_and(|one| one.oldest < self.from);
+        let is_cut = |one: &Snapshot| one.rows.is_none() && one.oldest < self.from;
+        let begins_before = |known: &&Known| known.snapshot.as_deref().is_some_and(is_cut);
         self.cut = self.kept.values().filter(begins_before).count();
     }
 
