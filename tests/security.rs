@@ -232,7 +232,7 @@ fn rights_that_are_taken_away_are_named_and_when_given_again_no_event_is_missing
     let chunk = |number: usize| COLD_START + number * ROWS..COLD_START + (number + 1) * ROWS;
     stage.feed(&records[..chunk(0).end]);
     let login = Login::password(secured, "PLAIN", ("tenant", PASSWORDS[3]));
-    let mut daemon = login.start(&stage, &[]);
+    let mut daemon = login.start(&stage, &["--set", "kafka.state_topic=null"]);
     stage.wait_committed(&mut daemon, chunk(0).end);
     let refused = |daemon: &mut Daemon, words: &str| {
         daemon.wait_for(&format!("/readyz says `{words}`"), |daemon| {
@@ -256,6 +256,14 @@ fn rights_that_are_taken_away_are_named_and_when_given_again_no_event_is_missing
     assert_eq!(daemon.sum("strayd_records_total") as usize, records.len(), "each record ends once");
     assert_eq!(incidents_found_at(&planted, &stage.events(planted.len()), &records), planted.len());
     tells_no_secret(&daemon, &login);
+    assert_eq!(daemon.terminate().code(), Some(0), "{}", daemon.log());
+
+    // Nobody gave rights on the state topic.
+    let mut daemon = login.start(&stage, &[]);
+    refused(
+        &mut daemon,
+        "state: the broker forbids the topic `strayd.state`: its ACLs must allow this user Read, Write",
+    );
     assert_eq!(daemon.terminate().code(), Some(0), "{}", daemon.log());
 }
 

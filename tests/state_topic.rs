@@ -65,10 +65,18 @@ fn a_restart_goes_on_where_it_was_by_a_topic_that_is_made_for_it() {
     assert_eq!(outcome(&daemon, "warming_up"), 0.0, "no window begins anew");
     assert_eq!(daemon.terminate().code(), Some(0), "{}", daemon.log());
 
-    // Without a topic it does.
+    // Where the topic is gone, all that can be read again is, and what it held begins anew.
+    broker.real().delete_topic("state-kept.state");
+    let mut daemon = start(&stage, "state-kept.state");
+    stage.feed(&records[..100]);
+    stage.wait_committed(&mut daemon, records.len() + 100);
+    assert!(daemon.sum("strayd_records_reread_total") > 0.0);
+    assert_eq!(daemon.terminate().code(), Some(0), "{}", daemon.log());
+
+    // Without a topic they do.
     let mut daemon = Daemon::start(&stage.config(), &["--set", "kafka.state_topic=null"]);
     stage.feed(&records[..300]);
-    stage.wait_committed(&mut daemon, records.len() + 300);
+    stage.wait_committed(&mut daemon, records.len() + 400);
     assert!(outcome(&daemon, "warming_up") > 0.0);
     assert_eq!(daemon.terminate().code(), Some(0), "{}", daemon.log());
 }

@@ -18,7 +18,7 @@ use self::reader::Reader;
 use super::KafkaError;
 use crate::{
     config::settings::KafkaSettings,
-    pipeline::state::{Kept, StateStore},
+    pipeline::state::{Kept, NOT_LOOKED, StateStore},
 };
 
 /// The header that says up to which offset a snapshot holds.
@@ -91,7 +91,7 @@ impl KafkaState {
             .name("state".to_owned())
             .spawn(move || reader.run(&jobs, &sender))
             .map_err(|cause| KafkaError::Broker(format!("no thread for the state topic can be started: {cause}")))?;
-        let state = Err(format!("the topic `{topic}` has not been looked for yet"));
+        let state = Err(NOT_LOOKED.to_owned());
         Ok(Self { wanted, news, state, loads: BTreeMap::new(), next: 0 })
     }
 }

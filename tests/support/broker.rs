@@ -104,7 +104,8 @@ impl Broker {
             Self::Embedded(_) => {
                 let pairs = EmbeddedBroker::properties();
                 let lines: Vec<String> = pairs.iter().map(|(key, value)| format!("    {key}: \"{value}\"\n")).collect();
-                format!("  properties:\n{}", lines.concat())
+                // It makes no topics as it is asked to.
+                format!("  state_topic: null\n  properties:\n{}", lines.concat())
             }
             Self::Apache(_) => String::new(),
         }

@@ -119,6 +119,10 @@ pub(super) fn partitions<C: ClientContext>(client: &Client<C>, topic: &str) -> R
         Some((None, count)) => Ok(Some(count)),
         Some((Some(error), _)) => match RDKafkaErrorCode::from(error) {
             RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => Ok(None),
+            RDKafkaErrorCode::TopicAuthorizationFailed => Err(format!(
+                "the broker forbids the topic `{topic}`: its ACLs must allow this user Read, Write and Describe, and Create where it is \
+                 to be made; or kafka.state_topic: null"
+            )),
             code => Err(format!("the topic `{topic}` can't be looked at: {code}")),
         },
     }

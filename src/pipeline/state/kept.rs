@@ -1,5 +1,8 @@
 //! Where snapshots are read from.
 
+/// What a store says that has not been looked at yet: no news, and no fault.
+pub const NOT_LOOKED: &str = "nobody has looked yet";
+
 /// One thing that a store hands over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept<'a> {

@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use self::kept::{Kept, StateStore};
+pub use self::kept::{Kept, NOT_LOOKED, StateStore};
 pub(super) use self::{
     refill::{Refill, Restored, Stage},
     snapshot::{Rows, Snapshot},
@@ -92,7 +92,7 @@ impl Keeping {
             hurried: 0,
             looked: Instant::now(),
             max_rewind: i64::try_from(max_rewind).unwrap_or(i64::MAX),
-            fault: Some("nobody has looked yet".to_owned()),
+            fault: Some(NOT_LOOKED.to_owned()),
         }
     }
 
