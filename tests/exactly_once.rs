@@ -189,7 +189,7 @@ struct Replicas<'a> {
 impl Replicas<'_> {
     fn start(&mut self, index: usize) {
         let id = format!("kafka.transactional_id={}-{index}", self.config.display());
-        let instance = format!("kafka.properties.group.instance.id=replica-{index}");
+        let instance = format!("kafka.group_instance_id=replica-{index}");
         let mut arguments = vec!["--set", id.as_str()];
         if index != 0 {
             arguments.extend(["--set", instance.as_str()]);
