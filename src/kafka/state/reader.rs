@@ -32,6 +32,8 @@ use crate::{
 const AGAIN: Duration = Duration::from_secs(2);
 /// Time between two looks whether the topic has enough partitions.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// After so many failures other clients are made: certificates or passwords may have changed in their files.
+const RENEW_AFTER: u32 = 3;
 /// How long one look for the next message takes.
 const STEP: Duration = Duration::from_millis(100);
 
@@ -83,14 +85,15 @@ struct Reading {
 pub(super) struct Reader {
     consumer: BaseConsumer<Context>,
     admin: ClientConfig,
-    input: String,
+    settings: KafkaSettings,
     topic: String,
-    group: String,
     /// Whether snapshots are written in transactions, one of which may still be open when a partition is read.
     transacted: bool,
     open: BTreeMap<i32, Reading>,
     /// When the topic was last found fit.
     prepared: Option<Instant>,
+    /// Failures to look at it or to read it since then.
+    failed: u32,
     /// Whether it was told that nothing can be read.
     told_fault: Cell<bool>,
 }
@@ -100,23 +103,16 @@ struct Gone;
 
 impl Reader {
     pub(super) fn new(settings: &KafkaSettings, topic: &str) -> Result<Self, KafkaError> {
-        let mut config = settings::consumer(settings)?;
-        config
-            .set("enable.partition.eof", "true")
-            .set("auto.offset.reset", "earliest")
-            // The group is named, as librdkafka wants one, and never joined.
-            .set("group.protocol", "classic")
-            .set("partition.assignment.strategy", "range");
-        let context = Context { token: TokenFile::of(settings), settled: Mutex::default(), topic: topic.to_owned() };
+        let (consumer, admin) = clients(settings, topic)?;
         Ok(Self {
-            consumer: config.create_with_context(context)?,
-            admin: settings::admin(settings)?,
-            input: settings.input_topic.clone(),
+            consumer,
+            admin,
+            settings: settings.clone(),
             topic: topic.to_owned(),
-            group: settings.group.clone(),
             transacted: settings.delivery == DeliveryGuarantee::ExactlyOnce,
             open: BTreeMap::new(),
             prepared: None,
+            failed: 0,
             told_fault: Cell::new(false),
         })
     }
@@ -171,9 +167,14 @@ impl Reader {
             news.send(News::State(found)).map_err(|_| Gone)?;
             if !is_fit {
                 self.prepared = None;
+                self.failed += 1;
                 std::thread::sleep(AGAIN);
+                if self.failed.is_multiple_of(RENEW_AFTER) {
+                    self.renew();
+                }
                 return Ok(());
             }
+            self.failed = 0;
             self.prepared = Some(Instant::now());
             self.assign();
         }
@@ -185,7 +186,7 @@ impl Reader {
                 self.recovered(news)?;
                 if let Some(reading) = self.open.get_mut(&message.partition()) {
                     reading.next = Offset::Offset(message.offset() + 1);
-                    if let Some(snapshot) = snapshot(&self.group, reading.load, &message) {
+                    if let Some(snapshot) = snapshot(&self.settings.group, reading.load, &message) {
                         news.send(snapshot).map_err(|_| Gone)?;
                     }
                 }
@@ -199,8 +200,13 @@ impl Reader {
             Some(Err(error)) if self.open.is_empty() => tracing::debug!(topic = self.topic, %error, "state topic"),
             Some(Err(error)) => {
                 self.told_fault.set(true);
+                self.failed += 1;
                 let why = format!("the topic `{}` can't be read: {error}", self.topic);
-                return news.send(News::State(Err(why))).map_err(|_| Gone);
+                news.send(News::State(Err(why))).map_err(|_| Gone)?;
+                if self.failed.is_multiple_of(RENEW_AFTER) {
+                    self.renew();
+                    self.assign();
+                }
             }
         }
         self.finish(news)
@@ -233,6 +239,15 @@ impl Reader {
         Ok(())
     }
 
+    /// Goes on with other clients, made of what the files of the settings hold now. They can't be made of all of it while somebody
+    /// writes them: the old ones go on then.
+    fn renew(&mut self) {
+        match clients(&self.settings, &self.topic) {
+            Ok((consumer, admin)) => (self.consumer, self.admin) = (consumer, admin),
+            Err(error) => tracing::debug!(topic = self.topic, %error, "no other client of the state topic can be made"),
+        }
+    }
+
     fn prepare(&self) -> Result<(), String> {
         // Who is asked for a token is asked in a poll, and without one nobody answers what follows.
         if self.open.is_empty() {
@@ -243,8 +258,22 @@ impl Reader {
         let client: AdminClient<DefaultClientContext> =
             self.admin.create_with_context(DefaultClientContext).map_err(|error| error.to_string())?;
         let partitions = |topic: &str| partitions(self.consumer.client(), topic);
-        Admin { client: &client, runtime: &runtime, topic: &self.topic }.prepare(&self.input, &partitions)
+        Admin { client: &client, runtime: &runtime, topic: &self.topic }
+            .prepare(&self.settings.input_topic, &partitions)
     }
+}
+
+/// The consumer of the topic, and the settings of the client that looks after it.
+fn clients(settings: &KafkaSettings, topic: &str) -> Result<(BaseConsumer<Context>, ClientConfig), KafkaError> {
+    let mut config = settings::consumer(settings)?;
+    config
+        .set("enable.partition.eof", "true")
+        .set("auto.offset.reset", "earliest")
+        // The group is named, as librdkafka wants one, and never joined.
+        .set("group.protocol", "classic")
+        .set("partition.assignment.strategy", "range");
+    let context = Context { token: TokenFile::of(settings), settled: Mutex::default(), topic: topic.to_owned() };
+    Ok((config.create_with_context(context)?, settings::admin(settings)?))
 }
 
 /// The snapshot of a message; `None` where it is another group's, or none.
