@@ -1,5 +1,9 @@
 //! Words for how things end that are between Kafka and us.
 
+use tracing::{error, info};
+
+use super::metrics::Metrics;
+
 /// What was published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputKind {
@@ -72,4 +76,20 @@ impl OutputKind {
 impl DeliveryResult {
     /// The label's values, in the order of the variants.
     pub const WORDS: [&'static str; 2] = ["acknowledged", "refused"];
+}
+
+impl Metrics {
+    /// Certificates, keys or passwords have changed, and are shown by a new connection, or can't be, for this reason.
+    pub fn credentials(&self, result: &Result<(), String>) {
+        match result {
+            Ok(()) => {
+                self.credentials[CredentialsResult::TakenUp as usize].inc();
+                info!("changed certificates or passwords of Kafka are taken up");
+            }
+            Err(why) => {
+                self.credentials[CredentialsResult::Unfit as usize].inc();
+                error!("changed certificates or passwords of Kafka can't be used, the old ones stay: {why}");
+            }
+        }
+    }
 }

@@ -13,7 +13,7 @@ use super::{
     describe::{self, End, Outcome, Part},
     feedback::FeedbackMetrics,
     incidents::IncidentMetrics,
-    kafka::{Certificate, CredentialsResult, DeliveryResult, OutputKind, TransactionResult},
+    kafka::{Certificate, DeliveryResult, OutputKind, TransactionResult},
     model::ModelMetrics,
     register::{
         counter, counters, counters_by_two, fraction_counter, gauge, gauge_vec, gauges, histogram, histograms, register,
@@ -126,7 +126,7 @@ pub struct Metrics {
     consumer_lag: Gauge,
     records_held: Gauge,
     connected: Vec<Gauge>,
-    credentials: Vec<IntCounter>,
+    pub(super) credentials: Vec<IntCounter>,
     certificate_expiry: Vec<Gauge>,
     ready: Gauge,
     cold_start_remaining: Gauge,
@@ -320,20 +320,6 @@ impl Metrics {
         self.connected[end as usize].set(0.0);
         self.count_error(if end == End::Source { Part::Source } else { Part::Sink });
         warn!(end = End::WORDS[end as usize], "not connected, trying again: {cause}");
-    }
-
-    /// Certificates, keys or passwords have changed, and are shown by a new connection, or can't be, for this reason.
-    pub fn credentials(&self, result: &Result<(), String>) {
-        match result {
-            Ok(()) => {
-                self.credentials[CredentialsResult::TakenUp as usize].inc();
-                info!("changed certificates or passwords of Kafka are taken up");
-            }
-            Err(why) => {
-                self.credentials[CredentialsResult::Unfit as usize].inc();
-                error!("changed certificates or passwords of Kafka can't be used, the old ones stay: {why}");
-            }
-        }
     }
 
     /// Until when the certificates in use are valid, epoch seconds; those not named are none.
