@@ -34,7 +34,7 @@ pub mod raw_judging;
 pub mod raw_model;
 pub mod raw_training;
 mod schema;
-mod secret;
+pub(crate) mod secret;
 pub mod settings;
 mod settings_format;
 mod settings_incidents;

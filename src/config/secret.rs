@@ -1,5 +1,7 @@
 //! Which librdkafka settings are secrets, and where they may stand: in files of their own, or in the environment.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use super::error::Problems;
@@ -20,6 +22,16 @@ pub(super) fn hide(merged: &mut Value) {
     let properties = merged.pointer_mut("/kafka/properties").and_then(Value::as_object_mut);
     for (_, value) in properties.into_iter().flatten().filter(|(key, _)| is_secret(key)) {
         *value = Value::from("***");
+    }
+}
+
+/// What is wrong with a file that shall hold a secret, if anything is. Not its name: who mistakes its key for that of the secret
+/// itself writes that there.
+pub(crate) fn unreadable(file: &Path) -> Option<String> {
+    match std::fs::read_to_string(file) {
+        Err(cause) => Some(format!("the file that it names can't be read: {cause}")),
+        Ok(text) if text.trim().is_empty() => Some("the file that it names is empty".to_owned()),
+        Ok(_) => None,
     }
 }
 

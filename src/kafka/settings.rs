@@ -9,7 +9,10 @@ use rdkafka::{
 };
 
 use super::KafkaError;
-use crate::config::settings::{DeliveryGuarantee, KafkaSettings, StartAt};
+use crate::config::{
+    secret,
+    settings::{DeliveryGuarantee, KafkaSettings, StartAt},
+};
 
 /// What strayd sets itself, and why nobody else may.
 const OWNED: [(&str, &str); 13] = [
@@ -177,12 +180,7 @@ fn check_key(table: &str, key: &str, value: Option<&str>) -> Option<KafkaProblem
 /// Every secret that can't be read, or is none.
 pub fn check_secrets(settings: &KafkaSettings) -> Vec<KafkaProblem> {
     let unreadable = settings.secrets.iter().filter_map(|(key, file)| {
-        // Not its name: who mistakes the table for that of the values writes the secret here.
-        let problem = match std::fs::read_to_string(file) {
-            Err(cause) => format!("the file that it names can't be read: {cause}"),
-            Ok(text) if text.trim().is_empty() => "the file that it names is empty".to_owned(),
-            Ok(_) => return None,
-        };
+        let problem = secret::unreadable(file)?;
         Some(KafkaProblem { key: format!("kafka.secrets.{key}"), problem, expected: "a file with the secret" })
     });
     unreadable.collect()

@@ -1,24 +1,18 @@
 //! Waiting for the GPU: while it can't be had, the daemon stays up, not ready, and reads no records.
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{sync::atomic::AtomicBool, time::Duration};
 
+use super::patience::Patience;
 use crate::{detect::device::DeviceError, telemetry::board::Board};
 
 /// Time to the second try; it doubles from try to try, since libraries, memory and a driver may come.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// How often a pause looks at `stop` and beats, so that the probes see that the program lives.
-const LOOK: Duration = Duration::from_millis(50);
-
 /// Tries until the device can be had or `stop` is set. Meanwhile the board says what is missing; the log says it again
 /// only when it has changed. `false` where `stop` came first.
 pub fn wait_for_device(mut attempt: impl FnMut() -> Result<(), DeviceError>, board: &Board, stop: &AtomicBool) -> bool {
-    let mut pause = FIRST_PAUSE;
+    let mut patience = Patience::new(FIRST_PAUSE, LONGEST_PAUSE);
     let mut told = None;
     while let Err(error) = attempt() {
         if told.as_ref() != Some(&error) {
@@ -26,15 +20,9 @@ pub fn wait_for_device(mut attempt: impl FnMut() -> Result<(), DeviceError>, boa
             board.set_device(Err(error.to_string()));
             told = Some(error);
         }
-        let begun = Instant::now();
-        while begun.elapsed() < pause && !stop.load(Ordering::Relaxed) {
-            board.beat();
-            thread::sleep(LOOK.min(pause.saturating_sub(begun.elapsed())));
-        }
-        if stop.load(Ordering::Relaxed) {
+        if !patience.pause(board, stop) {
             return false;
         }
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
     if told.is_some() {
         tracing::info!("the device can be had now");

@@ -45,10 +45,8 @@ pub enum Kept {
     Never,
     /// It has changed since.
     Changed,
-    /// It is as it was, but for its window, which the partition gives back.
+    /// It is as it was.
     Same,
-    /// It is as it was, window included.
-    Whole,
 }
 
 impl EntityState {

@@ -168,26 +168,11 @@ impl Flow {
     /// A record came to its end, or to its last step before it: the delivery of its output.
     pub(super) fn end(&mut self, raw: &RawRecord<'_>, end: End, outside: &mut Outside<'_>) -> Result<(), RunError> {
         match end {
-            End::Normal => {
-                self.counts.normal += 1;
-                self.finish(raw.position);
-                Ok(())
-            }
-            End::WarmingUp => {
-                self.counts.warming_up += 1;
-                self.finish(raw.position);
-                Ok(())
-            }
-            End::Late => {
-                self.counts.late += 1;
-                self.finish(raw.position);
-                Ok(())
-            }
-            End::Duplicate => {
-                self.counts.duplicates += 1;
-                self.finish(raw.position);
-                Ok(())
-            }
+            End::Normal => self.end_quietly(raw.position, |counts| &mut counts.normal),
+            End::WarmingUp => self.end_quietly(raw.position, |counts| &mut counts.warming_up),
+            End::Late => self.end_quietly(raw.position, |counts| &mut counts.late),
+            End::Duplicate => self.end_quietly(raw.position, |counts| &mut counts.duplicates),
+            End::Tombstone => self.end_quietly(raw.position, |counts| &mut counts.tombstones),
             End::Anomalous { entity, json } => {
                 self.counts.anomalous += 1;
                 self.send_last(raw.position, Output::Anomaly { entity, json }, outside)
@@ -201,12 +186,14 @@ impl Flow {
                 self.send_last(raw.position, Output::Anomaly { entity, json }, outside)
             }
             End::DeadLetter(error) => self.dead_letter(raw, &error, outside),
-            End::Tombstone => {
-                self.counts.tombstones += 1;
-                self.finish(raw.position);
-                Ok(())
-            }
         }
+    }
+
+    /// A record came to its end, of which nothing is to be said but that it did.
+    fn end_quietly(&mut self, position: Position, count: fn(&mut BatchCounts) -> &mut u64) -> Result<(), RunError> {
+        *count(&mut self.counts) += 1;
+        self.finish(position);
+        Ok(())
     }
 
     fn dead_letter(

@@ -17,6 +17,7 @@ mod lesson;
 pub mod observed;
 mod open_batch;
 mod outstanding;
+mod patience;
 mod pause;
 pub mod population;
 pub mod prepared;

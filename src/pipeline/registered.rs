@@ -7,17 +7,15 @@ use std::{
         mpsc::{RecvTimeoutError, channel},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
+use super::patience::{LOOK, Patience};
 use crate::telemetry::board::Board;
 
 /// Time to the second try; it doubles from try to try.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
-/// How often waiting looks at `stop` and beats, so that the probes see that the program lives.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// Tries until the registry has the schemas or `stop` is set. Meanwhile the board says why it has them not; the log says it
 /// again only when it has changed. `false` where `stop` came first.
@@ -26,7 +24,7 @@ pub fn wait_for_schemas(
     board: &Board,
     stop: &AtomicBool,
 ) -> bool {
-    let mut pause = FIRST_PAUSE;
+    let mut patience = Patience::new(FIRST_PAUSE, LONGEST_PAUSE);
     let mut told = None;
     loop {
         let Some(result) = attended(attempt.clone(), board, stop) else { return false };
@@ -38,15 +36,9 @@ pub fn wait_for_schemas(
             board.set_schemas(Err(why.clone()));
             told = Some(why);
         }
-        let begun = Instant::now();
-        while begun.elapsed() < pause && !stop.load(Ordering::Relaxed) {
-            board.beat();
-            thread::sleep(LOOK.min(pause.saturating_sub(begun.elapsed())));
-        }
-        if stop.load(Ordering::Relaxed) {
+        if !patience.pause(board, stop) {
             return false;
         }
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
     board.set_schemas(Ok(()));
     true

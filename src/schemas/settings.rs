@@ -7,6 +7,8 @@ use std::{
 
 use openssl::x509::X509;
 
+use crate::config::secret;
+
 /// `record.schema_registry.*`
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SchemaRegistrySettings {
@@ -39,7 +41,7 @@ impl SchemaRegistrySettings {
     /// Every file that can't be read, or holds nothing of use. The registry is not asked.
     pub fn check_secrets(&self) -> Vec<RegistryProblem> {
         let secret = |key, file: &Option<PathBuf>| {
-            let problem = unreadable_secret(file.as_deref()?)?;
+            let problem = secret::unreadable(file.as_deref()?)?;
             Some(RegistryProblem { key, problem, expected: "a file with the secret" })
         };
         let authorities = || {
@@ -55,15 +57,6 @@ impl SchemaRegistrySettings {
         .into_iter()
         .flatten()
         .collect()
-    }
-}
-
-/// Not the file's name: who mistakes it for the secret itself writes that here.
-fn unreadable_secret(file: &Path) -> Option<String> {
-    match std::fs::read_to_string(file) {
-        Err(cause) => Some(format!("the file that it names can't be read: {cause}")),
-        Ok(text) if text.trim().is_empty() => Some("the file that it names is empty".to_owned()),
-        Ok(_) => None,
     }
 }
 

@@ -19,7 +19,14 @@ pub(super) fn changed(keeping: &mut Option<Keeping>, place: u32, state: &mut Ent
         state.life = keeping.begin_life();
         keeping.horizon.enter(state.partition, (state.life, place), offset);
         keeping.changed(Due { place, life: state.life });
-    } else if matches!(state.kept, Kept::Same | Kept::Whole) {
+    } else {
+        touched(keeping, place, state);
+    }
+}
+
+/// What is remembered of the entity is not what its snapshot says any more.
+fn touched(keeping: &mut Keeping, place: u32, state: &mut EntityState) {
+    if state.kept == Kept::Same {
         keeping.changed(Due { place, life: state.life });
         state.kept = Kept::Changed;
     }
@@ -53,10 +60,8 @@ impl Scoring {
 
     /// What is remembered of the entity at this place has changed without a record of it.
     pub(super) fn touch(&mut self, place: u32) {
-        let (Some(keeping), Some(state)) = (&mut self.keeping, self.entities.get_mut(place)) else { return };
-        if matches!(state.kept, Kept::Same | Kept::Whole) {
-            keeping.changed(Due { place, life: state.life });
-            state.kept = Kept::Changed;
+        if let (Some(keeping), Some(state)) = (&mut self.keeping, self.entities.get_mut(place)) {
+            touched(keeping, place, state);
         }
     }
 
@@ -96,7 +101,7 @@ impl Scoring {
     /// Takes a snapshot of an entity, if it is still there and has changed. `is_far` says that its window reaches back so far
     /// that the snapshot has to hold it.
     fn snapshot(&mut self, due: Due, is_far: bool, keeping: &mut Keeping, send: &mut dyn FnMut(Position, Output)) {
-        let is_due = |state: &&EntityState| state.life == due.life && (is_far || is_changed(state.kept));
+        let is_due = |state: &&EntityState| state.life == due.life && (is_far || state.kept != Kept::Same);
         let Some(state) = self.entities.get(due.place).filter(is_due) else { return };
         let partition = state.partition;
         if keeping.is_refilling(partition) {
@@ -106,9 +111,8 @@ impl Scoring {
         }
         let as_of = keeping.next(partition);
         let snapshot = self.snapshot_of(due.place, state, as_of, is_far);
-        let kept = if snapshot.rows.is_some() { Kept::Whole } else { Kept::Same };
         let Some(entity) = self.entities.name(due.place).map(|name| name.as_ref().to_owned()) else { return };
-        self.entities.get_mut(due.place).into_iter().for_each(|state| state.kept = kept);
+        self.entities.get_mut(due.place).into_iter().for_each(|state| state.kept = Kept::Same);
         keeping.horizon.sent(partition, as_of, (due.life, due.place), Some(snapshot.oldest));
         let body = Some(snapshot.to_bytes());
         send(before(partition, as_of), Output::Snapshot { entity, as_of, body });
@@ -149,8 +153,4 @@ impl Scoring {
 /// The last record that a snapshot holds.
 fn before(partition: i32, as_of: i64) -> Position {
     Position { partition, offset: as_of - 1 }
-}
-
-fn is_changed(kept: Kept) -> bool {
-    matches!(kept, Kept::Never | Kept::Changed)
 }

@@ -80,18 +80,9 @@ impl Scoring {
 
     /// Ends the partition's refill, if all records before the place where the group goes on were taken.
     fn finish_refill(&mut self, next: Position) {
-        let Some(keeping) = self.keeping.as_mut().filter(|keeping| keeping.is_refilling(next.partition)) else {
-            return;
-        };
-        if keeping.awaits(next.partition) {
-            return;
-        }
-        if let Some(until) =
-            keeping.refill(next.partition).map(|refill| refill.until).filter(|until| next.offset >= *until)
-        {
-            self.restore(Position { offset: until, ..next });
-        }
-        let Some(refill) = self.keeping.as_mut().and_then(|keeping| keeping.refilled(next)) else { return };
+        let Some(until) = self.keeping.as_ref().and_then(|keeping| keeping.refilled(next)) else { return };
+        self.restore(until);
+        let Some(refill) = self.keeping.as_mut().and_then(|keeping| keeping.end_refill(next.partition)) else { return };
         tracing::info!(
             partition = next.partition,
             from = refill.from,

@@ -211,10 +211,17 @@ impl Keeping {
         self.refills.get_mut(&partition)
     }
 
-    /// The partition's refill, if it is over when all records before `next` were taken; it is no more.
-    pub(super) fn refilled(&mut self, next: Position) -> Option<Refill> {
+    /// The place where the group goes on, if the partition is filled again and that is over when all records before `next` were
+    /// taken.
+    pub(super) fn refilled(&self, next: Position) -> Option<Position> {
         let refill = self.refills.get(&next.partition)?;
-        if refill.is_loading() || next.offset < refill.until { None } else { self.refills.remove(&next.partition) }
+        let is_over = !refill.is_loading() && next.offset >= refill.until;
+        is_over.then_some(Position { offset: refill.until, ..next })
+    }
+
+    /// The partition is not filled again any more; gives how it was.
+    pub(super) fn end_refill(&mut self, partition: i32) -> Option<Refill> {
+        self.refills.remove(&partition)
     }
 
     /// Partitions that are filled again, each with the offset of its next record.
